@@ -1,0 +1,99 @@
+"""The settings of one edit: what the tab, the API and the command line build, checked once, here."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass
+
+from PIL import Image
+
+from .guidance import Guidance, Interval
+
+TEXT_SCALE, IMAGE_SCALE = 7.5, 1.5
+MAX_SCALE = 100.0
+MAX_STEPS, MAX_COUNT, MAX_BATCH = 200, 64, 64
+MIN_SIDE, MAX_SIDE = 64, 4096
+MAX_SEED = 2**53  # what a number in JSON and in a browser holds exactly
+
+
+class EditError(ValueError):
+    """A sentence for the person who asked: what is wrong with the request and what to do."""
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One edit. Raises EditError when a setting is out of range.
+
+    image, mask: pictures of the same size; white in the mask is edited.
+    width, height: working size in pixels; None fits the picture within `longest_side`, in multiples of 64.
+    text_start … image_end: when each guidance acts, in share of the noise levels (`guidance.Interval`).
+    denoising_strength: 1 starts from pure noise, as in the paper; below 1 from the picture with noise.
+    own_size: give the result back at the picture's own size.
+    """
+
+    image: Image.Image
+    instruction: str
+    negative_prompt: str = ""
+    text_scale: float = TEXT_SCALE
+    image_scale: float = IMAGE_SCALE
+    text_start: float = 0.0
+    text_end: float = 1.0
+    image_start: float = 0.0
+    image_end: float = 1.0
+    randomise_scales: bool = False
+    steps: int = 20
+    sampler_name: str = "Euler a"
+    scheduler: str = "Automatic"
+    seed: int = -1
+    count: int = 1
+    batch_size: int = 1
+    width: int | None = None
+    height: int | None = None
+    longest_side: int = 512
+    own_size: bool = False
+    denoising_strength: float = 1.0
+    mask: Image.Image | None = None
+    heat_map: bool = False
+    styles: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        if self.image is None:
+            raise EditError("There is no picture to edit: drop one on the picture field first.")
+        if not self.instruction.strip() and not self.styles:
+            raise EditError("The instruction is empty: say what to change, for example “make it winter”.")
+        for name, scale in (("text scale", self.text_scale), ("image scale", self.image_scale)):
+            check_number(name, scale, 0, MAX_SCALE)
+        check_number("steps", self.steps, 1, MAX_STEPS)
+        check_number("count", self.count, 1, MAX_COUNT)
+        check_number("batch size", self.batch_size, 1, MAX_BATCH)
+        check_number("seed", self.seed, -1, MAX_SEED)
+        check_number("denoising strength", self.denoising_strength, 0, 1)
+        for name in ("width", "height", "longest_side"):
+            if getattr(self, name) is not None:
+                check_number(name.replace("_", " "), getattr(self, name), MIN_SIDE, MAX_SIDE)
+        try:
+            self.guidance()
+        except ValueError as e:
+            raise EditError(f"The guidance schedule is wrong: {e}.") from e
+        if self.mask is not None and self.mask.size != self.image.size:
+            sizes = "{}x{} but the picture is {}x{}".format(*self.mask.size, *self.image.size)
+            raise EditError(f"The mask is {sizes}: make them the same size.")
+
+    def guidance(self, seed: int | None = None) -> Guidance:
+        """Both scales and when they act. With `randomise_scales`, drawn from `seed` as the official page draws them."""
+        text, image = self.text_scale, self.image_scale
+        if self.randomise_scales and seed is not None:
+            text, image = random_scales(seed)
+        return Guidance(text, image, Interval(self.text_start, self.text_end), Interval(self.image_start, self.image_end))
+
+
+def check_number(name: str, value: float, low: float, high: float) -> None:
+    if not math.isfinite(value) or not low <= value <= high:
+        raise EditError(f"The {name} must be between {low} and {high}, not {value}.")
+
+
+def random_scales(seed: int) -> tuple[float, float]:
+    """(text scale in 6–9, image scale in 1.2–1.8), as the official page of InstructPix2Pix draws them; one pair a seed."""
+    draw = random.Random(int(seed))
+    return round(draw.uniform(6.0, 9.0), 2), round(draw.uniform(1.2, 1.8), 2)

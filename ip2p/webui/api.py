@@ -1,0 +1,141 @@
+"""`/instruct-edit/v1/…`: the edit over HTTP, in the host's own documentation, behind its authentication and its queue."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from typing import Optional
+
+from fastapi import Depends, FastAPI, HTTPException
+from fastapi.security import HTTPBasic, HTTPBasicCredentials
+from PIL import PngImagePlugin
+from pydantic import BaseModel, Field
+
+from modules import progress, sd_samplers, sd_schedulers, shared
+from modules.call_queue import queue_lock
+
+from .. import __version__, images
+from ..edit import IMAGE_SCALE, MAX_COUNT, MAX_SCALE, MAX_SEED, MAX_SIDE, MAX_STEPS, MIN_SIDE, TEXT_SCALE, Edit, EditError
+from .processing import model_status, run_edit
+
+PREFIX = "/instruct-edit/v1"
+
+
+class EditRequest(BaseModel):
+    image: str = Field(title="Picture", description="The picture to edit: base64 or a data URL, at most 64 megapixels.")
+    instruction: str = Field(title="Instruction", description="What to change, e.g. “make it winter”.")
+    negative_prompt: str = Field("", title="Negative prompt")
+    text_scale: float = Field(TEXT_SCALE, ge=0, le=MAX_SCALE, title="Text scale", description="How strongly the instruction acts.")
+    image_scale: float = Field(IMAGE_SCALE, ge=0, le=MAX_SCALE, title="Image scale", description="How closely the result keeps to the picture.")
+    text_start: float = Field(0.0, ge=0, le=1, description="Share of the noise levels from which the text scale acts; it is 1 before.")
+    text_end: float = Field(1.0, ge=0, le=1, description="… and up to which; it is 1 after.")
+    image_start: float = Field(0.0, ge=0, le=1, description="The same for the image scale.")
+    image_end: float = Field(1.0, ge=0, le=1)
+    randomise_scales: bool = Field(False, description="Draw text scale from 6–9 and image scale from 1.2–1.8, by the picture's seed.")
+    steps: int = Field(20, ge=1, le=MAX_STEPS)
+    sampler_name: str = Field("Euler a", title="Sampler")
+    scheduler: str = Field("Automatic", title="Schedule type")
+    seed: int = Field(-1, ge=-1, le=MAX_SEED, description="-1 draws one.")
+    count: int = Field(1, ge=1, le=MAX_COUNT, description="Number of results, with seeds one after another.")
+    batch_size: int = Field(1, ge=1, le=MAX_COUNT, description="Results computed at once; count × batch size are returned.")
+    width: Optional[int] = Field(None, ge=MIN_SIDE, le=MAX_SIDE, description="Working size; left out, it is fitted to the picture.")
+    height: Optional[int] = Field(None, ge=MIN_SIDE, le=MAX_SIDE)
+    longest_side: int = Field(512, ge=MIN_SIDE, le=MAX_SIDE, description="Limit of the fitted working size.")
+    own_size: bool = Field(False, description="Give the result back at the picture's own size.")
+    denoising_strength: float = Field(1.0, ge=0, le=1, description="1 starts from pure noise, below 1 from the picture.")
+    mask: Optional[str] = Field(None, description="White is edited, black is kept pixel by pixel; of the picture's size.")
+    heat_map: bool = Field(False, description="Add a last picture that shows where the instruction acts.")
+    styles: list[str] = Field([], description="Names of the host's prompt styles.")
+
+
+class EditResponse(BaseModel):
+    images: list[str] = Field(title="Results", description="PNG in base64, with the infotext inside.")
+    infotexts: list[str]
+    seeds: list[int]
+    info: dict = Field(description="The host's description of the job, and its comments.")
+
+
+class StatusResponse(BaseModel):
+    version: str
+    model: Optional[str] = Field(description="Title of the loaded checkpoint; null when none is loaded.")
+    is_edit_model: bool
+    edit_checkpoints: list[str] = Field(description="Titles of the edit checkpoints found in the model folders.")
+    busy: bool
+    progress: float = Field(description="Of the running job, 0 to 1.")
+    samplers: list[str]
+    schedulers: list[str]
+
+
+def register(demo, app: FastAPI) -> None:
+    """Adds the routes when the WebUI was started with --api; `demo` is None under --nowebui."""
+    if not (shared.cmd_opts.api or shared.cmd_opts.nowebui):
+        return
+    protected = [Depends(_authentication())] if shared.cmd_opts.api_auth else []
+
+    def add(path, endpoint, method, model):
+        app.add_api_route(PREFIX + path, endpoint, methods=[method], response_model=model, dependencies=protected, tags=["Instruct edit"])
+
+    add("/edit", edit, "POST", EditResponse)
+    add("/status", status, "GET", StatusResponse)
+
+
+def _authentication():
+    """The host's own rule for --api-auth: user:password pairs, separated by commas."""
+    from secrets import compare_digest
+
+    credentials = dict(pair.split(":", 1) for pair in shared.cmd_opts.api_auth.split(","))
+
+    def check(given: HTTPBasicCredentials = Depends(HTTPBasic())):
+        expected = credentials.get(given.username)
+        if expected is None or not compare_digest(given.password.encode(), expected.encode()):
+            raise HTTPException(401, "Incorrect username or password", headers={"WWW-Authenticate": "Basic"})
+
+    return check
+
+
+def edit(request: EditRequest) -> EditResponse:
+    """Edits a picture by an instruction."""
+    try:
+        fields = request.dict()
+        fields["image"] = images.read_base64(request.image)
+        fields["mask"] = images.read_base64(request.mask).convert("L") if request.mask else None
+        fields["styles"] = tuple(request.styles)
+        settings = Edit(**fields)
+        task = progress.create_task_id("instruct-edit")
+        progress.add_task_to_queue(task)
+        with queue_lock:
+            shared.state.begin(job="instruct_edit")
+            progress.start_task(task)
+            try:
+                processed = run_edit(settings)
+            finally:
+                progress.finish_task(task)
+                shared.state.end()
+    except EditError as e:
+        raise HTTPException(422, str(e)) from e
+    pictures = [png_base64(image, text) for image, text in zip(processed.images, processed.infotexts)]
+    return EditResponse(images=pictures, infotexts=processed.infotexts, seeds=processed.all_seeds, info={**json.loads(processed.js()), "comments": processed.comments})
+
+
+def png_base64(image, infotext: str) -> str:
+    info = PngImagePlugin.PngInfo()
+    info.add_text("parameters", infotext)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", pnginfo=info)
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def status() -> StatusResponse:
+    """What is loaded, what could be, and how far the running job is. Loads nothing."""
+    state = shared.state
+    jobs = max(state.job_count, 1)
+    done = (state.job_no + state.sampling_step / max(state.sampling_steps, 1)) / jobs if state.job else 0.0
+    return StatusResponse(
+        version=__version__,
+        **model_status(),
+        busy=bool(state.job),
+        progress=min(done, 1.0),
+        samplers=list(sd_samplers.all_samplers_map),
+        schedulers=[x.label for x in sd_schedulers.schedulers],
+    )

@@ -1,0 +1,197 @@
+"""One edit as the host's processing object: what `process_images` runs for the tab and the API."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from PIL import Image
+
+from modules import devices, processing, scripts, sd_models, sd_samplers, sd_schedulers, shared
+
+from .. import __version__, images
+from ..edit import Edit, EditError
+from .denoiser import edit_denoiser, is_edit_model
+
+# Below these a sampler makes no call of the network, or divides by zero. Every pair of sampler and schedule is tested at them.
+MIN_STEPS = {"DDIM": 2, "DDIM CFG++": 2, "PLMS": 2, "UniPC": 3}
+
+
+def run_edit(edit: Edit, *, outdir: str = "", save: bool = False, grid: bool = False, user: str | None = None) -> processing.Processed:
+    """Runs one edit; call it with the host's queue lock held and its state begun.
+
+    Raises EditError for what the person who asked can mend.
+    """
+    check_host_can(edit)
+    with closing(EditProcessing.of(edit, outdir)) as p:
+        p.user = user
+        p.do_not_save_samples = p.do_not_save_grid = not save
+        p.do_not_save_grid |= not grid
+        processed = processing.process_images(p)
+        if edit.heat_map and p.heat is not None:
+            processed.images.append(images.heat_picture(p.heat.cpu().numpy(), p.picture))
+            processed.infotexts.append("Where the instruction acts: the difference between the full and the image pass.")
+    shared.total_tqdm.clear()
+    return processed
+
+
+def check_host_can(edit: Edit) -> None:
+    """Raises EditError for a sampler, schedule or step count that this host does not have or its sampler can't do."""
+    if edit.sampler_name not in sd_samplers.all_samplers_map:
+        raise EditError(f"There is no sampler “{edit.sampler_name}”. Known ones: {', '.join(sd_samplers.all_samplers_map)}.")
+    if edit.scheduler not in sd_schedulers.schedulers_map:
+        known = ", ".join(x.label for x in sd_schedulers.schedulers)
+        raise EditError(f"There is no schedule type “{edit.scheduler}”. Known ones: {known}.")
+    least = MIN_STEPS.get(edit.sampler_name, 1)
+    if edit.steps < least:
+        raise EditError(f"{edit.sampler_name} needs at least {least} steps, not {edit.steps}.")
+
+
+@dataclass(repr=False)
+class EditProcessing(processing.StableDiffusionProcessingImg2Img):
+    """An edit from pure noise: the picture reaches the network as a condition, not as a start.
+
+    With `denoising_strength` below 1 it starts from the picture's latent and noise, as img2img does.
+    """
+
+    edit: Edit = None
+    picture: Image.Image = field(default=None, init=False)  # at working size
+    heat: torch.Tensor | None = field(default=None, init=False)  # (h, w) of the last picture
+
+    @classmethod
+    def of(cls, edit: Edit, outdir: str = "") -> EditProcessing:
+        width, height = images.working_size(edit.image, edit.width, edit.height, edit.longest_side)
+        p = cls(
+            edit=edit,
+            sd_model=shared.sd_model,
+            outpath_samples=outdir,
+            outpath_grids=outdir,
+            prompt=edit.instruction,
+            negative_prompt=edit.negative_prompt,
+            styles=list(edit.styles),
+            seed=edit.seed,
+            sampler_name=edit.sampler_name,
+            scheduler=edit.scheduler,
+            batch_size=edit.batch_size,
+            n_iter=edit.count,
+            steps=edit.steps,
+            cfg_scale=edit.text_scale,
+            image_cfg_scale=edit.image_scale,
+            width=width,
+            height=height,
+            denoising_strength=edit.denoising_strength,
+            init_images=[edit.image],
+        )
+        p.extra_generation_params.update(infotext_fields(edit))
+        return p
+
+    def init(self, all_prompts, all_seeds, all_subseeds):
+        if shared.sd_model is None:
+            raise EditError("No checkpoint is loaded: choose an InstructPix2Pix checkpoint at the top of the page.")
+        if not is_edit_model(shared.sd_model):
+            name = shared.sd_model.sd_checkpoint_info.name_for_extra
+            raise EditError(f"“{name}” is not an edit model: choose an InstructPix2Pix checkpoint, one whose network has 8 input channels.")
+        self.sampler = sd_samplers.create_sampler(self.sampler_name, self.sd_model)
+        edit, size = self.edit, (self.width, self.height)
+        self.picture = images.fit(edit.image, size, whole=edit.own_size)
+        self.mask_for_result = edit.mask and images.fit(edit.mask.convert("L"), size, whole=edit.own_size)
+
+        # The one VAE encode of the job. The condition is the mode of the posterior, not scaled (paper, section 3.2).
+        pixels = torch.from_numpy(np.asarray(self.picture, dtype=np.float32) / 127.5 - 1).permute(2, 0, 1)[None]
+        mode = self.sd_model.encode_first_stage(pixels.to(shared.device, devices.dtype_vae)).mode()
+        mode = mode.to(shared.device, devices.dtype)
+        self.image_conditioning = mode.repeat(self.batch_size, 1, 1, 1)
+        self.init_latent = self.image_conditioning * self.sd_model.scale_factor
+        if self.mask_for_result is not None:
+            # Every latent that an edited pixel touches is edited; the exact outline is kept when the picture is finished.
+            white = torch.from_numpy(np.asarray(self.mask_for_result, dtype=np.float32) > 0).float()[None, None]
+            nmask = torch.nn.functional.adaptive_max_pool2d(white, mode.shape[-2:])[0].expand(mode.shape[1], -1, -1)
+            self.nmask = nmask.to(mode)
+            self.mask = 1 - self.nmask
+
+    def sample(self, conditioning, unconditional_conditioning, seeds, subseeds, subseed_strength, prompts):
+        noise = self.rng.next()
+        if self.scripts is not None:
+            self.scripts.process_before_every_sampling(p=self, x=self.init_latent, noise=noise, c=conditioning, uc=unconditional_conditioning)
+        args = (conditioning, unconditional_conditioning)
+        with edit_denoiser(self.sampler, [self.edit.guidance(seed) for seed in self.seeds]) as run:
+            self.sampler.model_wrap_cfg.init_latent = self.init_latent
+            if self.denoising_strength < 1:
+                latents = self.sampler.sample_img2img(self, self.init_latent, noise, *args, image_conditioning=self.image_conditioning)
+            else:
+                latents = self.sampler.sample(self, noise, *args, image_conditioning=self.image_conditioning)
+        if not run.calls and not (shared.state.interrupted or shared.state.skipped):
+            raise EditError(f"{self.sampler_name} makes no step at {self.steps} steps: choose more.")
+        if self.mask is not None:
+            latents = self._keep_outside_mask(latents)
+        self.heat = None if run.heat is None else run.heat[-1]
+        devices.torch_gc()
+        return self._finish(latents)
+
+    def _keep_outside_mask(self, latents):
+        blended = latents * self.nmask + self.init_latent * self.mask
+        if self.scripts is not None:
+            args = scripts.MaskBlendArgs(latents, self.nmask, self.init_latent, self.mask, blended)
+            self.scripts.on_mask_blend(self, args)
+            blended = args.blended_latent
+        return blended
+
+    def _finish(self, latents):
+        """Latents → pictures in [-1, 1] as the host's loop takes them, at the picture's own size and with the pixels outside
+        the mask put back where that was asked."""
+        edit = self.edit
+        if not edit.own_size and edit.mask is None:
+            return latents
+        devices.test_for_nans(latents, "unet")
+        if shared.opts.sd_vae_decode_method != "Full":
+            self.extra_generation_params["VAE Decoder"] = shared.opts.sd_vae_decode_method
+        decoded = processing.decode_latent_batch(self.sd_model, latents, target_device=devices.cpu, check_for_nans=True)
+        finished = processing.DecodedSamples()
+        for sample in decoded:
+            result = ((sample.float().permute(1, 2, 0) + 1) * 127.5).clamp(0, 255).numpy()
+            source, mask = self.picture, self.mask_for_result
+            if edit.own_size:
+                levels = [Image.fromarray(channel).resize(edit.image.size, Image.Resampling.LANCZOS) for channel in np.moveaxis(result, 2, 0)]
+                result, source, mask = np.stack([np.asarray(level) for level in levels], -1).clip(0, 255), edit.image, edit.mask
+            if mask is not None:
+                result = images.keep_outside(result, source, mask)
+            # The host cuts the fraction off: half a level up, a kept pixel comes out as it went in.
+            finished.append(torch.from_numpy((result + 0.5 * (mask is not None)) / 127.5 - 1).float().permute(2, 0, 1))
+        return finished
+
+
+def infotext_fields(edit: Edit) -> dict:
+    """What the host's own infotext does not hold: everything under “Instruct edit …”, and drawn scales picture by picture."""
+    fields = {"Instruct edit": __version__}
+    for name in ("text_start", "text_end", "image_start", "image_end"):
+        if (value := getattr(edit, name)) != (1.0 if name.endswith("end") else 0.0):
+            fields[f"Instruct edit {name.replace('_', ' ')}"] = value
+    if edit.own_size:
+        fields["Instruct edit own size"] = True
+    if edit.randomise_scales:
+        fields["Instruct edit randomise scales"] = True
+        fields["CFG scale"] = lambda p, index, **_: edit.guidance(p.all_seeds[_image_index(p, index)]).text_scale
+        fields["Image CFG scale"] = lambda p, index, **_: edit.guidance(p.all_seeds[_image_index(p, index)]).image_scale
+    if edit.mask is not None:
+        fields["Instruct edit mask"] = True
+    if edit.denoising_strength < 1:
+        fields["Denoising strength"] = edit.denoising_strength
+    return fields
+
+
+def _image_index(p, index: int) -> int:
+    return min(p.iteration * p.batch_size + index, len(p.all_seeds) - 1)
+
+
+def model_status() -> dict:
+    """The loaded checkpoint, whether it edits, and the edit checkpoints found in the model folders; loads nothing."""
+    from ..checkpoint import is_edit_checkpoint
+
+    model = sd_models.model_data.sd_model
+    return {
+        "model": model.sd_checkpoint_info.title if model is not None else None,
+        "is_edit_model": is_edit_model(model),
+        "edit_checkpoints": [info.title for info in sd_models.checkpoints_list.values() if is_edit_checkpoint(info.filename)],
+    }
