@@ -17,7 +17,7 @@ from modules.call_queue import queue_lock
 
 from .. import __version__, images
 from ..edit import IMAGE_SCALE, MAX_COUNT, MAX_SCALE, MAX_SEED, MAX_SIDE, MAX_STEPS, MIN_SIDE, TEXT_SCALE, Edit, EditError
-from .processing import model_status, run_edit
+from .processing import live_heat_map, model_status, run_edit
 
 PREFIX = "/instruct-edit/v1"
 
@@ -68,7 +68,8 @@ class StatusResponse(BaseModel):
 
 
 def register(demo, app: FastAPI) -> None:
-    """Adds the routes when the WebUI was started with --api; `demo` is None under --nowebui."""
+    """Adds the routes; those of the API when the WebUI was started with --api. `demo` is None under --nowebui."""
+    app.add_api_route("/internal/instruct-edit-heat-map", heat_map, methods=["POST"], include_in_schema=False)
     if not (shared.cmd_opts.api or shared.cmd_opts.nowebui):
         return
     protected = [Depends(_authentication())] if shared.cmd_opts.api_auth else []
@@ -118,9 +119,20 @@ def edit(request: EditRequest) -> EditResponse:
     return EditResponse(images=pictures, infotexts=processed.infotexts, seeds=processed.all_seeds, info={**json.loads(processed.js()), "comments": processed.comments})
 
 
-def png_base64(image, infotext: str) -> str:
+class HeatMapRequest(BaseModel):
+    id_task: str
+
+
+def heat_map(request: HeatMapRequest) -> dict:
+    """Where the running edit acts, for the page that started it (its task id is known to no other)."""
+    image = live_heat_map() if request.id_task == progress.current_task else None
+    return {"image": image and "data:image/png;base64," + png_base64(image)}
+
+
+def png_base64(image, infotext: str = "") -> str:
     info = PngImagePlugin.PngInfo()
-    info.add_text("parameters", infotext)
+    if infotext:
+        info.add_text("parameters", infotext)
     buffer = io.BytesIO()
     image.save(buffer, "PNG", pnginfo=info)
     return base64.b64encode(buffer.getvalue()).decode()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,9 +11,12 @@ from PIL import Image
 
 from modules import devices, processing, scripts, sd_models, sd_samplers, sd_schedulers, shared
 
-from .. import __version__, images
+from .. import images
 from ..edit import Edit, EditError
-from .denoiser import edit_denoiser, is_edit_model
+from . import infotext
+from .denoiser import EditRun, edit_denoiser, is_edit_model
+
+_running: tuple[EditRun, Image.Image] | None = None  # the edit in the sampler, for the live heat map
 
 # Below these a sampler makes no call of the network, or divides by zero. Every pair of sampler and schedule is tested at them.
 MIN_STEPS = {"DDIM": 2, "DDIM CFG++": 2, "PLMS": 2, "UniPC": 3}
@@ -32,9 +35,31 @@ def run_edit(edit: Edit, *, outdir: str = "", save: bool = False, grid: bool = F
         processed = processing.process_images(p)
         if edit.heat_map and p.heat is not None:
             processed.images.append(images.heat_picture(p.heat.cpu().numpy(), p.picture))
-            processed.infotexts.append("Where the instruction acts: the difference between the full and the image pass.")
+            processed.infotexts.append(f"{processed.infotexts[-1]}, Instruct edit shows: where the instruction acts")
     shared.total_tqdm.clear()
     return processed
+
+
+@contextmanager
+def live(run: EditRun, picture: Image.Image):
+    """Within the block `live_heat_map` shows this run."""
+    global _running
+    _running = run, picture
+    try:
+        yield
+    finally:
+        _running = None
+
+
+def live_heat_map(longest_side: int = 256) -> Image.Image | None:
+    """Where the running edit acts on its first picture so far; None when no edit runs or none of its steps needed both passes."""
+    running = _running
+    if running is None or running[0].heat is None:
+        return None
+    run, picture = running
+    small = picture.copy()
+    small.thumbnail((longest_side, longest_side))
+    return images.heat_picture(run.heat[0].cpu().numpy(), small)
 
 
 def check_host_can(edit: Edit) -> None:
@@ -84,7 +109,7 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
             denoising_strength=edit.denoising_strength,
             init_images=[edit.image],
         )
-        p.extra_generation_params.update(infotext_fields(edit))
+        p.extra_generation_params.update(infotext.fields_of(edit))
         return p
 
     def init(self, all_prompts, all_seeds, all_subseeds):
@@ -116,7 +141,7 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
         if self.scripts is not None:
             self.scripts.process_before_every_sampling(p=self, x=self.init_latent, noise=noise, c=conditioning, uc=unconditional_conditioning)
         args = (conditioning, unconditional_conditioning)
-        with edit_denoiser(self.sampler, [self.edit.guidance(seed) for seed in self.seeds]) as run:
+        with edit_denoiser(self.sampler, [self.edit.guidance(seed) for seed in self.seeds]) as run, live(run, self.picture):
             self.sampler.model_wrap_cfg.init_latent = self.init_latent
             if self.denoising_strength < 1:
                 latents = self.sampler.sample_img2img(self, self.init_latent, noise, *args, image_conditioning=self.image_conditioning)
@@ -160,29 +185,6 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
             # The host cuts the fraction off: half a level up, a kept pixel comes out as it went in.
             finished.append(torch.from_numpy((result + 0.5 * (mask is not None)) / 127.5 - 1).float().permute(2, 0, 1))
         return finished
-
-
-def infotext_fields(edit: Edit) -> dict:
-    """What the host's own infotext does not hold: everything under “Instruct edit …”, and drawn scales picture by picture."""
-    fields = {"Instruct edit": __version__}
-    for name in ("text_start", "text_end", "image_start", "image_end"):
-        if (value := getattr(edit, name)) != (1.0 if name.endswith("end") else 0.0):
-            fields[f"Instruct edit {name.replace('_', ' ')}"] = value
-    if edit.own_size:
-        fields["Instruct edit own size"] = True
-    if edit.randomise_scales:
-        fields["Instruct edit randomise scales"] = True
-        fields["CFG scale"] = lambda p, index, **_: edit.guidance(p.all_seeds[_image_index(p, index)]).text_scale
-        fields["Image CFG scale"] = lambda p, index, **_: edit.guidance(p.all_seeds[_image_index(p, index)]).image_scale
-    if edit.mask is not None:
-        fields["Instruct edit mask"] = True
-    if edit.denoising_strength < 1:
-        fields["Denoising strength"] = edit.denoising_strength
-    return fields
-
-
-def _image_index(p, index: int) -> int:
-    return min(p.iteration * p.batch_size + index, len(p.all_seeds) - 1)
 
 
 def model_status() -> dict:

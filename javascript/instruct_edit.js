@@ -1,0 +1,136 @@
+// The tab "Instruct edit": submitting, progress, restoring after a reload, comparing before and after.
+// All scripts of the WebUI share one global scope, so every name here starts with ip2p_.
+
+let ip2p_before = null; // the picture of the edit in the gallery, for the comparison
+let ip2p_checkpoint = null;
+
+function ip2p_element(id) {
+    return gradioApp().getElementById('ip2p_' + id);
+}
+
+function ip2p_submit() {
+    const id = randomId();
+    localSet('ip2p_task_id', id);
+    ip2p_before = ip2p_element('image').querySelector('img')?.src ?? null;
+    ip2p_close_compare();
+    ip2p_watch(id);
+    const res = create_submit_args(arguments);
+    res[0] = id;
+    return res;
+}
+
+function ip2p_watch(id, inactivityTimeout) {
+    showSubmitButtons('ip2p', false);
+    let running = true;
+    const container = ip2p_element('gallery_container');
+    requestProgress(id, container, ip2p_element('gallery'), function() {
+        running = false;
+        ip2p_show_heat(null);
+        showSubmitButtons('ip2p', true);
+        showRestoreProgressButton('ip2p', false);
+    }, function(progress) {
+        if (!progress.active) return;
+        request('./internal/instruct-edit-heat-map', {id_task: id}, function(heat) {
+            if (running) ip2p_show_heat(heat.image);
+        }, function() {});
+    }, inactivityTimeout);
+}
+
+// The id stays after the job is done, so that a reload brings back its result too.
+function ip2p_restore() {
+    const id = localGet('ip2p_task_id');
+    showRestoreProgressButton('ip2p', false);
+    if (id) ip2p_watch(id, 0);
+    return [id];
+}
+
+function ip2p_show_heat(image) {
+    const container = ip2p_element('gallery_container');
+    let box = ip2p_element('heat');
+    if (!image) {
+        box?.remove();
+        return;
+    }
+    if (!box) {
+        box = document.createElement('figure');
+        box.id = 'ip2p_heat';
+        box.append(new Image(), Object.assign(document.createElement('figcaption'), {textContent: 'where the edit acts'}));
+        container.append(box);
+    }
+    box.querySelector('img').src = image;
+}
+
+function ip2p_selected_result(gallery) {
+    return extract_image_from_gallery(gallery ?? []);
+}
+
+function ip2p_use_checkpoint(title) {
+    if (title) selectCheckpoint(title);
+    return [];
+}
+
+function ip2p_close_compare() {
+    const box = ip2p_element('compare');
+    box.hidden = true;
+    box.replaceChildren();
+}
+
+function ip2p_toggle_compare() {
+    const box = ip2p_element('compare');
+    const selected = ip2p_element('gallery').querySelector('.preview img, .thumbnail-item.selected img, .thumbnail-item img');
+    const before = ip2p_before ?? ip2p_element('image').querySelector('img')?.src;
+    if (!box.hidden) {
+        ip2p_close_compare();
+        return [];
+    }
+    if (!selected || !before) {
+        box.textContent = 'There is no result to compare yet: edit a picture first.';
+        box.hidden = false;
+        return [];
+    }
+    const after = Object.assign(new Image(), {src: selected.src, alt: 'after', className: 'ip2p-after'});
+    const under = Object.assign(new Image(), {src: before, alt: 'before', className: 'ip2p-before'});
+    const slider = Object.assign(document.createElement('input'), {type: 'range', min: 0, max: 100, value: 50, ariaLabel: 'Before and after'});
+    const place = () => box.style.setProperty('--ip2p-split', slider.value + '%');
+    slider.addEventListener('input', place);
+    const stage = document.createElement('div');
+    stage.className = 'ip2p-stage';
+    stage.append(after, under);
+    box.replaceChildren(stage, slider);
+    place();
+    box.hidden = false;
+    return [];
+}
+
+// The host's paste and send-to buttons call these by the tab's name.
+function switch_to_ip2p() {
+    const tab = gradioApp().getElementById('tab_ip2p');
+    const tabs = Array.from(tab.parentElement.children).filter(element => element.classList.contains('tabitem'));
+    gradioApp().querySelectorAll('#tabs > .tab-nav > button')[tabs.indexOf(tab)]?.click();
+    return Array.from(arguments);
+}
+
+function recalculate_prompts_ip2p() {
+    recalculatePromptTokens('ip2p_prompt');
+    recalculatePromptTokens('ip2p_neg_prompt');
+    return Array.from(arguments);
+}
+
+onUiLoaded(function() {
+    if (!ip2p_element('generate')) return; // the tab is hidden, or says why it could not be built
+    attachGalleryListeners('ip2p');
+    setupExtraNetworksForTab('ip2p');
+    for (const [prompt, counter] of [['prompt', ''], ['neg_prompt', 'negative_']]) {
+        const ids = ['ip2p_' + prompt, 'ip2p_' + counter + 'token_counter', 'ip2p_' + counter + 'token_button'];
+        setupTokenCounting(...ids);
+        toggleTokenCountingVisibility(...ids);
+    }
+    ip2p_element('refresh_notice').click();
+    if (localGet('ip2p_task_id')) ip2p_element('restore_progress').click();
+});
+
+onOptionsChanged(function() {
+    const loaded = opts.sd_checkpoint_hash + opts.sd_model_checkpoint;
+    if (ip2p_checkpoint !== null && loaded !== ip2p_checkpoint) ip2p_element('refresh_notice')?.click();
+    ip2p_checkpoint = loaded;
+});
