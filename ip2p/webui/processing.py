@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from modules import devices, processing, scripts, sd_models, sd_samplers, sd_schedulers, shared
+from modules import devices, processing, scripts, sd_models, sd_samplers, sd_samplers_common, sd_samplers_timesteps, sd_schedulers, shared
 
 from .. import images
 from ..edit import Edit, EditError
@@ -18,8 +18,15 @@ from .denoiser import EditRun, edit_denoiser, is_edit_model
 
 _running: tuple[EditRun, Image.Image] | None = None  # the edit in the sampler, for the live heat map
 
-# Below these a sampler makes no call of the network, or divides by zero. Every pair of sampler and schedule is tested at them.
-MIN_STEPS = {"DDIM": 2, "DDIM CFG++": 2, "PLMS": 2, "UniPC": 3}
+TIMESTEPS = 1000
+
+# Below these a sampler makes no call of the network or fails; UniPC's is a setting of the host. Every sampler is tested at them.
+SAMPLER_MIN_STEPS = {
+    "DDIM": 2, "DDIM CFG++": 2, "PLMS": 2, "DPM fast": 2, "DPM adaptive": 2,
+    "DPM++ 2M SDE": 2, "DPM++ 2M SDE Heun": 2, "DPM++ 3M SDE": 2,
+}  # fmt: skip
+# At one step these schedules consist of their last noise level, at which there is no picture left to make.
+SCHEDULE_MIN_STEPS = {"DDIM": 2, "Align Your Steps": 2}
 
 
 def run_edit(edit: Edit, *, outdir: str = "", save: bool = False, grid: bool = False, user: str | None = None) -> processing.Processed:
@@ -69,9 +76,26 @@ def check_host_can(edit: Edit) -> None:
     if edit.scheduler not in sd_schedulers.schedulers_map:
         known = ", ".join(x.label for x in sd_schedulers.schedulers)
         raise EditError(f"There is no schedule type “{edit.scheduler}”. Known ones: {known}.")
-    least = MIN_STEPS.get(edit.sampler_name, 1)
+    schedule = sd_schedulers.schedulers_map[edit.scheduler].label
+    least = SCHEDULE_MIN_STEPS.get(schedule, 1)
     if edit.steps < least:
-        raise EditError(f"{edit.sampler_name} needs at least {least} steps, not {edit.steps}.")
+        raise EditError(f"Schedule type {schedule} needs at least {least} steps, not {edit.steps}.")
+    least = int(shared.opts.uni_pc_order) if edit.sampler_name == "UniPC" else SAMPLER_MIN_STEPS.get(edit.sampler_name, 1)
+    made = steps_made(edit)
+    if made < least:
+        left = f"; denoising strength {edit.denoising_strength} leaves {made} of {edit.steps}" if edit.denoising_strength < 1 else f", not {made}"
+        raise EditError(f"{edit.sampler_name} needs at least {least} steps{left}.")
+
+
+def steps_made(edit: Edit) -> int:
+    """Steps that the host's sampler makes: from the picture (denoising strength below 1) only the last share of them."""
+    if edit.denoising_strength == 1:
+        return edit.steps
+    total, last = sd_samplers_common.setup_img2img_steps(edit)
+    if not 1 <= total <= TIMESTEPS:  # the host's setting for exact step counts divides by the strength
+        return 0
+    sampler = sd_samplers.all_samplers_map[edit.sampler_name]
+    return last if sampler in sd_samplers_timesteps.samplers_data_timesteps else last + 1
 
 
 @dataclass(repr=False)
