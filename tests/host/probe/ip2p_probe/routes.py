@@ -1,0 +1,77 @@
+"""POST /probe/…: the tests' view into a running WebUI."""
+
+import base64
+import io
+import os
+
+from fastapi import Body
+from PIL import Image
+
+from modules import script_callbacks, shared
+from modules.call_queue import queue_lock
+from modules.processing import process_images
+
+from .recorder import SWITCHES, packed, recorder
+from .reference import Reference
+
+
+def register():
+    recorder.install()
+    script_callbacks.on_app_started(add_routes)
+
+
+def add_routes(demo, app):
+    for endpoint in (clear, records, latents, switch, reference, memory):
+        app.add_api_route(f"/probe/{endpoint.__name__}", endpoint, methods=["POST"])
+
+
+def clear():
+    """Forgets what was recorded and turns every switch off."""
+    recorder.clear()
+    recorder.latents = None
+    recorder.switches.update({**SWITCHES, "output_factor": {}})
+    return {}
+
+
+def records():
+    return {name: getattr(recorder, name) for name in ("unet", "calls", "scenes", "noise", "encodes")}
+
+
+def latents():
+    """Those of the last batch that was decoded, or null."""
+    return None if recorder.latents is None else packed(recorder.latents)
+
+
+def switch(settings: dict = Body()):
+    unknown = settings.keys() - SWITCHES.keys()
+    assert not unknown, unknown
+    recorder.switches.update(settings)
+    return recorder.switches
+
+
+def reference(request: dict = Body()):
+    """The plain three-pass edit of the same request; answers its final latents."""
+    image = Image.open(io.BytesIO(base64.b64decode(request["image"]))).convert("RGB")
+    fields = {name: request[name] for name in ("negative_prompt", "steps", "seed", "sampler_name", "scheduler", "width", "height", "batch_size", "styles") if name in request}
+    with queue_lock:
+        p = Reference(
+            sd_model=shared.sd_model, prompt=request["instruction"], init_images=[image], do_not_save_samples=True, do_not_save_grid=True,
+            denoising_strength=request.get("denoising_strength", 1.0), n_iter=request.get("count", 1), **fields,
+        )  # fmt: skip
+        p.set_scales(
+            request.get("text_scale", 7.5), request.get("image_scale", 1.5),
+            (request.get("text_start", 0), request.get("text_end", 1)), (request.get("image_start", 0), request.get("image_end", 1)),
+        )  # fmt: skip
+        shared.state.begin(job="reference")
+        try:
+            process_images(p)
+        finally:
+            shared.state.end()
+            p.close()
+    return packed(recorder.latents)
+
+
+def memory():
+    """Resident memory of this process in bytes."""
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
