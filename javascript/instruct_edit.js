@@ -41,7 +41,7 @@ function ip2p_restore() {
     const id = localGet('ip2p_task_id');
     showRestoreProgressButton('ip2p', false);
     if (id) ip2p_watch(id, 0);
-    return [id];
+    return [id ?? null];
 }
 
 function ip2p_show_heat(image) {
@@ -125,8 +125,6 @@ onUiLoaded(function() {
         setupTokenCounting(...ids);
         toggleTokenCountingVisibility(...ids);
     }
-    ip2p_element('refresh_notice').click();
-    if (localGet('ip2p_task_id')) ip2p_element('restore_progress').click();
 });
 
 onOptionsChanged(function() {

@@ -102,9 +102,10 @@ def build() -> gr.Blocks:
         )
         toprow.submit.click(**submit)
         toprow.prompt.submit(**submit)
-        toprow.restore_progress_button.click(fn=restore_progress, _js="ip2p_restore", inputs=[dummy], outputs=outputs, show_progress=False)
-
-        refresh_notice.click(fn=model_notice, outputs=[notice, switch_row, checkpoint], show_progress=False)
+        for event in (toprow.restore_progress_button.click, blocks.load):
+            event(fn=restore_progress, _js="ip2p_restore", inputs=[dummy], outputs=outputs, show_progress=False)
+        for event in (refresh_notice.click, blocks.load):
+            event(fn=model_notice, outputs=[notice, switch_row, checkpoint], show_progress=False)
         switch.click(fn=None, _js="ip2p_use_checkpoint", inputs=[checkpoint])
 
         connect_token_counters(toprow, controls["steps"])
