@@ -1,0 +1,105 @@
+"""A real Chromium on the tab "Instruct edit" of a real WebUI."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from playwright.sync_api import Page, expect
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()  # fmt: skip
+WIDE, PHONE = {"width": 1400, "height": 1000}, {"width": 390, "height": 844}
+WAIT = 60_000  # milliseconds
+
+
+class Tab:
+    """The tab as a person meets it: fields by their element id without the prefix ip2p_."""
+
+    def __init__(self, page: Page, url: str, theme: str = "light"):
+        self.page, self.url, self.theme = page, url, theme
+        self.errors: list[str] = []
+        page.set_default_timeout(WAIT)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.open()
+
+    def open(self) -> Tab:
+        self.page.goto(f"{self.url}/?__theme={self.theme}")
+        self.page.locator("#tabs > .tab-nav > button", has_text="Instruct edit").click()
+        expect(self["generate"]).to_be_visible()
+        # The page's script has bound its buttons once the token counter stands above the prompt.
+        self.page.wait_for_selector("#ip2p_prompt_row #ip2p_token_counter", state="attached")
+        return self
+
+    def __getitem__(self, name: str):
+        return self.page.locator(f"#ip2p_{name}").first  # gr.HTML gives its id to two elements, one in the other
+
+    def upload(self, file: Path) -> None:
+        if self["image"].locator("button[aria-label=Clear]").count():
+            self["image"].locator("button[aria-label=Clear]").click()
+        self["image"].locator("input[type=file]").set_input_files(file)
+        expect(self["image"].locator("img")).to_be_visible()
+
+    def set(self, **controls) -> None:
+        """Text, number and slider fields by value, checkboxes by truth, radios and dropdowns by label."""
+        for name, value in controls.items():
+            control = self[name]
+            box = control.locator("textarea, input[type=number]")
+            if isinstance(value, bool):
+                control.locator("input[type=checkbox]").set_checked(value)
+            elif box.count():
+                box.first.fill(str(value))
+                box.first.blur()
+            elif control.locator("input[type=radio]").count():
+                control.locator("label", has_text=value).click()
+            else:
+                field = control.locator("input")
+                field.click()
+                field.fill(value)
+                control.locator("ul li", has_text=value).first.click()
+
+    def value(self, name: str) -> str:
+        return self[name].locator("textarea, input[type=number], input").first.input_value()
+
+    def open_accordion(self, name: str) -> None:
+        self[name].locator(".label-wrap").click()
+
+    def generate(self) -> dict:
+        """Presses Generate and waits for the end of the job: the host's description of it."""
+        self.start()
+        return self.finished()
+
+    def start(self) -> None:
+        self.page.evaluate("document.querySelector('#generation_info_ip2p textarea').value = ''")
+        self["generate"].click()
+
+    def finished(self) -> dict:
+        info = "document.querySelector('#generation_info_ip2p textarea').value"
+        error = "document.querySelector('#html_log_ip2p .error')"
+        self.page.wait_for_function(f"({info} || {error}) && !document.querySelector('#ip2p_results .progressDiv')")
+        return json.loads(self.page.evaluate(info) or "{}")
+
+    @property
+    def log(self) -> str:
+        return self.page.locator("#html_log_ip2p").first.inner_text()
+
+    def pictures(self) -> int:
+        return self["gallery"].locator(".thumbnail-item.thumbnail-small").count()
+
+    def pixels(self, selector: str) -> list[int]:
+        """[width, height, r, g, b, …] of a displayed picture, at 16x16."""
+        return self.page.evaluate(
+            """async selector => {
+                const img = new Image();
+                img.src = document.querySelector(selector).src;
+                await img.decode();
+                const canvas = Object.assign(document.createElement('canvas'), {width: 16, height: 16});
+                canvas.getContext('2d').drawImage(img, 0, 0, 16, 16);
+                return [img.naturalWidth, img.naturalHeight, ...canvas.getContext('2d').getImageData(0, 0, 16, 16).data];
+            }""",
+            selector,
+        )

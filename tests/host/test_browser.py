@@ -1,0 +1,371 @@
+"""The tab in a real browser: a person's way from a photograph to its edit."""
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+playwright_api = pytest.importorskip("playwright.sync_api", reason="browser tests need playwright")
+
+from browser import CHROMIUM, FLAGS, PHONE, WIDE, Tab  # noqa: E402
+
+if CHROMIUM is None:
+    pytest.skip("browser tests skipped: no Chromium on this machine", allow_module_level=True)
+
+expect = playwright_api.expect
+RESULT = "#ip2p_gallery .preview img, #ip2p_gallery .thumbnail-item img"
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with playwright_api.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def quick(running_webui):
+    """Progress asked for often enough to be seen in jobs of a second."""
+    with running_webui.options(show_progress_every_n_steps=1, live_preview_refresh_period=150):
+        yield running_webui
+
+
+@pytest.fixture
+def tab(chromium, host, quick, photo_file):
+    page = chromium.new_context(viewport=WIDE, accept_downloads=True).new_page()
+    tab = Tab(page, host.url)
+    tab.set(longest_side=64, steps=3, seed=7)
+    tab.upload(photo_file)
+    tab.set(prompt="make it winter")
+    yield tab
+    page.context.close()
+    assert tab.errors == []
+
+
+@pytest.fixture(scope="session")
+def photo_file(photo, tmp_path_factory) -> Path:
+    file = tmp_path_factory.mktemp("photo") / "photo.png"
+    photo.save(file)
+    return file
+
+
+def screenshot(tab: Tab, name: str) -> None:
+    """Kept where $IP2P_SCREENSHOTS says, to be looked at."""
+    if folder := os.environ.get("IP2P_SCREENSHOTS"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        tab.page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+
+
+def test_a_photograph_is_edited_with_progress_preview_and_heat_map(tab):
+    tab.set(steps=60, longest_side=256)
+    tab.start()
+    expect(tab.page.locator("#ip2p_results .progressDiv")).to_contain_text("ETA")
+    expect(tab.page.locator("#ip2p_gallery .livePreview img").first).to_be_attached()
+    expect(tab["heat"].locator("img")).to_be_visible()
+    screenshot(tab, "running")
+    info = tab.finished()
+    assert "Steps: 60" in info["infotexts"][0] and info["prompt"] == "make it winter"
+    assert tab.pixels(RESULT)[2:] != tab.pixels("#ip2p_image img")[2:]
+    expect(tab["heat"]).to_have_count(0)
+    expect(tab["generate"]).to_be_visible()
+    screenshot(tab, "edited")
+
+
+CONTROLS = {
+    "neg_prompt": ("blurry", "Negative prompt: blurry"),
+    "text_scale": (4.5, "CFG scale: 4.5,"),
+    "image_scale": (1.25, "Image CFG scale: 1.25"),
+    "randomise_scales": (True, "Instruct edit randomise scales: True"),
+    "sampler": ("DPM2 a", "Sampler: DPM2 a"),
+    "scheduler": ("Exponential", "Schedule type: Exponential"),
+    "steps": (5, "Steps: 5,"),
+    "seed": (1234, "Seed: 1234"),
+    "longest_side": (128, "Size: 128x64"),
+    "own_size": (True, "Instruct edit own size: True"),
+    "text_start": (0.25, "Instruct edit text start: 0.25"),
+    "text_end": (0.75, "Instruct edit text end: 0.75"),
+    "image_start": (0.2, "Instruct edit image start: 0.2"),
+    "image_end": (0.8, "Instruct edit image end: 0.8"),
+    "denoising_strength": (0.6, "Denoising strength: 0.6"),
+}
+
+
+@pytest.mark.parametrize("name", CONTROLS)
+def test_each_control_changes_the_request_it_is_named_for(tab, name):
+    value, expected = CONTROLS[name]
+    if name.endswith(("_start", "_end")) or name == "denoising_strength":
+        tab.open_accordion("schedule")
+    before = tab.generate()["infotexts"][0]
+    tab.set(**{name: value})
+    after = tab.generate()["infotexts"][0]
+    assert expected not in before and expected in after, after
+
+
+def test_count_and_batch_size_multiply(tab):
+    tab.set(count=2, batch_size=2)
+    assert tab.generate()["all_seeds"] == [7, 8, 9, 10]
+
+
+def test_a_size_of_ones_own(tab):
+    tab.set(size_mode="Custom")
+    expect(tab["longest_side"]).to_be_hidden()
+    tab.set(width=128, height=72)
+    assert "Size: 128x72" in tab.generate()["infotexts"][0]
+
+
+def test_the_heat_map_is_the_last_picture(tab):
+    assert len(tab.generate()["infotexts"]) == 1
+    tab.set(heat_map=True)
+    info = tab.generate()
+    assert tab.pictures() == 2
+    assert "where the instruction acts" in info["infotexts"][-1]
+
+
+def test_own_size_gives_the_pictures_own_size_back(tab, photo):
+    tab.set(own_size=True)
+    tab.generate()
+    assert tuple(tab.pixels(RESULT)[:2]) == photo.size
+
+
+def test_styles_are_applied(tab):
+    styles = tab.page.locator("#ip2p_styles input")
+    styles.click()
+    tab.page.locator("#ip2p_styles ul li", has_text="watercolour").click()
+    tab.page.keyboard.press("Escape")
+    assert "as a watercolour of make it winter" in tab.generate()["infotexts"][0]
+
+
+def test_edit_more_and_less_move_the_scales_against_each_other(tab):
+    def scales():
+        return float(tab.value("text_scale")), float(tab.value("image_scale"))
+
+    start = scales()
+    tab["edit_more"].click()
+    tab.page.wait_for_function(f"document.querySelector('#ip2p_text_scale input').value != '{start[0]}'")
+    more = scales()
+    assert more[0] > start[0] and more[1] < start[1]
+    for _ in range(2):
+        before = scales()
+        tab["edit_less"].click()
+        tab.page.wait_for_function(f"document.querySelector('#ip2p_text_scale input').value != '{before[0]:g}'")
+    less = scales()
+    assert less[0] < start[0] and less[1] > start[1]
+
+
+def test_the_seed_of_a_result_can_be_reused_and_drawn_anew(tab):
+    tab.set(seed=-1)
+    drawn = tab.generate()["all_seeds"][0]
+    tab["reuse_seed"].click()
+    tab.page.wait_for_function(f"document.querySelector('#ip2p_seed input').value == '{drawn}'")
+    tab["random_seed"].click()
+    assert tab.value("seed") == "-1"
+
+
+def test_the_result_becomes_the_picture(tab):
+    tab.generate()
+    result = tab.pixels(RESULT)
+    before = tab.page.locator("#ip2p_image img").get_attribute("src")
+    tab["use_result"].click()
+    tab.page.wait_for_function("before => document.querySelector('#ip2p_image img')?.src !== before", arg=before)
+    assert tab.pixels("#ip2p_image img") == result
+
+
+def test_before_and_after_are_compared(tab):
+    tab["compare_button"].click()
+    expect(tab["compare"]).to_contain_text("no result")
+    tab["compare_button"].click()
+    tab.generate()
+    tab["compare_button"].click()
+    assert tab.pixels("#ip2p_compare .ip2p-after") == tab.pixels(RESULT)
+    assert tab.pixels("#ip2p_compare .ip2p-before") == tab.pixels("#ip2p_image img")
+    tab["compare"].locator("input").fill("80")
+    assert tab.page.evaluate("document.getElementById('ip2p_compare').style.getPropertyValue('--ip2p-split')") == "80%"
+    screenshot(tab, "compared")
+
+
+@pytest.mark.parametrize("target", ["img2img", "inpaint", "extras"])
+def test_a_result_is_sent_to_other_tabs(tab, target):
+    tab.generate()
+    result = tab.pixels(RESULT)
+    tab["send_to_" + target].click()
+    field = {"img2img": "#img2img_image", "inpaint": "#img2maskimg", "extras": "#extras_image"}[target]
+    tab.page.locator(f"{field} img").first.wait_for(state="attached")  # inpaint draws it on a canvas
+    assert tab.pixels(f"{field} img") == result
+
+
+def test_a_result_is_saved_and_zipped(tab, host):
+    tab.generate()
+    tab.page.locator("#save_zip_ip2p").click()
+    expect(tab.page.locator("#html_log_ip2p").first).to_contain_text("Saved:")
+    link = tab.page.locator("#download_files_ip2p a").first
+    expect(link).to_be_visible()
+    assert ".zip" in tab.page.locator("#download_files_ip2p").inner_text()
+
+
+def test_interrupt_ends_the_job_and_gives_what_there_is(tab):
+    tab.set(steps=150, longest_side=256)
+    tab.start()
+    expect(tab["interrupt"]).to_be_visible()
+    expect(tab.page.locator("#ip2p_results .progressDiv")).to_contain_text("ETA")
+    tab["interrupt"].click()
+    tab.finished()
+    assert tab.pictures() <= 1
+    took = float(re.search(r"Time taken:\s*([\d.]+) sec", tab.page.locator("#html_log_ip2p").first.inner_text())[1])
+    assert took < 20
+    expect(tab["generate"]).to_be_visible()
+
+
+def test_ctrl_enter_starts_an_edit(tab):
+    tab["prompt"].locator("textarea").focus()
+    tab.page.evaluate("document.querySelector('#generation_info_ip2p textarea').value = ''")
+    tab.page.keyboard.press("Control+Enter")
+    assert tab.finished()["prompt"] == "make it winter"
+
+
+def test_tokens_are_counted(tab):
+    tab.set(prompt="make it a very cold winter")
+    expect(tab["token_counter"]).to_contain_text("6/75")
+    tab.set(neg_prompt="blurry")
+    expect(tab["negative_token_counter"]).to_contain_text("1/75")
+
+
+def test_extra_networks_are_offered(tab):
+    tab.page.locator("#ip2p_extra_tabs > .tab-nav > button", has_text="Lora").click()
+    tab.page.locator("#ip2p_lora_cards .card", has_text="testlora").click()
+    tab.page.wait_for_function("document.querySelector('#ip2p_prompt textarea').value.includes('<lora:testlora:')")
+
+
+def test_a_running_job_comes_back_after_a_reload(tab):
+    tab.set(steps=120, longest_side=256)
+    tab.start()
+    expect(tab.page.locator("#ip2p_results .progressDiv")).to_contain_text("ETA")
+    tab.open()
+    expect(tab.page.locator("#ip2p_results .progressDiv")).to_contain_text("%")
+    assert "Steps: 120" in tab.finished()["infotexts"][0]
+    tab.page.wait_for_selector(RESULT)
+
+
+def test_a_finished_result_comes_back_after_a_reload(tab):
+    tab.generate()
+    result = tab.pixels(RESULT)
+    tab.open()
+    tab.page.wait_for_selector(RESULT)
+    assert tab.pixels(RESULT) == result
+
+
+@pytest.mark.parametrize("what, prompt", [("picture", "make it winter"), ("instruction", "  ")])
+def test_what_is_missing_is_a_sentence_under_the_gallery(tab, host, what, prompt):
+    logged = host.log.count("Traceback")
+    if what == "picture":
+        tab["image"].locator("button[aria-label=Clear]").click()
+    tab.set(prompt=prompt)
+    tab.start()
+    expect(tab.page.locator("#html_log_ip2p .error")).to_contain_text(what)
+    assert host.log.count("Traceback") == logged
+
+
+def test_a_file_that_is_no_picture_is_a_sentence(tab, tmp_path):
+    file = tmp_path / "broken.png"
+    file.write_bytes(b"\x89PNG\r\n\x1a\n" + b"nonsense" * 20)
+    tab["image"].locator("button[aria-label=Clear]").click()
+    tab["image"].locator("input[type=file]").set_input_files(file)
+    tab.page.wait_for_selector("#ip2p_image img", state="attached")
+    tab.start()
+    expect(tab.page.locator("#html_log_ip2p .error")).to_contain_text("can't be read")
+
+
+def pictures_of_all_kinds(folder: Path, photo: Image.Image) -> dict[str, Path]:
+    files = {}
+
+    def keep(name: str, image: Image.Image, **options) -> None:
+        files[name] = folder / name
+        image.save(files[name], **options)
+
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    keep("turned.jpg", photo, exif=turned, quality=95)
+    rgba = photo.convert("RGBA")
+    rgba.putalpha(128)
+    keep("rgba.png", rgba)
+    keep("cmyk.jpg", photo.convert("CMYK"), quality=95)
+    grey = np.asarray(photo.convert("L"), dtype=np.uint16) * 257
+    keep("16-bit.png", Image.fromarray(grey))
+    keep("palette.gif", photo.quantize(64))
+    return files
+
+
+def test_pictures_of_all_kinds_are_read_upright(tab, photo, tmp_path):
+    for name, file in pictures_of_all_kinds(tmp_path, photo).items():
+        tab.upload(file)
+        tab.set(own_size=True)
+        tab.generate()
+        size = photo.size[::-1] if name == "turned.jpg" else photo.size
+        assert tuple(tab.pixels(RESULT)[:2]) == size, name
+
+
+def test_a_model_that_does_not_edit_is_said_and_switched_on_a_click(chromium, host, quick):
+    with host.options(sd_model_checkpoint="plain.safetensors"):
+        page = chromium.new_context(viewport=WIDE).new_page()
+        tab = Tab(page, host.url)
+        expect(tab["notice"]).to_contain_text("is not an edit model")
+        screenshot(tab, "not-an-edit-model")
+        field = tab["checkpoint"].locator("input")
+        field.click()
+        options = tab["checkpoint"].locator("ul li").all_inner_texts()
+        assert any("other-edit" in option for option in options) and not any("plain" in option for option in options)
+        tab["checkpoint"].locator("ul li", has_text="other-edit").click()
+        tab["use_checkpoint"].click()
+        expect(tab["notice"]).not_to_contain_text("is not an edit model")
+        expect(tab["use_checkpoint"]).to_be_hidden()
+        assert "other-edit" in host.get("/instruct-edit/v1/status").json()["model"]
+        page.context.close()
+        assert tab.errors == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])
+def test_nothing_sticks_out_of_the_window(chromium, host, quick, photo_file, theme, viewport):
+    page = chromium.new_context(viewport=viewport).new_page()
+    tab = Tab(page, host.url, theme)
+    tab.upload(photo_file)
+    tab.set(prompt="make it winter", longest_side=64, steps=3)
+    tab.generate()
+    assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+    outside = page.evaluate(
+        """width => Array.from(document.querySelectorAll('#tab_ip2p button, #tab_ip2p input, #tab_ip2p textarea, #tab_ip2p img'))
+            .filter(e => e.offsetParent && e.getBoundingClientRect().right > width + 1).map(e => e.id || e.outerHTML.slice(0, 80))""",
+        viewport["width"],
+    )
+    assert outside == []
+    screenshot(tab, f"{theme}-{'phone' if viewport is PHONE else 'wide'}")
+    page.context.close()
+
+
+def test_the_tab_works_behind_a_subpath(chromium, subpath_url, photo_file):
+    page = chromium.new_context(viewport=WIDE).new_page()
+    tab = Tab(page, subpath_url)
+    tab.upload(photo_file)
+    tab.set(prompt="make it winter", longest_side=128, steps=60)
+    tab.start()
+    expect(tab["heat"].locator("img")).to_be_visible()
+    assert "Steps: 60" in tab.finished()["infotexts"][0]
+    page.context.close()
+
+
+@pytest.fixture
+def subpath_url(tmp_path, quick):
+    """A second WebUI with --subpath behind a proxy that takes the prefix off, as a reverse proxy does."""
+    from subpath_proxy import SubpathProxy
+    from webui import WebUI, find_webui
+
+    host = WebUI(find_webui(), tmp_path / "data", "--subpath", "webui")
+    try:
+        host.wait()
+        with host.options(show_progress_every_n_steps=1, live_preview_refresh_period=150), SubpathProxy("webui", host.port) as proxy:
+            yield proxy.url
+    finally:
+        host.stop()
