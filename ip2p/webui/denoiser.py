@@ -31,7 +31,7 @@ from ..checkpoint import EDIT_CHANNELS
 from ..edit import EditError
 from ..guidance import Guidance, pass_weights, plan_passes, progress_at
 
-OUT_OF_MEMORY = "Not enough GPU memory for this size even one pass and one picture at a time: choose a smaller size, or start the WebUI with --medvram."
+OUT_OF_MEMORY = "There is not enough GPU memory for this edit: choose a smaller size or batch size, or start the WebUI with --medvram."
 
 
 class EditRun:

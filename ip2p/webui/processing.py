@@ -14,7 +14,7 @@ from modules import devices, processing, scripts, sd_models, sd_samplers, sd_sam
 from .. import images
 from ..edit import Edit, EditError
 from . import infotext
-from .denoiser import EditRun, edit_denoiser, is_edit_model
+from .denoiser import OUT_OF_MEMORY, EditRun, edit_denoiser, is_edit_model
 
 _running: tuple[EditRun, Image.Image] | None = None  # the edit in the sampler, for the live heat map
 
@@ -39,7 +39,12 @@ def run_edit(edit: Edit, *, outdir: str = "", save: bool = False, grid: bool = F
         p.user = user
         p.do_not_save_samples = p.do_not_save_grid = not save
         p.do_not_save_grid |= not grid
-        processed = processing.process_images(p)
+        try:
+            processed = processing.process_images(p)
+        except devices.NansException as e:
+            raise EditError(str(e)) from e  # the host's own advice: precision, or --no-half-vae
+        except torch.cuda.OutOfMemoryError as e:
+            raise EditError(OUT_OF_MEMORY) from e
         if edit.heat_map and p.heat is not None:
             processed.images.append(images.heat_picture(p.heat.cpu().numpy(), p.picture))
             processed.infotexts.append(f"{processed.infotexts[-1]}, Instruct edit shows: where the instruction acts")

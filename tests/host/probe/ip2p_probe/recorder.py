@@ -6,7 +6,7 @@ import time
 import numpy as np
 import torch
 
-from modules import processing, script_callbacks, shared
+from modules import processing, script_callbacks, sd_samplers_common
 
 SWITCHES = {
     "oom_times": 0,  # so many calls of the UNet run out of memory
@@ -32,6 +32,7 @@ class Recorder:
         self.scenes = []  # of every call of the denoiser the shapes that callbacks saw
         self.noise = []  # of every call of the denoiser its noise level: sigma, or for DDIM and its kin the timestep
         self.encodes = []  # of every VAE encode its rows
+        self.sampling = []  # of every run of a sampler the CPU seconds of its thread
         self.last_call_at = None
 
     def watch(self, sd_model):
@@ -78,6 +79,16 @@ class Recorder:
             return decode(model, batch, *args, **kwargs)
 
         processing.decode_latent_batch = keep_latents
+        launch = sd_samplers_common.Sampler.launch_sampling
+
+        def time_sampling(sampler, steps, func):
+            start = time.thread_time()
+            try:
+                return launch(sampler, steps, func)
+            finally:
+                self.sampling.append(time.thread_time() - start)
+
+        sd_samplers_common.Sampler.launch_sampling = time_sampling
 
 
 def packed(tensor):

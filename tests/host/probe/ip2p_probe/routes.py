@@ -34,7 +34,7 @@ def clear():
 
 
 def records():
-    return {name: getattr(recorder, name) for name in ("unet", "calls", "scenes", "noise", "encodes")}
+    return {name: getattr(recorder, name) for name in ("unet", "calls", "scenes", "noise", "encodes", "sampling")}
 
 
 def latents():

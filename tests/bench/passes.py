@@ -1,0 +1,95 @@
+"""UNet rows and CPU time of sampling: this extension against the WebUI's own edit path, in one real WebUI.
+
+    python tests/bench/passes.py [--pairs 9] [--size 256] [--steps 6] [--width 64]
+
+Needs a WebUI where tests/host finds one. One thread, pairs interleaved, medians of the pairs' ratios. The network is small
+and random: it shows speed, not quality.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "host"))
+
+from conftest import drawn_picture  # noqa: E402
+from webui import HERE, WebUI, environment, find_webui, python_of, to_base64  # noqa: E402
+
+# name, text scale, image scale, negative prompt, the ratio it should keep
+CASES = (
+    ("7.5 / 1.5", 7.5, 1.5, "blurry", 1.05),
+    ("s_T = s_I", 1.5, 1.5, "blurry", 0.72),
+    ("s_T = 0", 0.0, 1.5, "blurry", 0.72),
+    ("text = negative", 7.5, 1.5, "make it winter", 0.72),
+    ("s_T = s_I = 1", 1.0, 1.0, "blurry", 0.58),
+    ("text = negative, s_I = 1", 7.5, 1.0, "make it winter", 0.58),
+)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--pairs", type=int, default=9)
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--width", type=int, default=64, help="channels of the UNet's first level; Stable Diffusion has 320")
+    args = parser.parse_args()
+
+    webui = find_webui()
+    if webui is None:
+        sys.exit("No WebUI was found: set SD_WEBUI_DIR to one.")
+    # Freed memory stays with the process: at small sizes the page faults of asking again are louder than the network.
+    os.environ.update(MALLOC_MMAP_THRESHOLD_="8000000000", MALLOC_TRIM_THRESHOLD_="16000000000")
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = Path(folder) / "bench.safetensors"
+        make = [python_of(webui), HERE / "make_checkpoint.py", webui, checkpoint, "--width", str(args.width)]
+        subprocess.run(make, check=True, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        host = WebUI(webui, Path(folder) / "data", "--ckpt", checkpoint)
+        try:
+            return measure(host.wait(), args)
+        finally:
+            host.stop()
+
+
+def measure(host: WebUI, args) -> int:
+    picture = to_base64(drawn_picture(args.size, args.size))
+    common = dict(seed=1, steps=args.steps, width=args.size, height=args.size, sampler_name="Euler")
+
+    def ours(text, image, negative):
+        fields = dict(image=picture, instruction="make it winter", negative_prompt=negative, text_scale=text, image_scale=image)
+        return run("/instruct-edit/v1/edit", {**common, **fields})
+
+    def theirs(text, image, negative):
+        fields = dict(init_images=[picture], prompt="make it winter", negative_prompt=negative, cfg_scale=text, image_cfg_scale=image, denoising_strength=1)
+        return run("/sdapi/v1/img2img", {**common, **fields})
+
+    def run(path, request):
+        host.probe("clear")
+        answer = host.post(path, request)
+        assert answer.ok, answer.text
+        records = host.probe("records")
+        return sum(records["unet"]) / len(records["calls"]), records["sampling"][0]
+
+    failed = 0
+    print(f"{args.size}², {args.steps} steps, Euler, one thread, medians of {args.pairs} interleaved pairs")
+    print(f"{'case':26}{'rows a call: WebUI':>20}{'ours':>6}{'CPU s: WebUI':>14}{'ours':>8}{'ratio':>8}{'limit':>8}")
+    for name, text, image, negative, limit in CASES:
+        pairs = []
+        for i in range(args.pairs + 1):
+            order = (ours, theirs) if i % 2 else (theirs, ours)
+            results = {side: side(text, image, negative) for side in order}
+            pairs.append((results[theirs], results[ours]))
+        pairs = pairs[1:]  # the first warms both up
+        ratio = statistics.median(mine[1] / stock[1] for stock, mine in pairs)
+        seconds = [statistics.median(pair[side][1] for pair in pairs) for side in (0, 1)]
+        rows = [pairs[0][side][0] for side in (0, 1)]
+        failed += ratio > limit
+        print(f"{name:26}{rows[0]:20.2f}{rows[1]:6.2f}{seconds[0]:14.3f}{seconds[1]:8.3f}{ratio:8.3f}{limit:8.2f}{' missed' if ratio > limit else ''}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
