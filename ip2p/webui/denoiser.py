@@ -222,7 +222,8 @@ class Layout:
 
         nothing = torch.zeros_like(image_cond)
         # After a refiner that is no edit model there is no picture to give: `image` and `uncond` become one pass.
-        picture = image_cond if is_edit_model(shared.sd_model) else nothing
+        self.edits = is_edit_model(shared.sd_model)
+        picture = image_cond if self.edits else nothing
         params = CFGDenoiserParams(
             x[owner], torch.cat([picture[owner[:texts]], picture, nothing]), sigma[owner],
             shared.state.sampling_step, shared.state.sampling_steps, text, negative, denoiser,
@@ -261,11 +262,12 @@ class Layout:
 
     def condition(self, rows: list[int]) -> dict:
         """What the host's model takes as `cond` for these rows."""
-        texts = [self.text_of(row) for row in rows]
-        concat = {"c_concat": [self.image_cond[rows]]}
-        if isinstance(texts[0], dict):
-            return {**{k: torch.stack([t[k] for t in texts]) for k in texts[0]}, **concat}
-        return {"c_crossattn": [torch.stack(texts)], **concat}
+        texts, picture = [self.text_of(row) for row in rows], self.image_cond[rows]
+        if not isinstance(texts[0], dict):
+            return {"c_crossattn": [torch.stack(texts)], "c_concat": [picture]}
+        condition = {k: torch.stack([t[k] for t in texts]) for k in texts[0]}
+        # SDXL: the network's wrapper appends `concat` to the latent; a model that is no edit model has no room for it.
+        return {**condition, "concat": picture} if self.edits else condition
 
 
 def same(a, b) -> bool:

@@ -154,8 +154,7 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
 
         # The one VAE encode of the job. The condition is the mode of the posterior, not scaled (paper, section 3.2).
         pixels = torch.from_numpy(np.asarray(self.picture, dtype=np.float32) / 127.5 - 1).permute(2, 0, 1)[None]
-        mode = self.sd_model.encode_first_stage(pixels.to(shared.device, devices.dtype_vae)).mode()
-        mode = mode.to(shared.device, devices.dtype)
+        mode = posterior_mode(self.sd_model, pixels.to(shared.device, devices.dtype_vae)).to(shared.device, devices.dtype)
         self.image_conditioning = mode.repeat(self.batch_size, 1, 1, 1)
         self.init_latent = self.image_conditioning * self.sd_model.scale_factor
         if self.mask_for_result is not None:
@@ -214,6 +213,23 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
             # The host cuts the fraction off: half a level up, a kept pixel comes out as it went in.
             finished.append(torch.from_numpy((result + 0.5 * (mask is not None)) / 127.5 - 1).float().permute(2, 0, 1))
         return finished
+
+
+def posterior_mode(sd_model, pixels: torch.Tensor) -> torch.Tensor:
+    """pixels: (b, 3, h, w) in [-1, 1] → (b, 4, h/8, w/8), the mode of the VAE's posterior, unscaled.
+
+    SD 1.x and 2.x give the posterior; SDXL's wrapper samples and scales it, so there sampling is made to mean the mode.
+    """
+    if not getattr(sd_model, "is_sdxl", False):
+        return sd_model.encode_first_stage(pixels).mode()
+    from sgm.modules.distributions.distributions import DiagonalGaussianDistribution
+
+    sample = DiagonalGaussianDistribution.sample
+    DiagonalGaussianDistribution.sample = DiagonalGaussianDistribution.mode
+    try:
+        return sd_model.encode_first_stage(pixels) / sd_model.scale_factor
+    finally:
+        DiagonalGaussianDistribution.sample = sample
 
 
 def model_status() -> dict:

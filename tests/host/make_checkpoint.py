@@ -20,9 +20,11 @@ parser.add_argument("--in-channels", type=int, default=8, help="8: an edit model
 parser.add_argument("--width", type=int, default=32, help="channels of the UNet's first level")
 parser.add_argument("--seed", type=int, default=0)
 parser.add_argument("--parameterization", choices=("eps", "v"), default="eps")
+parser.add_argument("--sdxl", action="store_true", help="an SDXL network with one text encoder")
 args = parser.parse_args()
 
-sys.path[:0] = [str(args.webui / "repositories" / "stable-diffusion-stability-ai"), str(args.webui)]
+repositories = args.webui / "repositories"
+sys.path[:0] = [str(repositories / "stable-diffusion-stability-ai"), str(repositories / "generative-models"), str(args.webui)]
 
 import open_clip  # noqa: E402
 import torch  # noqa: E402
@@ -50,7 +52,6 @@ clip_folder = args.output.with_suffix(".clip").resolve()
 clip_folder.mkdir(parents=True, exist_ok=True)
 text = CLIPTextConfig(hidden_size=TEXT_WIDTH, intermediate_size=4 * TEXT_WIDTH, num_hidden_layers=2, num_attention_heads=4,
                       vocab_size=49408, max_position_embeddings=77, projection_dim=TEXT_WIDTH)
-text.save_pretrained(clip_folder)
 
 # The BPE vocabulary as `transformers` wants it: vocab.json and merges.txt, in CLIP's own order.
 merges = gzip.open(Path(open_clip.__file__).with_name("bpe_simple_vocab_16e6.txt.gz"), "rt", encoding="utf8").read()
@@ -63,11 +64,19 @@ vocabulary = bytes_ + [b + "</w>" for b in bytes_] + ["".join(m.split()) for m i
     "tokenizer_class": "CLIPTokenizer", "model_max_length": 77, "unk_token": "<|endoftext|>", "bos_token": "<|startoftext|>",
     "eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"}))
 
+TEXT = "conditioner.embedders.0.transformer." if args.sdxl else "cond_stage_model.transformer."
+if args.sdxl:
+    from sgm.modules.diffusionmodules.openaimodel import UNetModel as UNetModel  # noqa: PLC0414, F811
+
+    SIZE_WIDTH = 16
+    unet.pop("image_size")
+    unet.update(num_classes="sequential", adm_in_channels=6 * SIZE_WIDTH, use_linear_in_transformer=True)
 networks = {
     "model.diffusion_model.": UNetModel(**unet),
     "first_stage_model.": AutoencoderKL(**vae),
-    "cond_stage_model.transformer.": CLIPTextModel(text),
+    TEXT: CLIPTextModel(text),
 }
+networks[TEXT].save_pretrained(clip_folder)
 with torch.no_grad():
     for network in networks.values():
         for parameter in network.parameters():
@@ -75,9 +84,9 @@ with torch.no_grad():
             if parameter.ndim > 1 and not parameter.any():
                 torch.nn.init.normal_(parameter, std=0.5 / parameter[0].numel() ** 0.5)
     # Without a mean, long or weighted prompts divide by zero in the WebUI's emphasis.
-    networks["cond_stage_model.transformer."].text_model.final_layer_norm.bias.fill_(0.1)
+    networks[TEXT].text_model.final_layer_norm.bias.fill_(0.1)
     # Random token embeddings are tiny: make words differ, so that another prompt is another picture.
-    networks["cond_stage_model.transformer."].text_model.embeddings.token_embedding.weight.mul_(20)
+    networks[TEXT].text_model.embeddings.token_embedding.weight.mul_(20)
     # The WebUI samples the posterior from the global generator: leave it nothing to sample.
     quant = networks["first_stage_model."].quant_conv
     quant.weight[4:] = 0
@@ -88,14 +97,24 @@ state = {prefix + k: v.half().contiguous() if v.is_floating_point() else v
 metadata = {"modelspec.title": f"random test model, {args.in_channels} input channels"}
 save_file(state, args.output, metadata=metadata)
 
-config = OmegaConf.load(args.webui / "configs" / ("instruct-pix2pix.yaml" if args.in_channels == 8 else "v1-inference.yaml"))
-params = config.model.params
-params.parameterization = args.parameterization
-params.unet_config.params = unet
+if args.sdxl:
+    config = OmegaConf.load(repositories / "generative-models" / "configs" / "inference" / "sd_xl_base.yaml")
+    params = config.model.params
+    params.network_config.params = unet
+    embedder, *_, size, crop, target = params.conditioner_config.params.emb_models
+    embedder.params = {"layer": "hidden", "layer_idx": 1, "version": str(clip_folder), "device": "cpu"}
+    for vector in (size, crop, target):
+        vector.params.outdim = SIZE_WIDTH
+    params.conditioner_config.params.emb_models = [embedder, size, crop, target]
+else:
+    config = OmegaConf.load(args.webui / "configs" / ("instruct-pix2pix.yaml" if args.in_channels == 8 else "v1-inference.yaml"))
+    params = config.model.params
+    params.parameterization = args.parameterization
+    params.unet_config.params = unet
+    params.cond_stage_config.params = {"version": str(clip_folder), "device": "cpu"}
+    for key in ("scheduler_config", "ckpt_path"):
+        params.pop(key, None)
 params.first_stage_config.params = vae
-params.cond_stage_config.params = {"version": str(clip_folder), "device": "cpu"}
-for key in ("scheduler_config", "ckpt_path"):
-    params.pop(key, None)
 config.pop("data", None)
 OmegaConf.save(config, args.output.with_suffix(".yaml"))
 print(f"{args.output}: {sum(v.numel() for v in state.values()) / 1e6:.1f} M parameters")

@@ -1,0 +1,60 @@
+"""Configurations for edit checkpoints that the host would give a four-channel one: SD 2.x and SDXL with eight input channels.
+
+The host recognises an edit checkpoint of SD 1.x only. For the others it builds the plain network, into which the weights do
+not fit. A `.yaml` beside the checkpoint still comes first.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from functools import lru_cache
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from modules import sd_models_config
+
+from ..checkpoint import EDIT_CHANNELS, FIRST_LAYER
+
+SD2_TEXT = "cond_stage_model.model.transformer.resblocks.0.attn.in_proj_weight"
+SDXL_TEXT = "conditioner.embedders.1.model.ln_final.weight"
+
+
+def install() -> None:
+    """Puts `guess` before the host's own guess; once, however often the host reloads its scripts."""
+    stock = sd_models_config.guess_model_config_from_state_dict
+    if getattr(stock, "instruct_edit", False):
+        return
+
+    def guess(state_dict, filename):
+        return edit_config(state_dict) or stock(state_dict, filename)
+
+    guess.instruct_edit = True
+    sd_models_config.guess_model_config_from_state_dict = guess
+
+
+def edit_config(state_dict) -> str | None:
+    """Path of the configuration of an SD 2.x or SDXL edit checkpoint; None for every other, which the host knows."""
+    first = state_dict.get(FIRST_LAYER)
+    if first is None or first.shape[1] != EDIT_CHANNELS:
+        return None
+    if SDXL_TEXT in state_dict:
+        return write_config("sdxl")
+    if SD2_TEXT in state_dict:
+        return write_config("sd2")
+    return None
+
+
+@lru_cache(maxsize=None)
+def write_config(kind: str) -> str:
+    """The host's configuration of the plain model, with the eight channels of its edit model."""
+    if kind == "sdxl":
+        config = OmegaConf.load(sd_models_config.config_sdxl)
+        config.model.params.network_config.params.in_channels = EDIT_CHANNELS
+    else:
+        config = OmegaConf.load(sd_models_config.config_sd2)
+        config.model.params.unet_config.params.in_channels = EDIT_CHANNELS
+        config.model.params.update(conditioning_key="hybrid", cond_stage_key="edit", first_stage_key="edited")
+    path = Path(tempfile.mkdtemp(prefix="instruct-edit-")) / f"{kind}-edit.yaml"
+    OmegaConf.save(config, path)
+    return str(path)
