@@ -62,8 +62,11 @@ def read_base64(text: str) -> Image.Image:
 
 def upright_rgb(image: Image.Image, background: str = "white") -> Image.Image:
     """EXIF orientation applied, transparency laid on `background`, 16-bit and float scaled to 8 bits, CMYK converted."""
-    with suppress(Exception):  # a damaged EXIF block costs the orientation, not the picture
-        image = ImageOps.exif_transpose(image)
+    if image.format == "TIFF":
+        image.load()  # which turns it; Pillow before 10 leaves the tag, so that it would be turned twice
+    else:
+        with suppress(Exception):  # a damaged EXIF block costs the orientation, not the picture
+            image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I") or image.mode == "F":
         levels = np.asarray(image, dtype=np.float32)
         levels = np.nan_to_num(levels, posinf=0.0, neginf=0.0)
