@@ -49,7 +49,13 @@ def test_exif_orientation_is_applied(orientation, format):
     first_row, first_column = ORIENTATIONS[orientation]
     # Stored corners, each named by the two visual sides it belongs to; 32x16 so that each fills whole JPEG blocks.
     opposite = {"top": "bottom", "bottom": "top", "left": "right", "right": "left"}
-    colours = dict(zip(map(frozenset, (("top", "left"), ("top", "right"), ("bottom", "left"), ("bottom", "right"))), (RED, GREEN, BLUE, YELLOW), strict=True))
+    colours = dict(
+        zip(
+            map(frozenset, (("top", "left"), ("top", "right"), ("bottom", "left"), ("bottom", "right"))),
+            (RED, GREEN, BLUE, YELLOW),
+            strict=True,
+        )
+    )
     stored = Image.new("RGB", (32, 16))
     for x, column in ((0, first_column), (16, opposite[first_column])):
         for y, row in ((0, first_row), (8, opposite[first_row])):
@@ -110,6 +116,10 @@ def test_16_bit_grey_keeps_its_range():
     assert np.asarray(image)[0, :, 0].tolist() == [0, 255, 128, 1]
 
 
+def test_a_dark_16_bit_picture_stays_dark():
+    assert np.asarray(read(png_16_bit([[(0,), (2570,)]], GREY)))[0, :, 0].tolist() == [0, 10]
+
+
 def test_16_bit_colour_keeps_its_range():
     image = read(png_16_bit([[(65535, 0, 0), (0, 32896, 65535)]]))
     assert np.abs(np.asarray(image, int)[0] - [[255, 0, 0], [0, 128, 255]]).max() <= 1
@@ -122,7 +132,9 @@ def test_16_bit_transparency_is_laid_on_white(colour, pixel):
     assert clear == list(WHITE) and solid == ([255, 0, 0] if colour == RGBA else [0, 0, 0])
 
 
-@pytest.mark.parametrize("levels, expected", [([0.0, 0.5, 1.0], [0, 128, 255]), ([0.0, 100.0, 255.0], [0, 100, 255]), ([-1.0, np.nan, 1.0], [0, 0, 255])])
+@pytest.mark.parametrize(
+    "levels, expected", [([0.0, 0.5, 1.0], [0, 128, 255]), ([0.0, 100.0, 255.0], [0, 100, 255]), ([-1.0, np.nan, 1.0], [0, 0, 255])]
+)
 def test_float_tiff_is_scaled_to_8_bits(levels, expected):
     picture = Image.fromarray(np.array([levels], np.float32))
     assert np.asarray(read(saved(picture, "TIFF")))[0, :, 0].tolist() == expected
@@ -177,7 +189,10 @@ def test_a_bomb_is_refused_before_it_is_decoded(tmp_path):
         (tmp_path / name).write_bytes(data)
     assert len(big) < 1_000_000
     out = subprocess.run(
-        [sys.executable, "-c", REFUSED_WITHOUT_DECODING, *(str(tmp_path / name) for name in files)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", REFUSED_WITHOUT_DECODING, *(str(tmp_path / name) for name in files)],
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout.splitlines()
     claims, of_13000, of_icon, megabytes = out
     assert "64 megapixels" in claims
@@ -290,7 +305,7 @@ def test_fitted_sizes_by_hand(size, longest, fitted):
 def test_a_fitted_size_keeps_the_limit_and_is_near_the_aspect(width, height, longest):
     w, h = fit_size(width, height, longest)
     assert w % 64 == h % 64 == 0
-    assert 64 <= min(w, h) and max(w, h) <= longest
+    assert min(w, h) >= 64 and max(w, h) <= longest
     # At least as near in aspect as cropping to the longest side and rounding the other, but for what more area is worth.
     limit = longest // 64 * 64
     ideal = limit * min(width, height) / max(width, height)
@@ -360,7 +375,7 @@ def test_heat_is_cut_at_its_outliers():
     heat[0, 0], heat[-1, -1] = -1000, 1000
     levels = heat_levels(heat)
     assert levels.min() == 0 and levels.max() == 1
-    assert 0.4 < levels[10, 0] < 0.6
+    assert 0.2 < levels[5, 0] < 0.3 and 0.7 < levels[15, 0] < 0.8
 
 
 def test_a_heat_picture_colours_where_the_instruction_acts():
