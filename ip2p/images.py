@@ -7,15 +7,18 @@ import binascii
 import io
 import math
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from .edit import EditError
+from .edit import MAX_SIDE, EditError
 
 MAX_PIXELS = 64_000_000
+# Others stay closed: EPS is run by Ghostscript, and an icon's header does not tell the size of the picture in it.
+READABLE = ("JPEG", "PNG", "WEBP", "AVIF", "HEIF", "GIF", "BMP", "TIFF", "PPM", "TGA", "JPEG2000")
 STEP = 64  # the UNet halves the latent three times, and the latent is an eighth of the picture
 
 
@@ -27,7 +30,8 @@ def read_image(source: str | Path | IO[bytes]) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is the stricter one
-            image = Image.open(source)
+            Image.init()
+            image = Image.open(source, formats=[name for name in READABLE if name in Image.OPEN])
         check_pixels(image)
         image.load()
     except EditError:
@@ -58,7 +62,11 @@ def read_base64(text: str) -> Image.Image:
 
 def upright_rgb(image: Image.Image, background: str = "white") -> Image.Image:
     """EXIF orientation applied, transparency laid on `background`, 16-bit and float scaled to 8 bits, CMYK converted."""
-    image = ImageOps.exif_transpose(image)
+    if image.format == "TIFF":
+        image.load()  # which turns it; Pillow before 10 leaves the tag, so that it would be turned twice
+    else:
+        with suppress(Exception):  # a damaged EXIF block costs the orientation, not the picture
+            image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I") or image.mode == "F":
         levels = np.asarray(image, dtype=np.float32)
         levels = np.nan_to_num(levels, posinf=0.0, neginf=0.0)
@@ -66,7 +74,7 @@ def upright_rgb(image: Image.Image, background: str = "white") -> Image.Image:
         # A float picture is in [0, 1]; an integer one has 16 bits, unless every value fits in 8.
         white = (1.0 if high <= 1 else 255.0) if image.mode == "F" else (65535.0 if high > 255 else 255.0)
         image = Image.fromarray((levels / max(white, high) * 255 + 0.5).clip(0, 255).astype(np.uint8), "L")
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+    if image.mode in ("RGBA", "LA", "PA", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         ground = Image.new("RGBA", image.size, background)
         image = Image.alpha_composite(ground, image)
@@ -91,14 +99,15 @@ def fit_size(width: int, height: int, longest_side: int = 512) -> tuple[int, int
 
 
 def working_size(image: Image.Image, width: int | None, height: int | None, longest_side: int = 512) -> tuple[int, int]:
-    """The size to edit at: as asked, in multiples of 8; a missing side follows the picture; none asked: `fit_size`."""
+    """The size to edit at: as asked, in multiples of 8; a missing side follows the picture within the limits; none asked: `fit_size`."""
     if width is None and height is None:
         return fit_size(*image.size, longest_side)
     if width is None:
         width = round(height * image.width / image.height)
     if height is None:
         height = round(width * image.height / image.width)
-    return max(width // 8 * 8, STEP), max(height // 8 * 8, STEP)
+    width, height = (min(max(side // 8 * 8, STEP), MAX_SIDE) for side in (width, height))
+    return width, height
 
 
 def fit(image: Image.Image, size: tuple[int, int], whole: bool = False) -> Image.Image:

@@ -38,35 +38,71 @@ torch.manual_seed(args.seed)
 TEXT_WIDTH = 64
 
 unet = dict(
-    image_size=32, in_channels=args.in_channels, out_channels=4, model_channels=args.width, attention_resolutions=[2, 1],
-    num_res_blocks=1, channel_mult=[1, 2], num_heads=4, use_spatial_transformer=True, transformer_depth=1,
-    context_dim=TEXT_WIDTH, use_checkpoint=False, legacy=False,
+    image_size=32,
+    in_channels=args.in_channels,
+    out_channels=4,
+    model_channels=args.width,
+    attention_resolutions=[2, 1],
+    num_res_blocks=1,
+    channel_mult=[1, 2],
+    num_heads=4,
+    use_spatial_transformer=True,
+    transformer_depth=1,
+    context_dim=TEXT_WIDTH,
+    use_checkpoint=False,
+    legacy=False,
 )
 vae = dict(
     embed_dim=4,
-    ddconfig=dict(double_z=True, z_channels=4, resolution=256, in_channels=3, out_ch=3, ch=32, ch_mult=[1, 1, 1, 1],
-                  num_res_blocks=1, attn_resolutions=[], dropout=0.0),
+    ddconfig=dict(
+        double_z=True,
+        z_channels=4,
+        resolution=256,
+        in_channels=3,
+        out_ch=3,
+        ch=32,
+        ch_mult=[1, 1, 1, 1],
+        num_res_blocks=1,
+        attn_resolutions=[],
+        dropout=0.0,
+    ),
     lossconfig=dict(target="torch.nn.Identity"),
 )
 clip_folder = args.output.with_suffix(".clip").resolve()
 clip_folder.mkdir(parents=True, exist_ok=True)
-text = CLIPTextConfig(hidden_size=TEXT_WIDTH, intermediate_size=4 * TEXT_WIDTH, num_hidden_layers=2, num_attention_heads=4,
-                      vocab_size=49408, max_position_embeddings=77, projection_dim=TEXT_WIDTH)
+text = CLIPTextConfig(
+    hidden_size=TEXT_WIDTH,
+    intermediate_size=4 * TEXT_WIDTH,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    vocab_size=49408,
+    max_position_embeddings=77,
+    projection_dim=TEXT_WIDTH,
+)
 
 # The BPE vocabulary as `transformers` wants it: vocab.json and merges.txt, in CLIP's own order.
-merges = gzip.open(Path(open_clip.__file__).with_name("bpe_simple_vocab_16e6.txt.gz"), "rt", encoding="utf8").read()
-merges = merges.split("\n")[1 : 49152 - 256 - 2 + 1]
+bpe = Path(open_clip.__file__).with_name("bpe_simple_vocab_16e6.txt.gz")
+merges = gzip.decompress(bpe.read_bytes()).decode("utf8").split("\n")[1 : 49152 - 256 - 2 + 1]
 bytes_ = list(open_clip.tokenizer.bytes_to_unicode().values())
 vocabulary = bytes_ + [b + "</w>" for b in bytes_] + ["".join(m.split()) for m in merges] + ["<|startoftext|>", "<|endoftext|>"]
 (clip_folder / "vocab.json").write_text(json.dumps({t: i for i, t in enumerate(vocabulary)}), encoding="utf8")
 (clip_folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]), encoding="utf8")
-(clip_folder / "tokenizer_config.json").write_text(json.dumps({
-    "tokenizer_class": "CLIPTokenizer", "model_max_length": 77, "unk_token": "<|endoftext|>", "bos_token": "<|startoftext|>",
-    "eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"}))
+(clip_folder / "tokenizer_config.json").write_text(
+    json.dumps(
+        {
+            "tokenizer_class": "CLIPTokenizer",
+            "model_max_length": 77,
+            "unk_token": "<|endoftext|>",
+            "bos_token": "<|startoftext|>",
+            "eos_token": "<|endoftext|>",
+            "pad_token": "<|endoftext|>",
+        }
+    )
+)
 
 TEXT = "conditioner.embedders.0.transformer." if args.sdxl else "cond_stage_model.transformer."
 if args.sdxl:
-    from sgm.modules.diffusionmodules.openaimodel import UNetModel as UNetModel  # noqa: PLC0414, F811
+    from sgm.modules.diffusionmodules.openaimodel import UNetModel  # noqa: F811
 
     SIZE_WIDTH = 16
     unet.pop("image_size")
@@ -92,8 +128,11 @@ with torch.no_grad():
     quant.weight[4:] = 0
     quant.bias[4:] = -30.0
 
-state = {prefix + k: v.half().contiguous() if v.is_floating_point() else v
-         for prefix, network in networks.items() for k, v in network.state_dict().items()}
+state = {
+    prefix + k: v.half().contiguous() if v.is_floating_point() else v
+    for prefix, network in networks.items()
+    for k, v in network.state_dict().items()
+}
 metadata = {"modelspec.title": f"random test model, {args.in_channels} input channels"}
 save_file(state, args.output, metadata=metadata)
 

@@ -30,6 +30,7 @@ CHECKPOINTS = {
     "other-edit": ["--seed", "1"],
     "v-edit": ["--seed", "2", "--parameterization", "v"],
     "plain": ["--in-channels", "4", "--seed", "3"],
+    "sdxl-edit": ["--sdxl", "--seed", "4"],
 }
 TEXT_WIDTH = 64  # of the networks that make_checkpoint.py builds
 

@@ -4,10 +4,12 @@ import base64
 import io
 import os
 
+import torch
 from fastapi import Body
+from omegaconf import OmegaConf
 from PIL import Image
 
-from modules import script_callbacks, shared
+from modules import script_callbacks, sd_models_config, shared
 from modules.call_queue import queue_lock
 from modules.processing import process_images
 
@@ -21,7 +23,7 @@ def register():
 
 
 def add_routes(demo, app):
-    for endpoint in (clear, records, latents, switch, reference, memory):
+    for endpoint in (clear, records, latents, switch, reference, memory, config):
         app.add_api_route(f"/probe/{endpoint.__name__}", endpoint, methods=["POST"])
 
 
@@ -75,3 +77,9 @@ def memory():
     """Resident memory of this process in bytes."""
     with open("/proc/self/statm") as statm:
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def config(shapes: dict = Body(embed=True)):
+    """The configuration that the host chooses for a checkpoint of these tensors."""
+    state_dict = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+    return OmegaConf.to_container(OmegaConf.load(sd_models_config.find_checkpoint_config(state_dict, None)))

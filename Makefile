@@ -1,0 +1,46 @@
+SHELL := /bin/bash
+VENV := .venv
+VENV_PYTHON := $(VENV)/bin/python
+READY := $(VENV)/ready
+
+# A name on PATH can be a launcher that fails, or a Python without venv: a candidate counts only when it runs.
+define FIND_PYTHON
+for version in 3.11 3.12 3.13 3.10 3; do \
+	while read -r candidate; do \
+		if [ -x "$$candidate" ] && "$$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then \
+			echo "$$candidate"; exit 0; \
+		fi; \
+	done < <(tr : '\n' <<< "$$PATH" | sed "s|$$|/python$$version|"; ls -d "$$HOME"/.pyenv/versions/$$version.*/bin/python$$version 2>/dev/null); \
+done
+endef
+
+.PHONY: test host-test lint format bench clean
+
+test: $(READY)
+	$(VENV_PYTHON) -m pytest
+
+host-test: $(READY)
+	$(VENV_PYTHON) -m pytest tests/host
+
+lint: $(READY)
+	$(VENV_PYTHON) -m ruff check .
+	$(VENV_PYTHON) -m ruff format --check .
+
+format: $(READY)
+	$(VENV_PYTHON) -m ruff check --fix .
+	$(VENV_PYTHON) -m ruff format .
+
+bench: $(READY)
+	$(VENV_PYTHON) tests/bench
+
+$(READY): pyproject.toml
+	@python="$${PYTHON:-$$($(FIND_PYTHON))}"; \
+	if [ -z "$$python" ]; then echo "No Python 3.10 or later with venv was found: install one, or run make PYTHON=/path/to/python." >&2; exit 2; fi; \
+	echo "Setting up $(VENV) with $$("$$python" --version)"; \
+	"$$python" -m venv --clear $(VENV)
+	$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,98 @@
+"""What the WebUI half and the standalone half share, run through once with whatever Python and packages there are.
+
+`test_shared_on_host_python.py` runs it with the WebUI's own Python, which has no pytest.
+"""
+
+import base64
+import io
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from picture_files import GREY, png, png_16_bit, saved
+from PIL import Image, ImageDraw
+from safetensors.torch import save_file
+
+from ip2p.checkpoint import FIRST_LAYER, is_edit_checkpoint
+from ip2p.edit import Edit, EditError, random_scales
+from ip2p.guidance import Guidance, Interval, pass_weights, passes_needed, plan_passes
+from ip2p.images import fit, fit_size, heat_picture, keep_outside, read_base64, read_image, working_size
+
+
+def check_guidance():
+    plan = plan_passes([pass_weights(7.5, 1.5)], [range(3)])
+    assert plan.combine(torch.tensor([[30.0], [20.0], [10.0]])).tolist() == [[100.0]]
+    assert passes_needed(1, 1) == ("full",)
+    assert passes_needed(3, 3) == ("full", "uncond")
+    assert passes_needed(7.5, 1, text_is_negative=True) == ("image",)
+    assert Guidance(text_interval=Interval(0.5, 1)).at(0.2) == (1.0, 1.5)
+
+
+def check_images():
+    colours = Image.new("RGB", (32, 16), "red")
+    ImageDraw.Draw(colours).rectangle((16, 0, 31, 15), fill="blue")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for format in ("PNG", "JPEG", "TIFF", "WEBP"):
+        upright = read_image(io.BytesIO(saved(colours, format, exif=exif)))
+        assert (upright.mode, upright.size) == ("RGB", (16, 32)), format
+        assert np.abs(np.subtract(upright.getpixel((8, 4)), (255, 0, 0))).max() <= 4, format
+        assert upright.getexif().get(0x0112, 1) == 1, format
+
+    assert np.asarray(read_image(io.BytesIO(png_16_bit([[(0,), (32768,), (65535,)]], GREY))))[0, :, 0].tolist() == [0, 128, 255]
+    assert read_image(io.BytesIO(png_16_bit([[(65535, 0, 0)]]))).getpixel((0, 0)) == (255, 0, 0)
+    assert read_image(io.BytesIO(saved(Image.fromarray(np.array([[0.0, 1.0]], np.float32)), "TIFF"))).getpixel((1, 0)) == (255, 255, 255)
+    assert read_image(io.BytesIO(saved(Image.new("RGBA", (2, 2), (255, 0, 0, 0)), "PNG"))).getpixel((0, 0)) == (255, 255, 255)
+    assert read_image(io.BytesIO(saved(Image.new("CMYK", (8, 8), (255, 0, 0, 0)), "JPEG"))).getpixel((0, 0))[0] < 5
+    data_url = "data:image/png;base64," + base64.b64encode(saved(colours, "PNG")).decode()
+    assert np.array_equal(read_base64(data_url), colours)
+    whole = saved(colours, "PNG")
+    for bad in (png(30000, 30000, b""), png(13000, 13000, b""), b"hello", whole[: len(whole) // 2]):
+        try:
+            read_image(io.BytesIO(bad))
+        except EditError as e:
+            assert str(e).endswith(".")
+        else:
+            raise AssertionError("a bad picture was read")
+
+    assert fit_size(1024, 768) == (512, 384) and working_size(colours, 512, None) == (512, 256)
+    assert fit(colours, (64, 64)).size == fit(colours, (64, 64), whole=True).size == (64, 64)
+    assert np.array_equal(keep_outside(np.zeros((16, 32, 3)), colours, Image.new("L", (32, 16))), np.asarray(colours))
+    assert heat_picture(np.eye(4), colours).size == colours.size
+
+
+class Foreign:
+    pass
+
+
+def check_checkpoint(folder: Path):
+    for channels in (8, 4):
+        state = {FIRST_LAYER: torch.zeros(6, channels, 3, 3)}
+        save_file(state, folder / "model.safetensors")
+        torch.save({"state_dict": state, "callback": Foreign()}, folder / f"model{channels}.ckpt")
+        assert is_edit_checkpoint(folder / "model.safetensors") is (channels == 8)
+        assert is_edit_checkpoint(folder / f"model{channels}.ckpt") is (channels == 8)
+    (folder / "bad.ckpt").write_bytes(b"PK\x03\x04")
+    assert is_edit_checkpoint(folder / "bad.ckpt") is False
+
+
+def check_edit():
+    edit = Edit(image=Image.new("RGB", (8, 8)), instruction="make it winter", randomise_scales=True)
+    assert (edit.guidance(3).text_scale, edit.guidance(3).image_scale) == random_scales(3) == random_scales(3)
+    try:
+        Edit(image=edit.image, instruction="make it winter", steps=201)
+    except EditError as e:
+        assert "200" in str(e)
+    else:
+        raise AssertionError("201 steps were allowed")
+
+
+if __name__ == "__main__":
+    check_guidance()
+    check_images()
+    with tempfile.TemporaryDirectory() as folder:
+        check_checkpoint(Path(folder))
+    check_edit()
+    print(f"checked with Python {sys.version_info.major}.{sys.version_info.minor}, torch {torch.__version__}")

@@ -1,0 +1,104 @@
+"""The settings of an edit: what is refused, in sentences, and how random scales are drawn."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from ip2p.edit import Edit, EditError, random_scales
+from ip2p.guidance import Guidance, Interval
+
+PICTURE = Image.new("RGB", (96, 64), "teal")
+
+
+def edit(**settings):
+    return Edit(**{"image": PICTURE, "instruction": "make it winter", **settings})
+
+
+def test_defaults_are_those_of_the_paper():
+    settings = edit()
+    assert (settings.text_scale, settings.image_scale, settings.denoising_strength) == (7.5, 1.5, 1.0)
+    assert settings.guidance() == Guidance(7.5, 1.5, Interval(), Interval())
+
+
+@pytest.mark.parametrize(
+    "settings, said",
+    [
+        ({"image": None}, ["no picture"]),
+        ({"instruction": ""}, ["instruction", "empty"]),
+        ({"instruction": " \n"}, ["instruction", "empty"]),
+        ({"text_scale": -0.1}, ["text scale", "0", "100", "-0.1"]),
+        ({"text_scale": 100.5}, ["text scale", "0", "100", "100.5"]),
+        ({"text_scale": math.nan}, ["text scale", "100"]),
+        ({"image_scale": math.inf}, ["image scale", "100"]),
+        ({"image_scale": -1}, ["image scale", "0", "-1"]),
+        ({"steps": 0}, ["steps", "1", "200"]),
+        ({"steps": 201}, ["steps", "200", "201"]),
+        ({"count": 0}, ["count", "1", "64"]),
+        ({"count": 65}, ["count", "64", "65"]),
+        ({"batch_size": 0}, ["batch size", "1", "64"]),
+        ({"batch_size": 65}, ["batch size", "64", "65"]),
+        ({"seed": -2}, ["seed", "-1", "-2"]),
+        ({"seed": 2**53 + 1}, ["seed", str(2**53)]),
+        ({"denoising_strength": -0.1}, ["denoising strength", "0", "1"]),
+        ({"denoising_strength": 1.1}, ["denoising strength", "0", "1", "1.1"]),
+        ({"width": 63}, ["width", "64", "4096", "63"]),
+        ({"height": 4097}, ["height", "64", "4096", "4097"]),
+        ({"longest_side": 32}, ["longest side", "64", "4096", "32"]),
+        ({"text_start": 0.6, "text_end": 0.4}, ["schedule", "0.6", "0.4", "between 0 and 1"]),
+        ({"image_start": -0.1}, ["schedule", "-0.1", "between 0 and 1"]),
+        ({"image_end": 1.5}, ["schedule", "1.5", "between 0 and 1"]),
+        ({"mask": Image.new("L", (64, 64))}, ["mask", "64x64", "96x64"]),
+    ],
+)
+def test_a_setting_out_of_range_is_a_sentence_that_names_the_limit(settings, said):
+    with pytest.raises(EditError) as error:
+        edit(**settings)
+    sentence = str(error.value)
+    assert sentence[0].isupper() and sentence.endswith(".") and "\n" not in sentence
+    assert [word for word in said if word not in sentence] == []
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"text_scale": 0, "image_scale": 100},
+        {"steps": 1, "count": 64, "batch_size": 64},
+        {"steps": 200, "seed": 2**53},
+        {"width": 64, "height": 4096, "longest_side": 4096},
+        {"denoising_strength": 0},
+        {"text_start": 0.5, "text_end": 0.5},
+        {"instruction": "", "styles": ("watercolour",)},
+        {"mask": Image.new("L", (96, 64))},
+    ],
+)
+def test_the_limits_themselves_are_allowed(settings):
+    for name, value in settings.items():
+        assert getattr(edit(**settings), name) == value
+
+
+def test_each_schedule_reaches_its_own_guidance():
+    settings = edit(text_start=0.1, text_end=0.9, image_start=0.2, image_end=0.8)
+    assert settings.guidance() == Guidance(7.5, 1.5, Interval(0.1, 0.9), Interval(0.2, 0.8))
+
+
+@given(st.integers(-1, 2**53))
+def test_random_scales_are_in_the_official_range_and_repeatable(seed):
+    text, image = random_scales(seed)
+    assert 6.0 <= text <= 9.0 and 1.2 <= image <= 1.8
+    assert random_scales(seed) == (text, image)
+
+
+def test_random_scales_spread_over_their_range():
+    texts, images = zip(*map(random_scales, range(200)), strict=True)
+    assert min(texts) < 6.3 and max(texts) > 8.7 and min(images) < 1.26 and max(images) > 1.74
+
+
+def test_scales_are_drawn_only_when_asked_and_by_the_seed():
+    assert edit().guidance(seed=5) == edit().guidance()
+    drawn = edit(randomise_scales=True, text_end=0.9)
+    assert (drawn.guidance(5).text_scale, drawn.guidance(5).image_scale) == random_scales(5)
+    assert drawn.guidance(5) != drawn.guidance(6)
+    assert drawn.guidance(5).text_interval == Interval(0.0, 0.9)
