@@ -16,6 +16,7 @@ SWITCHES = {
     "text_factor": None,  # a cfg_denoiser callback multiplies the text of the sub-prompts
     "negative_factor": None,  # the same for the negative text
     "output_factor": {},  # a cfg_denoised callback multiplies these rows of the predictions
+    "job": {},  # fields that every job is given before it starts
 }
 
 
@@ -36,6 +37,10 @@ class Recorder:
         self.last_call_at = None
 
     def watch(self, sd_model):
+        """Once per model: the host calls this again when it loads other weights into the same one."""
+        if getattr(sd_model, "probed", False):
+            return
+        sd_model.probed = True
         sd_model.model.diffusion_model.register_forward_pre_hook(self.before_unet)
         sd_model.first_stage_model.encoder.register_forward_pre_hook(lambda module, args: self.encodes.append(len(args[0])))
 
@@ -72,13 +77,19 @@ class Recorder:
         script_callbacks.on_model_loaded(self.watch)
         script_callbacks.on_cfg_denoiser(self.on_cfg_denoiser)
         script_callbacks.on_cfg_denoised(self.on_cfg_denoised)
-        decode = processing.decode_latent_batch
+        decode, process = processing.decode_latent_batch, processing.process_images
 
         def keep_latents(model, batch, *args, **kwargs):
             self.latents = batch.detach().clone()
             return decode(model, batch, *args, **kwargs)
 
-        processing.decode_latent_batch = keep_latents
+        def with_fields(p):
+            for name, value in self.switches["job"].items():
+                assert hasattr(p, name), name
+                setattr(p, name, value)
+            return process(p)
+
+        processing.decode_latent_batch, processing.process_images = keep_latents, with_fields
         launch = sd_samplers_common.Sampler.launch_sampling
 
         def time_sampling(sampler, steps, func):

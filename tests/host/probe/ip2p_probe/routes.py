@@ -29,7 +29,7 @@ def clear():
     """Forgets what was recorded and turns every switch off."""
     recorder.clear()
     recorder.latents = None
-    recorder.switches.update({**SWITCHES, "output_factor": {}})
+    recorder.switches.update(SWITCHES)
     return {}
 
 
