@@ -145,10 +145,8 @@ class EditForward:
         return text * self.cond_scale_miltiplier, image * self.cond_scale_miltiplier
 
     def _progress(self, sigma) -> float:
-        sigmas = getattr(self.inner_model, "sigmas", None)
-        if sigmas is None:  # DDIM and its kin: sigma is the timestep
-            return progress_at(float(sigma))
-        return progress_at(int((sigmas.to(sigma.device) - sigma).abs().argmin()), len(sigmas))
+        to_timestep = getattr(self.inner_model, "sigma_to_t", None)  # DDIM and its kin lack it: sigma is the timestep
+        return progress_at(float(to_timestep(sigma) if to_timestep else sigma))
 
     def _predict(self, layout: Layout, rows: tuple[int, ...]) -> torch.Tensor:
         """Predictions of `rows`, (len(rows), 4, h, w): in one batch, or one pass after another where the host's setting says

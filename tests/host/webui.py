@@ -224,6 +224,10 @@ class WebUI:
         assert answer.status_code == 200, answer.text[:2000]
         return answer.json()
 
+    def rows(self) -> list[int]:
+        """Of every call of the denoiser, how many rows the UNet was given."""
+        return [sum(call) for call in self.probe("records")["calls"]]
+
     @contextmanager
     def options(self, **options):
         """Within the block the host's settings are these."""

@@ -46,6 +46,8 @@ def predict(p, denoiser, x, sigma, uncond, cond, cond_scale, s_min_uncond, image
             return denoiser.inner_model(x[i : i + 1], sigma[i : i + 1], cond=condition)[0]
 
         text_scale, image_scale = (scale_at(p.scales[name], sigma[i], denoiser.inner_model) * denoiser.cond_scale_miltiplier for name in ("text", "image"))
+        if guidance_is_off(p, denoiser, sigma):
+            text_scale = image_scale = 1.0
         e_nothing = network(negatives[i], torch.zeros_like(image_cond[i]))
         e_image = network(negatives[i], image_cond[i])
         result = e_nothing + image_scale * (e_image - e_nothing)
@@ -57,6 +59,13 @@ def predict(p, denoiser, x, sigma, uncond, cond, cond_scale, s_min_uncond, image
     denoiser.last_noise_uncond = torch.stack(unconditioned)
     denoiser.step += 1
     return torch.stack(combined)
+
+
+def guidance_is_off(p, denoiser, sigma):
+    """The host's Skip early CFG and NGMS: the prompt with the picture alone, no guidance."""
+    if shared.opts.skip_early_cond and denoiser.step / denoiser.total_steps <= shared.opts.skip_early_cond:
+        return True
+    return bool(p.s_min_uncond) and (denoiser.step % 2 == 1 or shared.opts.s_min_uncond_all) and sigma[0].item() < p.s_min_uncond
 
 
 def scale_at(scale_and_interval, sigma, inner_model):

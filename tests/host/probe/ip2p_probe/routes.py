@@ -23,15 +23,14 @@ def register():
 
 
 def add_routes(demo, app):
-    for endpoint in (clear, records, latents, switch, reference, memory, config):
+    for endpoint in (clear, records, latents, denoiser, switch, reference, memory, config):
         app.add_api_route(f"/probe/{endpoint.__name__}", endpoint, methods=["POST"])
 
 
 def clear():
     """Forgets what was recorded and turns every switch off."""
     recorder.clear()
-    recorder.latents = None
-    recorder.switches.update({**SWITCHES, "output_factor": {}})
+    recorder.switches.update(SWITCHES)
     return {}
 
 
@@ -42,6 +41,12 @@ def records():
 def latents():
     """Those of the last batch that was decoded, or null."""
     return None if recorder.latents is None else packed(recorder.latents)
+
+
+def denoiser():
+    """What the last run left of its denoiser."""
+    it = recorder.sampler.model_wrap_cfg
+    return {"class": type(it).__name__, "attributes": list(vars(it)), "patched_calls": recorder.patched_calls, "unet_calls": len(recorder.unet)}
 
 
 def switch(settings: dict = Body()):
