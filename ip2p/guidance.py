@@ -16,8 +16,8 @@ A pass whose weight is zero is never run, and passes with equal inputs are merge
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
-from typing import Callable, Container, Sequence
 
 import torch
 

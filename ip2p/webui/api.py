@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-from typing import Optional
 
 from fastapi import Depends, FastAPI, HTTPException
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
@@ -27,7 +26,9 @@ class EditRequest(BaseModel):
     instruction: str = Field(title="Instruction", description="What to change, e.g. “make it winter”.")
     negative_prompt: str = Field("", title="Negative prompt")
     text_scale: float = Field(TEXT_SCALE, ge=0, le=MAX_SCALE, title="Text scale", description="How strongly the instruction acts.")
-    image_scale: float = Field(IMAGE_SCALE, ge=0, le=MAX_SCALE, title="Image scale", description="How closely the result keeps to the picture.")
+    image_scale: float = Field(
+        IMAGE_SCALE, ge=0, le=MAX_SCALE, title="Image scale", description="How closely the result keeps to the picture."
+    )
     text_start: float = Field(0.0, ge=0, le=1, description="Share of the noise levels from which the text scale acts; it is 1 before.")
     text_end: float = Field(1.0, ge=0, le=1, description="… and up to which; it is 1 after.")
     image_start: float = Field(0.0, ge=0, le=1, description="The same for the image scale.")
@@ -39,12 +40,12 @@ class EditRequest(BaseModel):
     seed: int = Field(-1, ge=-1, le=MAX_SEED, description="-1 draws one.")
     count: int = Field(1, ge=1, le=MAX_COUNT, description="Number of results, with seeds one after another.")
     batch_size: int = Field(1, ge=1, le=MAX_COUNT, description="Results computed at once; count × batch size are returned.")
-    width: Optional[int] = Field(None, ge=MIN_SIDE, le=MAX_SIDE, description="Working size; left out, it is fitted to the picture.")
-    height: Optional[int] = Field(None, ge=MIN_SIDE, le=MAX_SIDE)
+    width: int | None = Field(None, ge=MIN_SIDE, le=MAX_SIDE, description="Working size; left out, it is fitted to the picture.")
+    height: int | None = Field(None, ge=MIN_SIDE, le=MAX_SIDE)
     longest_side: int = Field(512, ge=MIN_SIDE, le=MAX_SIDE, description="Limit of the fitted working size.")
     own_size: bool = Field(False, description="Give the result back at the picture's own size.")
     denoising_strength: float = Field(1.0, ge=0, le=1, description="1 starts from pure noise, below 1 from the picture.")
-    mask: Optional[str] = Field(None, description="White is edited, black is kept pixel by pixel; of the picture's size.")
+    mask: str | None = Field(None, description="White is edited, black is kept pixel by pixel; of the picture's size.")
     heat_map: bool = Field(False, description="Add a last picture that shows where the instruction acts.")
     styles: list[str] = Field([], description="Names of the host's prompt styles.")
 
@@ -58,7 +59,7 @@ class EditResponse(BaseModel):
 
 class StatusResponse(BaseModel):
     version: str
-    model: Optional[str] = Field(description="Title of the loaded checkpoint; null when none is loaded.")
+    model: str | None = Field(description="Title of the loaded checkpoint; null when none is loaded.")
     is_edit_model: bool
     edit_checkpoints: list[str] = Field(description="Titles of the edit checkpoints found in the model folders.")
     busy: bool
@@ -116,7 +117,12 @@ def edit(request: EditRequest) -> EditResponse:
     except EditError as e:
         raise HTTPException(422, str(e)) from e
     pictures = [png_base64(image, text) for image, text in zip(processed.images, processed.infotexts)]
-    return EditResponse(images=pictures, infotexts=processed.infotexts, seeds=processed.all_seeds, info={**json.loads(processed.js()), "comments": processed.comments})
+    return EditResponse(
+        images=pictures,
+        infotexts=processed.infotexts,
+        seeds=processed.all_seeds,
+        info={**json.loads(processed.js()), "comments": processed.comments},
+    )
 
 
 class HeatMapRequest(BaseModel):

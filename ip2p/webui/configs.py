@@ -7,7 +7,7 @@ not fit. A `.yaml` beside the checkpoint still comes first.
 from __future__ import annotations
 
 import tempfile
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -45,7 +45,7 @@ def edit_config(state_dict) -> str | None:
     return None
 
 
-@lru_cache(maxsize=None)
+@cache
 def write_config(kind: str) -> str:
     """The host's configuration of the plain model, with the eight channels of its edit model."""
     if kind == "sdxl":

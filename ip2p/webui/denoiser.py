@@ -13,7 +13,7 @@ weight is zero, that of the nearest pass of the same picture; changing such a ro
 from __future__ import annotations
 
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cache
 
 import torch
 
@@ -69,7 +69,7 @@ def edit_denoiser(sampler, guidance: list[Guidance]):
         del denoiser.ip2p
 
 
-@lru_cache(maxsize=None)
+@cache
 def _edit_class(original: type) -> type:
     return type(f"Edit{original.__name__}", (EditForward, original), {})
 
@@ -102,10 +102,7 @@ class EditForward:
             x = self._blend(x, sigma)
 
         layout = Layout(self, prompts, x, sigma, text, negative, image_cond)
-        weights = [
-            pass_weights(*self._scales(i, sigma, s_min_uncond), [weight for _, weight in prompts[i]])
-            for i in range(layout.batch)
-        ]
+        weights = [pass_weights(*self._scales(i, sigma, s_min_uncond), [weight for _, weight in prompts[i]]) for i in range(layout.batch)]
         plan = plan_passes(weights, layout.rows, layout.equal, always=layout.uncond if self.need_last_noise_uncond else ())
         predictions = self._predict(layout, plan.rows)
 

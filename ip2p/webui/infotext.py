@@ -64,4 +64,6 @@ def connect(toprow, controls: dict) -> None:
         *(PasteField(controls[setting], own(setting)) for setting in OWN_FIELDS),
     ]
     infotext_utils.add_paste_fields("ip2p", controls["image"], fields)
-    infotext_utils.register_paste_params_button(ParamBinding(paste_button=toprow.paste, tabname="ip2p", source_text_component=toprow.prompt))
+    infotext_utils.register_paste_params_button(
+        ParamBinding(paste_button=toprow.paste, tabname="ip2p", source_text_component=toprow.prompt)
+    )

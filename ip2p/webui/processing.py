@@ -88,7 +88,11 @@ def check_host_can(edit: Edit) -> None:
     least = int(shared.opts.uni_pc_order) if edit.sampler_name == "UniPC" else SAMPLER_MIN_STEPS.get(edit.sampler_name, 1)
     made = steps_made(edit)
     if made < least:
-        left = f"; denoising strength {edit.denoising_strength} leaves {made} of {edit.steps}" if edit.denoising_strength < 1 else f", not {made}"
+        left = (
+            f"; denoising strength {edit.denoising_strength} leaves {made} of {edit.steps}"
+            if edit.denoising_strength < 1
+            else f", not {made}"
+        )
         raise EditError(f"{edit.sampler_name} needs at least {least} steps{left}.")
 
 
@@ -167,7 +171,9 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
     def sample(self, conditioning, unconditional_conditioning, seeds, subseeds, subseed_strength, prompts):
         noise = self.rng.next()
         if self.scripts is not None:
-            self.scripts.process_before_every_sampling(p=self, x=self.init_latent, noise=noise, c=conditioning, uc=unconditional_conditioning)
+            self.scripts.process_before_every_sampling(
+                p=self, x=self.init_latent, noise=noise, c=conditioning, uc=unconditional_conditioning
+            )
         args = (conditioning, unconditional_conditioning)
         with edit_denoiser(self.sampler, [self.edit.guidance(seed) for seed in self.seeds]) as run, live(run, self.picture):
             self.sampler.model_wrap_cfg.init_latent = self.init_latent
@@ -206,7 +212,9 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
             result = ((sample.float().permute(1, 2, 0) + 1) * 127.5).clamp(0, 255).numpy()
             source, mask = self.picture, self.mask_for_result
             if edit.own_size:
-                levels = [Image.fromarray(channel).resize(edit.image.size, Image.Resampling.LANCZOS) for channel in np.moveaxis(result, 2, 0)]
+                levels = [
+                    Image.fromarray(channel).resize(edit.image.size, Image.Resampling.LANCZOS) for channel in np.moveaxis(result, 2, 0)
+                ]
                 result, source, mask = np.stack([np.asarray(level) for level in levels], -1).clip(0, 255), edit.image, edit.mask
             if mask is not None:
                 result = images.keep_outside(result, source, mask)

@@ -75,7 +75,9 @@ def build() -> gr.Blocks:
 
         toprow = Toprow(is_img2img=False, is_compact=False, id_part=TAB_ID)
         toprow.prompt.label = "Instruction"
-        toprow.prompt.placeholder = "Instruction, for example: make it winter\n(Press Ctrl+Enter to edit, Alt+Enter to skip, Esc to interrupt)"
+        toprow.prompt.placeholder = (
+            "Instruction, for example: make it winter\n(Press Ctrl+Enter to edit, Alt+Enter to skip, Esc to interrupt)"
+        )
         dummy = gr.Label(visible=False)
 
         with gr.Tabs(elem_id="ip2p_extra_tabs", elem_classes=["extra-networks"]):
@@ -136,7 +138,9 @@ def build_controls() -> tuple[dict, gr.Button]:
     with FormRow(elem_id="ip2p_sampler_row"):
         c["sampler_name"] = gr.Dropdown(samplers, value="Euler a" if "Euler a" in samplers else samplers[0], label="Sampling method",
                                         elem_id="ip2p_sampler")  # fmt: skip
-        c["scheduler"] = gr.Dropdown([x.label for x in sd_schedulers.schedulers], value="Automatic", label="Schedule type", elem_id="ip2p_scheduler")
+        c["scheduler"] = gr.Dropdown(
+            [x.label for x in sd_schedulers.schedulers], value="Automatic", label="Schedule type", elem_id="ip2p_scheduler"
+        )
         c["steps"] = gr.Slider(1, MAX_STEPS, 20, step=1, label="Sampling steps", elem_id="ip2p_steps")
     with FormRow(elem_id="ip2p_count_row"):
         c["count"] = gr.Slider(1, MAX_COUNT, 1, step=1, label="Batch count", elem_id="ip2p_count")
@@ -180,7 +184,9 @@ def build_result_tools(image, panel) -> None:
         use = gr.Button("Use result as picture", elem_id="ip2p_use_result")
         compare = gr.Button("Compare before and after", elem_id="ip2p_compare_button")
     gr.HTML("<div id='ip2p_compare' hidden></div>")
-    use.click(fn=infotext_utils.image_from_url_text, _js="ip2p_selected_result", inputs=[panel.gallery], outputs=[image], show_progress=False)
+    use.click(
+        fn=infotext_utils.image_from_url_text, _js="ip2p_selected_result", inputs=[panel.gallery], outputs=[image], show_progress=False
+    )
     compare.click(fn=None, _js="ip2p_toggle_compare")
     info_button = gr.Button(visible=False, elem_id="ip2p_generation_info_button")
     info_button.click(

@@ -16,8 +16,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "host"))
 
-from conftest import drawn_picture  # noqa: E402
-from webui import HERE, WebUI, environment, find_webui, python_of, to_base64  # noqa: E402
+from conftest import drawn_picture
+from webui import HERE, WebUI, environment, find_webui, python_of, to_base64
 
 # name, text scale, image scale, negative prompt, the ratio it should keep
 CASES = (
@@ -63,7 +63,14 @@ def measure(host: WebUI, args) -> int:
         return run("/instruct-edit/v1/edit", {**common, **fields})
 
     def theirs(text, image, negative):
-        fields = dict(init_images=[picture], prompt="make it winter", negative_prompt=negative, cfg_scale=text, image_cfg_scale=image, denoising_strength=1)
+        fields = dict(
+            init_images=[picture],
+            prompt="make it winter",
+            negative_prompt=negative,
+            cfg_scale=text,
+            image_cfg_scale=image,
+            denoising_strength=1,
+        )
         return run("/sdapi/v1/img2img", {**common, **fields})
 
     def run(path, request):
@@ -87,7 +94,9 @@ def measure(host: WebUI, args) -> int:
         seconds = [statistics.median(pair[side][1] for pair in pairs) for side in (0, 1)]
         rows = [pairs[0][side][0] for side in (0, 1)]
         failed += ratio > limit
-        print(f"{name:26}{rows[0]:20.2f}{rows[1]:6.2f}{seconds[0]:14.3f}{seconds[1]:8.3f}{ratio:8.3f}{limit:8.2f}{' missed' if ratio > limit else ''}")
+        print(
+            f"{name:26}{rows[0]:20.2f}{rows[1]:6.2f}{seconds[0]:14.3f}{seconds[1]:8.3f}{ratio:8.3f}{limit:8.2f}{' missed' if ratio > limit else ''}"
+        )
     return 1 if failed else 0
 
 
