@@ -1,5 +1,6 @@
 """The tab in a real browser: a person's way from a photograph to its edit."""
 
+import base64
 import os
 import re
 from pathlib import Path
@@ -369,3 +370,29 @@ def subpath_url(tmp_path, quick):
             yield proxy.url
     finally:
         host.stop()
+
+
+def give(tab: Tab, event: str, file: Path) -> None:
+    """Drops a file on the picture field, or pastes it into the page."""
+    tab.page.evaluate(
+        """async ([event, data, name]) => {
+            const transfer = new DataTransfer();
+            const blob = await (await fetch(data)).blob();
+            transfer.items.add(new File([blob], name, {type: 'image/png'}));
+            const field = document.querySelector('#ip2p_image [data-testid=image]');
+            if (event === 'paste') window.dispatchEvent(new ClipboardEvent('paste', {clipboardData: transfer, bubbles: true}));
+            else field.dispatchEvent(new DragEvent('drop', {dataTransfer: transfer, bubbles: true, composed: true}));
+        }""",
+        [event, "data:image/png;base64," + base64.b64encode(file.read_bytes()).decode(), file.name],
+    )
+
+
+@pytest.mark.parametrize("event", ["drop", "paste"])
+def test_a_picture_is_dropped_or_pasted_also_over_another(tab, event, photo, tmp_path):
+    for size in ((40, 30), (30, 40)):
+        file = tmp_path / f"{size[0]}.png"
+        photo.resize(size).save(file)
+        give(tab, event, file)
+        tab.page.wait_for_function(
+            "size => document.querySelector('#ip2p_image img')?.naturalWidth === size[0]", arg=size, timeout=10_000
+        )
