@@ -31,7 +31,7 @@ format: $(READY)
 	$(VENV_PYTHON) -m ruff format .
 
 bench: $(READY)
-	$(VENV_PYTHON) tests/bench
+	$(VENV_PYTHON) tests/bench/passes.py
 
 $(READY): pyproject.toml
 	@python="$${PYTHON:-$$($(FIND_PYTHON))}"; \

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from picture_files import GREY, png, png_16_bit, saved
 from PIL import Image, ImageDraw
 from safetensors.torch import save_file
 
@@ -19,6 +18,7 @@ from ip2p.checkpoint import FIRST_LAYER, is_edit_checkpoint
 from ip2p.edit import Edit, EditError, random_scales
 from ip2p.guidance import Guidance, Interval, pass_weights, passes_needed, plan_passes
 from ip2p.images import fit, fit_size, heat_picture, keep_outside, read_base64, read_image, working_size
+from picture_files import GREY, png, png_16_bit, saved
 
 
 def check_guidance():

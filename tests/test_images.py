@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from picture_files import GREY, GREY_ALPHA, RGBA, black_png, icon, png, png_16_bit, saved
 from PIL import EpsImagePlugin, Image
 
 from ip2p.edit import MAX_SIDE, EditError
 from ip2p.images import fit, fit_size, heat_levels, heat_picture, keep_outside, read_base64, read_image, upright_rgb, working_size
+from picture_files import GREY, GREY_ALPHA, RGBA, black_png, icon, png, png_16_bit, saved
 
 RED, GREEN, BLUE, YELLOW, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (255, 255, 255)
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from webui_folder import NONE_FOUND, webui_python
 
 ROOT = Path(__file__).resolve().parents[1]
