@@ -12,7 +12,7 @@ from .guidance import Guidance, Interval
 
 TEXT_SCALE, IMAGE_SCALE = 7.5, 1.5
 MAX_SCALE = 100.0
-MAX_STEPS, MAX_COUNT, MAX_BATCH = 200, 64, 64
+MAX_STEPS, MAX_COUNT, MAX_BATCH = 200, 64, 16
 MIN_SIDE, MAX_SIDE = 64, 4096
 MAX_SEED = 2**53  # what a number in JSON and in a browser holds exactly
 

@@ -22,7 +22,6 @@ from dataclasses import dataclass, field
 import torch
 
 PASSES = ("full", "image", "uncond")
-CFG_PP = 1 / 12.5  # CFG++ (Chung et al., arXiv 2406.08070) wants scales in [0, 1]; its hosts map a usual 12.5 to 1
 NO_WEIGHT = 1e-6  # sums of prompt weights such as 0.1 + 0.2 miss zero by rounding
 
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ip2p.guidance import CFG_PP, Guidance, Interval, pass_weights, passes_needed, plan_passes, progress_at
+from ip2p.guidance import Guidance, Interval, pass_weights, passes_needed, plan_passes, progress_at
 
 # Special scales, where passes are dropped, are drawn as often as all others.
 SCALES = st.one_of(st.sampled_from([0.0, 1.0, 1.5, 7.5]), st.floats(0, 15))
@@ -139,7 +139,7 @@ def test_sub_prompts_follow_the_same_rule(text, image, prompt_weights, equal, pl
     ],
 )
 def test_cfg_pp_always_runs_uncond(text, image, equal, places):
-    batch = Batch([(text * CFG_PP, image * CFG_PP, [1.0])], {0: equal} if equal else None)
+    batch = Batch([(text * (1 / 12.5), image * (1 / 12.5), [1.0])], {0: equal} if equal else None)
     plan = batch.plan(always=[2])
     assert list(plan.rows) == places
     assert plan.stand_in[2] == plan.rows.index(2), "the uncond that CFG++ renoises with is the uncond that was run"

@@ -15,7 +15,7 @@ from modules import progress, sd_samplers, sd_schedulers, shared
 from modules.call_queue import queue_lock
 
 from .. import __version__, images
-from ..edit import IMAGE_SCALE, MAX_COUNT, MAX_SCALE, MAX_SEED, MAX_SIDE, MAX_STEPS, MIN_SIDE, TEXT_SCALE, Edit, EditError
+from ..edit import IMAGE_SCALE, MAX_BATCH, MAX_COUNT, MAX_SCALE, MAX_SEED, MAX_SIDE, MAX_STEPS, MIN_SIDE, TEXT_SCALE, Edit, EditError
 from .processing import live_heat_map, model_status, run_edit
 
 PREFIX = "/instruct-edit/v1"
@@ -39,7 +39,7 @@ class EditRequest(BaseModel):
     scheduler: str = Field("Automatic", title="Schedule type")
     seed: int = Field(-1, ge=-1, le=MAX_SEED, description="-1 draws one.")
     count: int = Field(1, ge=1, le=MAX_COUNT, description="Number of results, with seeds one after another.")
-    batch_size: int = Field(1, ge=1, le=MAX_COUNT, description="Results computed at once; count × batch size are returned.")
+    batch_size: int = Field(1, ge=1, le=MAX_BATCH, description="Results computed at once; count × batch size are returned.")
     width: int | None = Field(None, ge=MIN_SIDE, le=MAX_SIDE, description="Working size; left out, it is fitted to the picture.")
     height: int | None = Field(None, ge=MIN_SIDE, le=MAX_SIDE)
     longest_side: int = Field(512, ge=MIN_SIDE, le=MAX_SIDE, description="Limit of the fitted working size.")
