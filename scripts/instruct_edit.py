@@ -1,5 +1,5 @@
-"""What the WebUI loads: registers callbacks, nothing else."""
+"""What the WebUI loads: registers callbacks and the Script, nothing else."""
 
 from ip2p.webui import register
 
-register()
+InstructEdit = register()

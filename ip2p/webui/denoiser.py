@@ -30,6 +30,7 @@ from modules.script_callbacks import (
 from ..checkpoint import EDIT_CHANNELS
 from ..edit import EditError
 from ..guidance import Guidance, pass_weights, plan_passes, progress_at
+from .settings import passes_are_batched
 
 OUT_OF_MEMORY = "There is not enough GPU memory for this edit: choose a smaller size or batch size, or start the WebUI with --medvram."
 
@@ -40,7 +41,7 @@ class EditRun:
     def __init__(self, guidance: list[Guidance]):
         self.guidance = guidance  # one for every picture of the batch, or one for all
         self.calls = 0
-        self.sequential = not shared.opts.batch_cond_uncond
+        self.sequential = not passes_are_batched()
         self.one_by_one = False
         self.fell_back = False  # memory ran out and passes were run one after another from there
         self.heat: torch.Tensor | None = None  # (pictures, h, w), the sum over calls of |full − image| in units of ε

@@ -1,6 +1,8 @@
-"""Infotext of an edit: the names of its fields, pasting them into the tab, and the buttons that send pictures here."""
+"""Infotext of an edit: the names of its fields, pasting them, and the buttons that send pictures to the tab."""
 
 from __future__ import annotations
+
+import re
 
 from modules import infotext_utils, sd_samplers
 from modules.infotext_utils import ParamBinding, PasteField
@@ -9,11 +11,19 @@ from .. import __version__
 from ..edit import Edit
 
 PREFIX = "Instruct edit"
-# Settings of `Edit` that the host's own infotext does not hold, with the value that leaves them out.
+AS_PICTURE, CUSTOM = "As the picture", "Custom"
+# Settings of `Edit` that the host's own infotext does not hold, with the value that is left out.
 OWN_FIELDS = {
-    "text_start": 0.0, "text_end": 1.0, "image_start": 0.0, "image_end": 1.0,
-    "own_size": False, "randomise_scales": False,
-}  # fmt: skip
+    "text_start": 0.0,
+    "text_end": 1.0,
+    "image_start": 0.0,
+    "image_end": 1.0,
+    "own_size": False,
+    "heat_map": False,
+    "randomise_scales": False,
+    "count": 1,
+    "batch_size": 1,
+}
 
 
 def field_name(setting: str) -> str:
@@ -22,10 +32,9 @@ def field_name(setting: str) -> str:
 
 def fields_of(edit: Edit) -> dict:
     """What goes into `extra_generation_params`: all but the host's own fields; drawn scales picture by picture."""
-    fields = {PREFIX: __version__}
-    for setting, default in OWN_FIELDS.items():
-        if (value := getattr(edit, setting)) != default:
-            fields[field_name(setting)] = value
+    fields = own_fields({name: getattr(edit, name) for name in OWN_FIELDS})
+    if edit.width is None and edit.height is None:
+        fields[field_name("longest_side")] = edit.longest_side
     if edit.mask is not None:
         fields[field_name("mask")] = True
     if edit.denoising_strength < 1:
@@ -36,34 +45,90 @@ def fields_of(edit: Edit) -> dict:
     return fields
 
 
+def own_fields(settings: dict) -> dict:
+    """The settings that are not at their default, by the name of their field, and which version wrote them."""
+    return {PREFIX: __version__, **{field_name(k): v for k, v in settings.items() if v != OWN_FIELDS[k]}}
+
+
 def seed_of(p, index: int) -> int:
     """Seed of a picture by its place in the current batch."""
     return p.all_seeds[min(p.iteration * p.batch_size + index, len(p.all_seeds) - 1)]
 
 
+def pasted(setting: str):
+    """What a control takes from an infotext: the value, or the default where an edit left it out; else it stays."""
+
+    def value(params: dict):
+        return params.get(field_name(setting), OWN_FIELDS[setting] if PREFIX in params else None)
+
+    return value
+
+
 def connect(toprow, controls: dict) -> None:
     """Registers the tab as one that infotext and pictures can be sent to."""
 
-    def own(setting):
-        default = OWN_FIELDS[setting]
-        return lambda params: params.get(field_name(setting), default)
+    def size_mode(params):
+        if PREFIX not in params:
+            return None
+        return AS_PICTURE if field_name("longest_side") in params else CUSTOM
 
     fields = [
         PasteField(toprow.prompt, "Prompt"),
         PasteField(toprow.negative_prompt, "Negative prompt"),
-        PasteField(toprow.ui_styles.dropdown, lambda d: d.get("Styles array", [])),
+        PasteField(toprow.ui_styles.dropdown, lambda d: d["Styles array"] if isinstance(d.get("Styles array"), list) else None),
         PasteField(controls["steps"], "Steps"),
         PasteField(controls["sampler_name"], sd_samplers.get_sampler_from_infotext),
         PasteField(controls["scheduler"], sd_samplers.get_scheduler_from_infotext),
         PasteField(controls["text_scale"], "CFG scale"),
         PasteField(controls["image_scale"], "Image CFG scale"),
         PasteField(controls["seed"], "Seed"),
+        PasteField(controls["size_mode"], size_mode),
+        PasteField(controls["longest_side"], field_name("longest_side")),
         PasteField(controls["width"], "Size-1"),
         PasteField(controls["height"], "Size-2"),
         PasteField(controls["denoising_strength"], lambda d: d.get("Denoising strength", 1.0)),
-        *(PasteField(controls[setting], own(setting)) for setting in OWN_FIELDS),
+        *(PasteField(controls[setting], pasted(setting)) for setting in OWN_FIELDS),
     ]
     infotext_utils.add_paste_fields("ip2p", controls["image"], fields)
-    infotext_utils.register_paste_params_button(
-        ParamBinding(paste_button=toprow.paste, tabname="ip2p", source_text_component=toprow.prompt)
-    )
+    binding = ParamBinding(paste_button=toprow.paste, tabname="ip2p", source_text_component=toprow.prompt)
+    infotext_utils.register_paste_params_button(binding)
+
+
+def on_infotext_pasted(infotext: str, params: dict) -> None:
+    """The host's callback: reads pictures of the former instruct-pix2pix extension, whose prompt stands among the fields."""
+    if params.get("Model Type") != "instruct-pix2pix":
+        return
+    if scale := params.get("Text CFG scale"):
+        params["CFG scale"] = scale
+    for field, other in (("Prompt", "Negative Prompt"), ("Negative prompt", "Steps")):
+        name = "Negative Prompt" if field == "Negative prompt" else field
+        if found := re.search(rf"(?:^|, ){name}: (.*?), {other}: ", infotext, re.DOTALL):
+            params[field] = infotext_utils.unquote(found[1])
+
+
+class SendButtons:
+    """The buttons "Send to Instruct edit" beside the host's own: on txt2img's and img2img's gallery and on PNG Info."""
+
+    def __init__(self):
+        self.seen = {}
+
+    def on_after_component(self, component, **kwargs):
+        """The host's callback for every component it makes."""
+        from modules.ui_components import ToolButton
+
+        elem_id = kwargs.get("elem_id")
+        if elem_id in ("txt2img_gallery", "img2img_gallery", "pnginfo_image", "pnginfo_generation_info"):
+            self.seen[elem_id] = component
+        elif elem_id in ("txt2img_send_to_extras", "img2img_send_to_extras"):
+            tab = elem_id.partition("_")[0]
+            button = ToolButton("🪄", elem_id=f"{tab}_send_to_ip2p", tooltip="Send image to the Instruct edit tab.")
+            self.bind(button, image=self.seen.get(f"{tab}_gallery"))
+        elif elem_id == "extras_tab" and "pnginfo_image" in self.seen:
+            import gradio as gr
+
+            button = gr.Button("Send to Instruct edit", elem_id="ip2p_tab")
+            self.bind(button, image=self.seen["pnginfo_image"], text=self.seen.get("pnginfo_generation_info"))
+
+    def bind(self, button, image=None, text=None):
+        binding = ParamBinding(paste_button=button, tabname="ip2p", source_image_component=image, source_text_component=text)
+        infotext_utils.register_paste_params_button(binding)

@@ -74,36 +74,35 @@ def live_heat_map(longest_side: int = 256) -> Image.Image | None:
     return images.heat_picture(run.heat[0].cpu().numpy(), small)
 
 
-def check_host_can(edit: Edit) -> None:
-    """Raises EditError for a sampler, schedule or step count that this host does not have or its sampler can't do."""
-    if edit.sampler_name not in sd_samplers.all_samplers_map:
-        raise EditError(f"There is no sampler “{edit.sampler_name}”. Known ones: {', '.join(sd_samplers.all_samplers_map)}.")
-    if edit.scheduler not in sd_schedulers.schedulers_map:
+def check_host_can(job, from_noise: bool | None = None) -> None:
+    """Raises EditError for a sampler, schedule or step count that this host does not have or its sampler can't do.
+
+    job: an `Edit` or the host's processing object, which name these settings alike; from_noise: whether it starts from pure
+    noise, by default if its denoising strength is 1.
+    """
+    if job.sampler_name not in sd_samplers.all_samplers_map:
+        raise EditError(f"There is no sampler “{job.sampler_name}”. Known ones: {', '.join(sd_samplers.all_samplers_map)}.")
+    schedule = sd_schedulers.schedulers_map.get(job.scheduler or "Automatic")
+    if schedule is None:
         known = ", ".join(x.label for x in sd_schedulers.schedulers)
-        raise EditError(f"There is no schedule type “{edit.scheduler}”. Known ones: {known}.")
-    schedule = sd_schedulers.schedulers_map[edit.scheduler].label
-    least = SCHEDULE_MIN_STEPS.get(schedule, 1)
-    if edit.steps < least:
-        raise EditError(f"Schedule type {schedule} needs at least {least} steps, not {edit.steps}.")
-    least = int(shared.opts.uni_pc_order) if edit.sampler_name == "UniPC" else SAMPLER_MIN_STEPS.get(edit.sampler_name, 1)
-    made = steps_made(edit)
+        raise EditError(f"There is no schedule type “{job.scheduler}”. Known ones: {known}.")
+    least = SCHEDULE_MIN_STEPS.get(schedule.label, 1)
+    if job.steps < least:
+        raise EditError(f"Schedule type {schedule.label} needs at least {least} steps, not {job.steps}.")
+    least = int(shared.opts.uni_pc_order) if job.sampler_name == "UniPC" else SAMPLER_MIN_STEPS.get(job.sampler_name, 1)
+    from_noise = job.denoising_strength == 1 if from_noise is None else from_noise
+    made = job.steps if from_noise else steps_from_picture(job)
     if made < least:
-        left = (
-            f"; denoising strength {edit.denoising_strength} leaves {made} of {edit.steps}"
-            if edit.denoising_strength < 1
-            else f", not {made}"
-        )
-        raise EditError(f"{edit.sampler_name} needs at least {least} steps{left}.")
+        left = f", not {made}" if made == job.steps else f"; denoising strength {job.denoising_strength} leaves {made} of {job.steps}"
+        raise EditError(f"{job.sampler_name} needs at least {least} steps{left}.")
 
 
-def steps_made(edit: Edit) -> int:
-    """Steps that the host's sampler makes: from the picture (denoising strength below 1) only the last share of them."""
-    if edit.denoising_strength == 1:
-        return edit.steps
-    total, last = sd_samplers_common.setup_img2img_steps(edit)
+def steps_from_picture(job) -> int:
+    """Steps that the host's sampler makes when it starts from the picture: only the last share of them."""
+    total, last = sd_samplers_common.setup_img2img_steps(job)
     if not 1 <= total <= TIMESTEPS:  # the host's setting for exact step counts divides by the strength
         return 0
-    sampler = sd_samplers.all_samplers_map[edit.sampler_name]
+    sampler = sd_samplers.all_samplers_map[job.sampler_name]
     return last if sampler in sd_samplers_timesteps.samplers_data_timesteps else last + 1
 
 

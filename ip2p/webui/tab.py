@@ -11,12 +11,12 @@ from modules import call_queue, infotext_utils, progress, sd_samplers, sd_schedu
 from modules.ui_components import FormRow, ResizeHandleRow, ToolButton
 
 from .. import __version__, images
-from ..edit import IMAGE_SCALE, MAX_COUNT, MAX_SIDE, MAX_STEPS, MIN_SIDE, TEXT_SCALE, Edit, EditError
-from . import infotext
+from ..edit import MAX_COUNT, MAX_SIDE, MAX_STEPS, MIN_SIDE, Edit, EditError
+from . import infotext, settings
+from .infotext import AS_PICTURE, CUSTOM
 from .processing import model_status, run_edit
 
 TAB_ID = "ip2p"
-AS_PICTURE, CUSTOM = "As the picture", "Custom"
 TEXT_MAX, IMAGE_MAX = 20.0, 5.0
 
 TIPS = """
@@ -65,7 +65,6 @@ def on_ui_tabs_of_fork():
 def build() -> gr.Blocks:
     from modules.ui_toprow import Toprow
 
-    outdir = shared.opts.outdir_samples or shared.opts.outdir_img2img_samples
     with gr.Blocks(analytics_enabled=False) as blocks:
         notice = gr.HTML(elem_id="ip2p_notice")
         with FormRow(elem_id="ip2p_switch_row", visible=False) as switch_row:
@@ -85,7 +84,7 @@ def build() -> gr.Blocks:
                 with gr.Column(variant="compact", elem_id="ip2p_settings"):
                     controls, reuse_seed = build_controls()
                 with gr.Column():
-                    panel = ui_common.create_output_panel(TAB_ID, outdir)
+                    panel = ui_common.create_output_panel(TAB_ID, settings.outdir())
                     build_result_tools(controls["image"], panel)
             build_extra_networks(blocks, generation_tab, panel)
 
@@ -96,7 +95,7 @@ def build() -> gr.Blocks:
         inputs = [toprow.prompt, toprow.negative_prompt, toprow.ui_styles.dropdown, *controls.values()]
         outputs = [panel.gallery, panel.generation_info, panel.infotext, panel.html_log]
         submit = dict(
-            fn=call_queue.wrap_gradio_gpu_call(make_generate(tuple(controls), outdir), extra_outputs=[gr.update(), "", ""]),
+            fn=call_queue.wrap_gradio_gpu_call(make_generate(tuple(controls)), extra_outputs=[gr.update(), "", ""]),
             _js="ip2p_submit",
             inputs=[dummy, *inputs],
             outputs=outputs,
@@ -120,15 +119,17 @@ def build_controls() -> tuple[dict, gr.Button]:
     c = {}
     c["image"] = PictureInput(label="Picture", elem_id="ip2p_image", source="upload", interactive=True, type="pil", height=420)
     with FormRow(elem_id="ip2p_scales"):
-        c["text_scale"] = gr.Slider(0, TEXT_MAX, TEXT_SCALE, step=0.1, label="Text scale", elem_id="ip2p_text_scale",
+        c["text_scale"] = gr.Slider(0, TEXT_MAX, shared.opts.instruct_edit_text_scale, step=0.1, label="Text scale", elem_id="ip2p_text_scale",
                                     info="How strongly the instruction acts")  # fmt: skip
-        c["image_scale"] = gr.Slider(0, IMAGE_MAX, IMAGE_SCALE, step=0.05, label="Image scale", elem_id="ip2p_image_scale",
+        c["image_scale"] = gr.Slider(0, IMAGE_MAX, shared.opts.instruct_edit_image_scale, step=0.05, label="Image scale", elem_id="ip2p_image_scale",
                                      info="How closely the result keeps to the picture")  # fmt: skip
     with FormRow(elem_id="ip2p_more_or_less"):
         less = gr.Button("Edit less", elem_id="ip2p_edit_less", size="sm")
         more = gr.Button("Edit more", elem_id="ip2p_edit_more", size="sm")
         c["randomise_scales"] = gr.Checkbox(False, label="Randomise both (text 6–9, image 1.2–1.8)", elem_id="ip2p_randomise_scales")
     scales = [c["text_scale"], c["image_scale"]]
+    for scale in scales:
+        scale.do_not_save_to_config = True  # the options page has their defaults
     more.click(fn=lambda text, image: move_scales(text, image, +1), inputs=scales, outputs=scales, show_progress=False)
     less.click(fn=lambda text, image: move_scales(text, image, -1), inputs=scales, outputs=scales, show_progress=False)
     with gr.Accordion("Tips", open=False, elem_id="ip2p_tips"):
@@ -216,17 +217,18 @@ def connect_token_counters(toprow, steps) -> None:
         button.click(fn=call_queue.wrap_queued_call(count), inputs=[prompt, steps, styles], outputs=[counter], show_progress=False)
 
 
-def make_generate(names: tuple[str, ...], outdir: str):
+def make_generate(names: tuple[str, ...]):
     """The function behind Generate. names: of the controls, in the order of their values."""
 
     def generate(id_task: str, request: gr.Request, instruction: str, negative_prompt: str, styles: list[str], *values):
-        settings = dict(zip(names, values))
-        if settings.pop("size_mode") == AS_PICTURE:
-            settings["width"] = settings["height"] = None
+        given = dict(zip(names, values))
+        if given.pop("size_mode") == AS_PICTURE:
+            given["width"] = given["height"] = None
         try:
-            settings["image"] = settings["image"] and images.read_base64(settings["image"])
-            edit = Edit(instruction=instruction, negative_prompt=negative_prompt, styles=tuple(styles), **whole_numbers(settings))
-            processed = run_edit(edit, outdir=outdir, save=True, grid=True, user=request.username)
+            given["image"] = given["image"] and images.read_base64(given["image"])
+            edit = Edit(instruction=instruction, negative_prompt=negative_prompt, styles=tuple(styles), **whole_numbers(given))
+            with settings.file_names():
+                processed = run_edit(edit, outdir=settings.outdir(), save=True, grid=True, user=request.username)
         except EditError as e:
             return gr.update(), "", "", f"<div class='error'>{html.escape(str(e))}</div>"
 
@@ -241,12 +243,12 @@ def make_generate(names: tuple[str, ...], outdir: str):
     return generate
 
 
-def whole_numbers(settings: dict) -> dict:
+def whole_numbers(given: dict) -> dict:
     """Gradio's sliders and number fields give 20.0 or None for what is a whole number."""
     whole = ("steps", "count", "batch_size", "seed", "width", "height", "longest_side")
-    if settings["seed"] is None:
-        settings["seed"] = -1
-    return {k: int(v) if k in whole and v is not None else v for k, v in settings.items()}
+    if given["seed"] is None:
+        given["seed"] = -1
+    return {k: int(v) if k in whole and v is not None else v for k, v in given.items()}
 
 
 def move_scales(text: float, image: float, direction: int) -> tuple[float, float]:

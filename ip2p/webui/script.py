@@ -1,0 +1,154 @@
+"""The always-on Script "Instruct edit": the same denoiser for img2img, its batch and inpaint tabs, other scripts, the API
+and the X/Y/Z plot. It replaces only the denoiser; the rest of the job stays img2img's."""
+
+from __future__ import annotations
+
+import gradio as gr
+import torch
+from fastapi import HTTPException
+
+from modules import scripts, shared
+from modules.infotext_utils import PasteField
+from modules.processing import StableDiffusionProcessingImg2Img
+from modules.ui_components import FormRow, InputAccordion
+
+from ..edit import IMAGE_SCALE, EditError
+from ..guidance import Guidance, Interval
+from . import infotext
+from .denoiser import edit_denoiser, is_edit_model
+from .processing import check_host_can
+
+TITLE = "Instruct edit"
+INTERVALS = ("text_start", "text_end", "image_start", "image_end")
+
+
+class InstructEdit(scripts.Script):
+    """Arguments: enabled, start from pure noise, then the start and the end of text and of image guidance."""
+
+    def title(self):
+        return TITLE
+
+    def show(self, is_img2img):
+        return scripts.AlwaysVisible
+
+    def ui(self, is_img2img):
+        if not is_img2img:
+            return []
+        with InputAccordion(True, label=TITLE, elem_id=self.elem_id("enabled")) as enabled:
+            gr.HTML(
+                "<p>With an edit model loaded, img2img edits by instruction: CFG Scale is the text scale, Image CFG Scale the image scale.</p>"
+            )
+            from_noise = gr.Checkbox(False, label="Start from pure noise, as the tab does", elem_id=self.elem_id("from_noise"))
+            sliders = []
+            for guidance in ("text", "image"):
+                with FormRow():
+                    for end, value in (("start", 0), ("end", 1)):
+                        label = f"{guidance.title()} guidance {end} of the edit"
+                        sliders.append(gr.Slider(0, 1, value, step=0.01, label=label, elem_id=self.elem_id(f"{guidance}_{end}")))
+        self.infotext_fields = [
+            PasteField(from_noise, lambda d: d.get(infotext.field_name("from noise"), False)),
+            *(PasteField(s, infotext.pasted(name)) for s, name in zip(sliders, INTERVALS)),
+        ]
+        return [enabled, from_noise, *sliders]
+
+    def process(self, p, enabled=False, from_noise=False, *interval):
+        if not is_edit_model(shared.sd_model):
+            return
+        if not isinstance(p, StableDiffusionProcessingImg2Img):
+            refuse(
+                p,
+                f"“{shared.sd_model.sd_checkpoint_info.name_for_extra}” is an edit model and needs a picture: use the tab Instruct edit or img2img, or choose another checkpoint.",
+            )
+            return
+        if not enabled:
+            return
+        try:
+            check_host_can(p, from_noise=from_noise)
+            self.guidance_of(p, interval)
+        except (EditError, ValueError) as e:
+            refuse(p, str(e))
+            return
+        p.image_cfg_scale = IMAGE_SCALE if p.image_cfg_scale is None else p.image_cfg_scale
+        p.inpainting_fill = 1  # the picture is what is edited: never one with the masked part filled in
+        p.extra_generation_params.update(infotext.own_fields(dict(zip(INTERVALS, self.interval_of(p, interval)))))
+        if from_noise:
+            p.extra_generation_params[infotext.field_name("from noise")] = True
+
+    def process_batch(self, p, enabled=False, from_noise=False, *interval, **kwargs):
+        if not enabled or not is_edit_model(shared.sd_model) or not isinstance(p, StableDiffusionProcessingImg2Img) or "sample" in vars(p):
+            return
+        stock = p.sample
+
+        def sample(*args, **kwargs):
+            match_size(p)
+            try:
+                with edit_denoiser(p.sampler, [self.guidance_of(p, interval)]):
+                    if from_noise:
+                        p.sampler.sample_img2img = start_from_noise(p.sampler)
+                    return stock(*args, **kwargs)
+            except EditError as e:
+                raise (HTTPException(422, str(e)) if p.is_api else e) from e
+            finally:
+                vars(p.sampler).pop("sample_img2img", None)
+
+        p.sample = sample
+
+    @staticmethod
+    def interval_of(p, interval) -> list[float]:
+        """The four ends: as an axis of the X/Y/Z plot set them, else as the accordion has them."""
+        given = dict(zip(INTERVALS, (0.0, 1.0, 0.0, 1.0))) | dict(zip(INTERVALS, interval))
+        return [getattr(p, axis_field(name), given[name]) for name in INTERVALS]
+
+    def guidance_of(self, p, interval) -> Guidance:
+        text_start, text_end, image_start, image_end = self.interval_of(p, interval)
+        image_scale = IMAGE_SCALE if p.image_cfg_scale is None else p.image_cfg_scale
+        return Guidance(p.cfg_scale, image_scale, Interval(text_start, text_end), Interval(image_start, image_end))
+
+
+def refuse(p, sentence: str) -> None:
+    """Ends a job before it starts: 422 for the API, and on the page the sentence under an empty gallery."""
+    if not p.is_api:
+        p.n_iter, p.do_not_save_grid = 0, True
+        p.comment(sentence)
+        return
+
+    def fail(*args):
+        raise HTTPException(422, sentence)
+
+    p.init = fail
+
+
+def match_size(p) -> None:
+    """“Just resize (latent upscale)” enlarges the latent but leaves the image condition at the picture's size."""
+    if p.image_conditioning.shape[-2:] != p.init_latent.shape[-2:]:
+        size = p.init_latent.shape[-2:]
+        p.image_conditioning = torch.nn.functional.interpolate(p.image_conditioning, size=size, mode="bilinear")
+
+
+def start_from_noise(sampler):
+    """`sample_img2img` of this run, from the noise alone."""
+
+    def sample_img2img(p, x, noise, conditioning, unconditional_conditioning, steps=None, image_conditioning=None):
+        sampler.model_wrap_cfg.init_latent = x
+        return sampler.sample(p, noise, conditioning, unconditional_conditioning, image_conditioning=image_conditioning)
+
+    return sample_img2img
+
+
+def axis_field(name: str) -> str:
+    return f"instruct_edit_{name}"
+
+
+def add_axes() -> None:
+    """Adds our axes to the X/Y/Z plot, once, however often the host reloads its page."""
+    plot = next((x.module for x in scripts.scripts_data if x.script_class.__module__ == "xyz_grid.py"), None)
+    if plot is None or any(axis.label.startswith(f"[{TITLE}]") for axis in plot.axis_options):
+        return
+    plot.axis_options.extend([
+        plot.AxisOptionImg2Img(f"[{TITLE}] Text scale", float, plot.apply_field("cfg_scale")),
+        plot.AxisOptionImg2Img(f"[{TITLE}] Image scale", float, plot.apply_field("image_cfg_scale")),
+        *(
+            plot.AxisOptionImg2Img(f"[{TITLE}] {name.replace('_', ' guidance ').capitalize()}", float, plot.apply_field(axis_field(name)))
+            for name in INTERVALS
+        ),
+    ])  # fmt: skip
