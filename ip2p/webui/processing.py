@@ -150,7 +150,6 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
         if not is_edit_model(shared.sd_model):
             name = shared.sd_model.sd_checkpoint_info.name_for_extra
             raise EditError(f"“{name}” is not an edit model: choose an InstructPix2Pix checkpoint, one whose network has 8 input channels.")
-        self.sampler = sd_samplers.create_sampler(self.sampler_name, self.sd_model)
         edit, size = self.edit, (self.width, self.height)
         self.picture = images.fit(edit.image, size, whole=edit.own_size)
         self.mask_for_result = edit.mask and images.fit(edit.mask.convert("L"), size, whole=edit.own_size)
@@ -168,6 +167,8 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
             self.mask = 1 - self.nmask
 
     def sample(self, conditioning, unconditional_conditioning, seeds, subseeds, subseed_strength, prompts):
+        # One for every batch: a refiner leaves the one before holding another model's network.
+        self.sampler = sd_samplers.create_sampler(self.sampler_name, self.sd_model)
         noise = self.rng.next()
         if self.scripts is not None:
             self.scripts.process_before_every_sampling(

@@ -3,13 +3,13 @@
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
+from webui import REPOSITORY, WebUI, drawn_picture, find_webui, to_array
 
-from webui import REPOSITORY, WebUI, find_webui, to_array
-
-NO_WEBUI = "tests/host skipped: no WebUI with its own environment (launch.py and venv/) at $SD_WEBUI_DIR, at ../.. or at ~/stable-diffusion-webui"
+NO_WEBUI = (
+    "tests/host skipped: no WebUI with its own environment (launch.py and venv/) at $SD_WEBUI_DIR, at ../.. or at ~/stable-diffusion-webui"
+)
 
 
 def pytest_ignore_collect(collection_path):
@@ -30,16 +30,13 @@ def photo() -> Image.Image:
     return Image.open(file).convert("RGB").resize((96, 64)) if file else drawn_picture(96, 64)
 
 
-def drawn_picture(width: int, height: int) -> Image.Image:
-    y, x = np.mgrid[:height, :width]
-    return Image.fromarray(np.stack([x * 255 // width, y * 255 // height, (x // 8 + y // 8) % 2 * 200], -1).astype(np.uint8))
-
-
 @pytest.fixture(scope="session")
 def running_webui(tmp_path_factory, photo):
     host = WebUI(find_webui(), tmp_path_factory.mktemp("webui") / "data")
     # Small and few: a random network proves equality, and it does so in one picture of 64².
-    host.defaults = dict(image=photo.resize((64, 64)), instruction="make it winter", seed=7, steps=4, width=64, height=64, sampler_name="Euler")
+    host.defaults = dict(
+        image=photo.resize((64, 64)), instruction="make it winter", seed=7, steps=4, width=64, height=64, sampler_name="Euler"
+    )
     try:
         yield host.wait()
     finally:

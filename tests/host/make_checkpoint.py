@@ -102,7 +102,7 @@ vocabulary = bytes_ + [b + "</w>" for b in bytes_] + ["".join(m.split()) for m i
 
 TEXT = "conditioner.embedders.0.transformer." if args.sdxl else "cond_stage_model.transformer."
 if args.sdxl:
-    from sgm.modules.diffusionmodules.openaimodel import UNetModel  # noqa: F811
+    from sgm.modules.diffusionmodules.openaimodel import UNetModel
 
     SIZE_WIDTH = 16
     unet.pop("image_size")
@@ -149,6 +149,8 @@ else:
     config = OmegaConf.load(args.webui / "configs" / ("instruct-pix2pix.yaml" if args.in_channels == 8 else "v1-inference.yaml"))
     params = config.model.params
     params.parameterization = args.parameterization
+    if args.parameterization == "v":  # which the WebUI's own class for edit models does not know
+        config.model.target = "ldm.models.diffusion.ddpm.LatentDiffusion"
     params.unet_config.params = unet
     params.cond_stage_config.params = {"version": str(clip_folder), "device": "cpu"}
     for key in ("scheduler_config", "ckpt_path"):

@@ -11,7 +11,14 @@ LONGER = ", ".join([LONG] * 2)  # four of them
 @pytest.mark.parametrize("sampler", ("Euler", "Heun", "DDIM", "DDIM CFG++"))
 @pytest.mark.parametrize(
     "instruction, negative",
-    ((LONG, ""), (WINTER, LONG), (LONG, LONGER), (LONGER, "blurry"), (f"{LONG} AND a red hat", "blurry"), (f"{WINTER} AND a red hat", LONG)),
+    (
+        (LONG, ""),
+        (WINTER, LONG),
+        (LONG, LONGER),
+        (LONGER, "blurry"),
+        (f"{LONG} AND a red hat", "blurry"),
+        (f"{WINTER} AND a red hat", LONG),
+    ),
     ids=("long", "long negative", "long and longer", "longer", "long sub-prompt", "sub-prompts and long negative"),
 )
 def test_prompts_of_different_lengths_equal_the_reference(host, deviation, instruction, negative, sampler, together):
@@ -65,7 +72,9 @@ def test_the_weight_of_a_single_prompt_counts(host):
     assert (half.pixels != whole.pixels).any()
 
 
-@pytest.mark.parametrize("prompt", ("make it (winter:1.6)", "make it [winter:summer:0.5]", "make it [winter|summer]", "[make it:0.5] winter"))
+@pytest.mark.parametrize(
+    "prompt", ("make it (winter:1.6)", "make it [winter:summer:0.5]", "make it [winter|summer]", "[make it:0.5] winter")
+)
 @pytest.mark.parametrize("sampler", ("Euler", "Heun", "DDIM"))
 @pytest.mark.parametrize("side", ("instruction", "negative_prompt"))
 def test_emphasis_and_prompt_editing_act_and_equal_the_reference(host, deviation, prompt, sampler, side):

@@ -4,7 +4,6 @@ from contextlib import nullcontext
 
 import numpy as np
 import pytest
-
 from webui import to_array
 
 K_DIFFUSION = (

@@ -70,7 +70,9 @@ def checkpoints(webui: Path) -> Path:
     if not complete.exists():
         folder.mkdir(parents=True, exist_ok=True)
         makers = [
-            subprocess.Popen([python_of(webui), maker, webui, folder / f"{name}.safetensors", *options], env=environment(), stdout=subprocess.DEVNULL)
+            subprocess.Popen(
+                [python_of(webui), maker, webui, folder / f"{name}.safetensors", *options], env=environment(), stdout=subprocess.DEVNULL
+            )
             for name, options in CHECKPOINTS.items()
         ]
         failed = [process.args for process in makers if process.wait()]
@@ -89,7 +91,10 @@ def make_data_folder(folder: Path) -> None:
     (folder / "models" / "Lora").mkdir(parents=True)
     random = torch.Generator().manual_seed(0)
     lora = {}
-    for layer, width in (("lora_te_text_model_encoder_layers_0_self_attn_q_proj", TEXT_WIDTH), ("diffusion_model_middle_block_1_proj_in", 64)):
+    for layer, width in (
+        ("lora_te_text_model_encoder_layers_0_self_attn_q_proj", TEXT_WIDTH),
+        ("diffusion_model_middle_block_1_proj_in", 64),
+    ):
         shape = (1, 1) if "proj_in" in layer else ()
         lora[f"{layer}.lora_down.weight"] = torch.randn(4, width, *shape, generator=random)
         lora[f"{layer}.lora_up.weight"] = torch.randn(width, 4, *shape, generator=random) * 0.1
@@ -98,7 +103,9 @@ def make_data_folder(folder: Path) -> None:
 
     (folder / "embeddings").mkdir()
     save_file({"emb_params": torch.randn(2, TEXT_WIDTH, generator=random)}, folder / "embeddings" / "testembedding.safetensors")
-    (folder / "styles.csv").write_text("name,prompt,negative_prompt\nwatercolour,as a watercolour of {prompt},photograph\n", encoding="utf8")
+    (folder / "styles.csv").write_text(
+        "name,prompt,negative_prompt\nwatercolour,as a watercolour of {prompt},photograph\n", encoding="utf8"
+    )
 
 
 def free_port() -> int:
@@ -120,6 +127,11 @@ class Result:
     def pixels(self) -> np.ndarray:
         """(pictures, h, w, 3) in [0, 255]."""
         return np.stack([np.asarray(image, dtype=np.int16) for image in self.images])
+
+
+def drawn_picture(width: int, height: int) -> Image.Image:
+    y, x = np.mgrid[:height, :width]
+    return Image.fromarray(np.stack([x * 255 // width, y * 255 // height, (x // 8 + y // 8) % 2 * 200], -1).astype(np.uint8))
 
 
 def to_base64(image: Image.Image) -> str:

@@ -30,7 +30,9 @@ class Reference(StableDiffusionProcessingImg2Img):
         noise = self.rng.next()
         if self.denoising_strength < 1:
             latent = self.image_conditioning * self.sd_model.scale_factor
-            return self.sampler.sample_img2img(self, latent, noise, conditioning, unconditional_conditioning, image_conditioning=self.image_conditioning)
+            return self.sampler.sample_img2img(
+                self, latent, noise, conditioning, unconditional_conditioning, image_conditioning=self.image_conditioning
+            )
         return self.sampler.sample(self, noise, conditioning, unconditional_conditioning, image_conditioning=self.image_conditioning)
 
 
@@ -45,7 +47,9 @@ def predict(p, denoiser, x, sigma, uncond, cond, cond_scale, s_min_uncond, image
             condition = {"c_crossattn": [text.unsqueeze(0)], "c_concat": [image.unsqueeze(0)]}
             return denoiser.inner_model(x[i : i + 1], sigma[i : i + 1], cond=condition)[0]
 
-        text_scale, image_scale = (scale_at(p.scales[name], sigma[i], denoiser.inner_model) * denoiser.cond_scale_miltiplier for name in ("text", "image"))
+        text_scale, image_scale = (
+            scale_at(p.scales[name], sigma[i], denoiser.inner_model) * denoiser.cond_scale_miltiplier for name in ("text", "image")
+        )
         if guidance_is_off(p, denoiser, sigma):
             text_scale = image_scale = 1.0
         e_nothing = network(negatives[i], torch.zeros_like(image_cond[i]))

@@ -46,7 +46,12 @@ def latents():
 def denoiser():
     """What the last run left of its denoiser."""
     it = recorder.sampler.model_wrap_cfg
-    return {"class": type(it).__name__, "attributes": list(vars(it)), "patched_calls": recorder.patched_calls, "unet_calls": len(recorder.unet)}
+    return {
+        "class": type(it).__name__,
+        "attributes": list(vars(it)),
+        "patched_calls": recorder.patched_calls,
+        "unet_calls": len(recorder.unet),
+    }
 
 
 def switch(settings: dict = Body()):
@@ -59,7 +64,11 @@ def switch(settings: dict = Body()):
 def reference(request: dict = Body()):
     """The plain three-pass edit of the same request; answers its final latents."""
     image = Image.open(io.BytesIO(base64.b64decode(request["image"]))).convert("RGB")
-    fields = {name: request[name] for name in ("negative_prompt", "steps", "seed", "sampler_name", "scheduler", "width", "height", "batch_size", "styles") if name in request}
+    fields = {
+        name: request[name]
+        for name in ("negative_prompt", "steps", "seed", "sampler_name", "scheduler", "width", "height", "batch_size", "styles")
+        if name in request
+    }
     with queue_lock:
         p = Reference(
             sd_model=shared.sd_model, prompt=request["instruction"], init_images=[image], do_not_save_samples=True, do_not_save_grid=True,

@@ -3,9 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
-
-from conftest import drawn_picture
-from webui import to_array
+from webui import drawn_picture, to_array
 
 
 def test_the_paper_s_scales_are_the_defaults_and_stand_in_the_infotext(host):
@@ -85,7 +83,9 @@ def test_the_result_may_be_given_back_at_the_picture_s_own_size(host, photo):
     assert result.images[0].size == (150, 90)
 
 
-@pytest.mark.parametrize("fields", (dict(count=3, batch_size=3), dict(count=1, batch_size=1), dict(denoising_strength=0.5, count=2), dict(mask=True)), ids=str)
+@pytest.mark.parametrize(
+    "fields", (dict(count=3, batch_size=3), dict(count=1, batch_size=1), dict(denoising_strength=0.5, count=2), dict(mask=True)), ids=str
+)
 def test_the_picture_is_encoded_once_a_job(host, fields):
     if fields.get("mask"):
         fields = dict(mask=Image.new("L", (64, 64), 255))
@@ -153,7 +153,10 @@ def test_a_drawn_seed_is_told_and_gives_the_picture_again(host):
 
 def test_drawn_scales_belong_to_the_seed_and_stand_in_the_infotext(host):
     result = host.edit(randomise_scales=True, count=1, batch_size=2)
-    scales = [dict(part.split(": ") for part in text.split(", ") if part.startswith(("CFG scale", "Image CFG scale"))) for text in result.infotexts]
+    scales = [
+        dict(part.split(": ") for part in text.split(", ") if part.startswith(("CFG scale", "Image CFG scale")))
+        for text in result.infotexts
+    ]
     assert scales[0] != scales[1]
     for seed, picture, drawn in zip(result.seeds, result.pixels, scales):
         text, image = float(drawn["CFG scale"]), float(drawn["Image CFG scale"])
