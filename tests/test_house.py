@@ -75,7 +75,7 @@ def test_the_file_the_webui_loads_registers_and_does_nothing_else():
     docstring, *rest = ast.parse((ROOT / "scripts" / "instruct_edit.py").read_text(encoding="utf8")).body
     assert isinstance(docstring, ast.Expr) and isinstance(docstring.value, ast.Constant)
     calls = [node for node in rest if not isinstance(node, (ast.Import, ast.ImportFrom))]
-    assert [ast.unparse(node) for node in calls] == ["register()"]
+    assert [ast.unparse(node) for node in calls] == ["InstructEdit = register()"]
 
 
 @pytest.mark.parametrize("path", [path for path in SOURCES if named(path).startswith("ip2p/webui/")], ids=named)
