@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from PIL import Image
 
@@ -14,11 +15,21 @@ TEXT_SCALE, IMAGE_SCALE = 7.5, 1.5
 MAX_SCALE = 100.0
 MAX_STEPS, MAX_COUNT, MAX_BATCH = 200, 64, 16
 MIN_SIDE, MAX_SIDE = 64, 4096
+MAX_CELLS = 49
 MAX_SEED = 2**53  # what a number in JSON and in a browser holds exactly
 
 
 class EditError(ValueError):
     """A sentence for the person who asked: what is wrong with the request and what to do."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One cell of a contact sheet: what differs from cell to cell."""
+
+    text_scale: float
+    image_scale: float
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -30,6 +41,7 @@ class Edit:
     text_start … image_end: when each guidance acts, in share of the noise levels (`guidance.Interval`).
     denoising_strength: 1 starts from pure noise, as in the paper; below 1 from the picture with noise.
     own_size: give the result back at the picture's own size.
+    variants: a contact sheet of these cells in place of `count` results.
     """
 
     image: Image.Image
@@ -56,6 +68,7 @@ class Edit:
     mask: Image.Image | None = None
     heat_map: bool = False
     styles: tuple[str, ...] = ()
+    variants: tuple[Variant, ...] = ()
 
     def __post_init__(self):
         if self.image is None:
@@ -80,12 +93,58 @@ class Edit:
             sizes = "{}x{} but the picture is {}x{}".format(*self.mask.size, *self.image.size)
             raise EditError(f"The mask is {sizes}: make them the same size.")
 
-    def guidance(self, seed: int | None = None) -> Guidance:
-        """Both scales and when they act. With `randomise_scales`, drawn from `seed` as the official page draws them."""
+    def guidance(self, seed: int | None = None, index: int | None = None) -> Guidance:
+        """Both scales and when they act, of the result with this seed and place in the job: those of its variant, or, with
+        `randomise_scales`, drawn from the seed as the official page draws them."""
         text, image = self.text_scale, self.image_scale
-        if self.randomise_scales and seed is not None:
+        if self.variants and index is not None:
+            text, image = self.variants[index].text_scale, self.variants[index].image_scale
+        elif self.randomise_scales and seed is not None:
             text, image = random_scales(seed)
         return Guidance(text, image, Interval(self.text_start, self.text_end), Interval(self.image_start, self.image_end))
+
+    @property
+    def varies(self) -> bool:
+        """Whether the scales differ from result to result."""
+        return bool(self.variants) or self.randomise_scales
+
+    def chain(self) -> list[Edit]:
+        """One edit for every line of the instruction; a line that begins or ends with AND belongs to its neighbour."""
+        lines = [line.strip() for line in self.instruction.splitlines() if line.strip()]
+        joined = lines[:1]
+        for line in lines[1:]:
+            if line.startswith("AND ") or joined[-1].endswith(" AND"):
+                joined[-1] += " " + line
+            else:
+                joined.append(line)
+        return [replace(self, instruction=line) for line in joined] or [self]
+
+
+def sheet_over_scales(text_scales: Sequence[float], image_scales: Sequence[float], seed: int) -> tuple[Variant, ...]:
+    """A grid over both scales, row by row: text scale down, image scale across. Raises EditError when it is empty or too large."""
+    return check_sheet(tuple(Variant(t, i, seed) for t in text_scales for i in image_scales))
+
+
+def sheet_over_seeds(text_scale: float, image_scale: float, seed: int, count: int) -> tuple[Variant, ...]:
+    """Seeds one after another at the same scales. Raises EditError when it is empty or too large."""
+    return check_sheet(tuple(Variant(text_scale, image_scale, seed + i) for i in range(min(count, MAX_CELLS + 1))))
+
+
+def check_sheet(cells: tuple[Variant, ...]) -> tuple[Variant, ...]:
+    if not 1 <= len(cells) <= MAX_CELLS:
+        raise EditError(f"A contact sheet has 1 to {MAX_CELLS} cells, not {len(cells)}.")
+    for cell in cells:
+        check_number("text scale", cell.text_scale, 0, MAX_SCALE)
+        check_number("image scale", cell.image_scale, 0, MAX_SCALE)
+    return cells
+
+
+def read_scales(text: str, name: str) -> list[float]:
+    """“5, 7.5, 10” → [5.0, 7.5, 10.0]. Raises EditError for anything else."""
+    try:
+        return [float(part) for part in text.replace(";", ",").split(",") if part.strip()]
+    except ValueError as e:
+        raise EditError(f"The {name} of a contact sheet are numbers with commas between them, for example 5, 7.5, 10.") from e
 
 
 def check_number(name: str, value: float, low: float, high: float) -> None:

@@ -16,7 +16,7 @@ from modules.call_queue import queue_lock
 
 from .. import __version__, images
 from ..edit import IMAGE_SCALE, MAX_BATCH, MAX_COUNT, MAX_SCALE, MAX_SEED, MAX_SIDE, MAX_STEPS, MIN_SIDE, TEXT_SCALE, Edit, EditError
-from .processing import live_heat_map, model_status, run_edit
+from .processing import live_heat_map, model_status, run_chain
 
 PREFIX = "/instruct-edit/v1"
 
@@ -110,7 +110,7 @@ def edit(request: EditRequest) -> EditResponse:
             shared.state.begin(job="instruct_edit")
             progress.start_task(task)
             try:
-                processed = run_edit(settings)
+                processed = run_chain(settings)
             finally:
                 progress.finish_task(task)
                 shared.state.end()

@@ -9,6 +9,7 @@ from modules.infotext_utils import ParamBinding, PasteField
 
 from .. import __version__
 from ..edit import Edit
+from ..guidance import Guidance
 
 PREFIX = "Instruct edit"
 AS_PICTURE, CUSTOM = "As the picture", "Custom"
@@ -39,9 +40,9 @@ def fields_of(edit: Edit) -> dict:
         fields[field_name("mask")] = True
     if edit.denoising_strength < 1:
         fields["Denoising strength"] = edit.denoising_strength
-    if edit.randomise_scales:
-        fields["CFG scale"] = lambda p, index, **_: edit.guidance(seed_of(p, index)).text_scale
-        fields["Image CFG scale"] = lambda p, index, **_: edit.guidance(seed_of(p, index)).image_scale
+    if edit.varies:
+        fields["CFG scale"] = lambda p, index, **_: guidance_of(edit, p, index).text_scale
+        fields["Image CFG scale"] = lambda p, index, **_: guidance_of(edit, p, index).image_scale
     return fields
 
 
@@ -50,9 +51,10 @@ def own_fields(settings: dict) -> dict:
     return {PREFIX: __version__, **{field_name(k): v for k, v in settings.items() if v != OWN_FIELDS[k]}}
 
 
-def seed_of(p, index: int) -> int:
-    """Seed of a picture by its place in the current batch."""
-    return p.all_seeds[min(p.iteration * p.batch_size + index, len(p.all_seeds) - 1)]
+def guidance_of(edit: Edit, p, index: int) -> Guidance:
+    """Guidance of a picture by its place in the current batch."""
+    index = min(p.iteration * p.batch_size + index, len(p.all_seeds) - 1)
+    return edit.guidance(p.all_seeds[index], index)
 
 
 def pasted(setting: str):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -27,6 +27,33 @@ SAMPLER_MIN_STEPS = {
 }  # fmt: skip
 # At one step these schedules consist of their last noise level, at which there is no picture left to make.
 SCHEDULE_MIN_STEPS = {"DDIM": 2, "Align Your Steps": 2}
+
+
+def run_chain(edit: Edit, **options) -> processing.Processed:
+    """Runs the instruction line by line, each on the first result of the line before; gives the results of every line.
+
+    options: as for `run_edit`. Raises EditError as that does.
+    """
+    lines = edit.chain()
+    if len(lines) > 1 and edit.mask is not None and not edit.own_size:
+        raise EditError("A chain of instructions with a mask needs the result at the picture's own size: switch that on.")
+    shared.state.job_count = edit.count * len(lines)
+    chain = None
+    for line in lines:
+        if chain is not None:
+            line = replace(line, image=chain.images[chain.next_picture].convert("RGB"))
+        done = run_edit(line, **options)
+        done.next_picture = done.index_of_first_image
+        if chain is None:
+            chain = done
+        else:
+            chain.next_picture = len(chain.images) + done.index_of_first_image
+            for name in ("images", "infotexts", "all_seeds", "all_prompts", "all_negative_prompts", "all_subseeds"):
+                getattr(chain, name).extend(getattr(done, name))
+            chain.comments += done.comments
+        if shared.state.interrupted or shared.state.stopping_generation or len(done.images) <= done.index_of_first_image:
+            break
+    return chain
 
 
 def run_edit(edit: Edit, *, outdir: str = "", save: bool = False, grid: bool = False, user: str | None = None) -> processing.Processed:
@@ -120,19 +147,20 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
     @classmethod
     def of(cls, edit: Edit, outdir: str = "") -> EditProcessing:
         width, height = images.working_size(edit.image, edit.width, edit.height, edit.longest_side)
+        cells = len(edit.variants)
         p = cls(
             edit=edit,
             sd_model=shared.sd_model,
             outpath_samples=outdir,
             outpath_grids=outdir,
-            prompt=edit.instruction,
+            prompt=[edit.instruction] * cells if cells else edit.instruction,
             negative_prompt=edit.negative_prompt,
             styles=list(edit.styles),
-            seed=edit.seed,
+            seed=[cell.seed for cell in edit.variants] if cells else edit.seed,
             sampler_name=edit.sampler_name,
             scheduler=edit.scheduler,
-            batch_size=edit.batch_size,
-            n_iter=edit.count,
+            batch_size=cells or edit.batch_size,
+            n_iter=1 if cells else edit.count,
             steps=edit.steps,
             cfg_scale=edit.text_scale,
             image_cfg_scale=edit.image_scale,
@@ -175,7 +203,8 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
                 p=self, x=self.init_latent, noise=noise, c=conditioning, uc=unconditional_conditioning
             )
         args = (conditioning, unconditional_conditioning)
-        with edit_denoiser(self.sampler, [self.edit.guidance(seed) for seed in self.seeds]) as run, live(run, self.picture):
+        guidance = [infotext.guidance_of(self.edit, self, i) for i in range(len(self.seeds))]
+        with edit_denoiser(self.sampler, guidance) as run, live(run, self.picture):
             self.sampler.model_wrap_cfg.init_latent = self.init_latent
             if self.denoising_strength < 1:
                 latents = self.sampler.sample_img2img(self, self.init_latent, noise, *args, image_conditioning=self.image_conditioning)

@@ -14,7 +14,7 @@ from .. import __version__, images
 from ..edit import MAX_COUNT, MAX_SIDE, MAX_STEPS, MIN_SIDE, Edit, EditError
 from . import infotext, settings
 from .infotext import AS_PICTURE, CUSTOM
-from .processing import model_status, run_edit
+from .processing import model_status, run_chain
 
 TAB_ID = "ip2p"
 TEXT_MAX, IMAGE_MAX = 20.0, 5.0
@@ -228,7 +228,7 @@ def make_generate(names: tuple[str, ...]):
             given["image"] = given["image"] and images.read_base64(given["image"])
             edit = Edit(instruction=instruction, negative_prompt=negative_prompt, styles=tuple(styles), **whole_numbers(given))
             with settings.file_names():
-                processed = run_edit(edit, outdir=settings.outdir(), save=True, grid=True, user=request.username)
+                processed = run_chain(edit, outdir=settings.outdir(), save=True, grid=True, user=request.username)
         except EditError as e:
             return gr.update(), "", "", f"<div class='error'>{html.escape(str(e))}</div>"
 
