@@ -19,6 +19,24 @@ function ip2p_submit() {
     return res;
 }
 
+function ip2p_submit_sheet() {
+    const id = randomId();
+    requestProgress(id, ip2p_element('sheet_container'), ip2p_element('sheet_cells'), function() {});
+    const res = create_submit_args(arguments);
+    res[0] = id;
+    return res;
+}
+
+// The page's own id, under which the WebUI keeps its history; it stays after a reload.
+function ip2p_page() {
+    let page = localGet('ip2p_page');
+    if (!page) {
+        page = Array.from(crypto.getRandomValues(new Uint8Array(16)), byte => byte.toString(16).padStart(2, '0')).join('');
+        localSet('ip2p_page', page);
+    }
+    return [page];
+}
+
 function ip2p_watch(id, inactivityTimeout) {
     showSubmitButtons('ip2p', false);
     let running = true;

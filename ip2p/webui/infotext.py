@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import gradio as gr
+
 from modules import infotext_utils, sd_samplers
 from modules.infotext_utils import ParamBinding, PasteField
 
@@ -66,7 +68,7 @@ def pasted(setting: str):
     return value
 
 
-def connect(toprow, controls: dict) -> None:
+def connect(toprow, controls: dict) -> list[PasteField]:
     """Registers the tab as one that infotext and pictures can be sent to."""
 
     def size_mode(params):
@@ -94,6 +96,23 @@ def connect(toprow, controls: dict) -> None:
     infotext_utils.add_paste_fields("ip2p", controls["image"], fields)
     binding = ParamBinding(paste_button=toprow.paste, tabname="ip2p", source_text_component=toprow.prompt)
     infotext_utils.register_paste_params_button(binding)
+    return fields
+
+
+def values_of(fields: list[PasteField], infotext: str) -> list:
+    """What each field's control takes from an infotext, as the host's paste button gives it."""
+    params = infotext_utils.parse_generation_parameters(infotext)
+    values = []
+    for field in fields:
+        value = field.function(params) if field.function else params.get(field.label)
+        kind = type(field.component.value)
+        if value is None:
+            values.append(gr.update())
+        elif kind is bool:
+            values.append(value not in (False, "False"))
+        else:
+            values.append(float(value) if kind in (int, float) else value)
+    return values
 
 
 def on_infotext_pasted(infotext: str, params: dict) -> None:
@@ -126,8 +145,6 @@ class SendButtons:
             button = ToolButton("🪄", elem_id=f"{tab}_send_to_ip2p", tooltip="Send image to the Instruct edit tab.")
             self.bind(button, image=self.seen.get(f"{tab}_gallery"))
         elif elem_id == "extras_tab" and "pnginfo_image" in self.seen:
-            import gradio as gr
-
             button = gr.Button("Send to Instruct edit", elem_id="ip2p_tab")
             self.bind(button, image=self.seen["pnginfo_image"], text=self.seen.get("pnginfo_generation_info"))
 

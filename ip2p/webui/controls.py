@@ -1,0 +1,136 @@
+"""The controls of the tab: the picture, the scales, the sampler, the size; and the `Edit` that their values make."""
+
+from __future__ import annotations
+
+import json
+
+import gradio as gr
+
+from modules import infotext_utils, sd_samplers, sd_schedulers, shared
+from modules.ui_components import FormRow, ToolButton
+
+from .. import __version__, images
+from ..edit import MAX_COUNT, MAX_SIDE, MAX_STEPS, MIN_SIDE, Edit
+from .infotext import AS_PICTURE, CUSTOM
+
+TEXT_MAX, IMAGE_MAX = 20.0, 5.0
+
+TIPS = """
+**Is the picture not changing enough?** Press *Edit more*: it raises the text scale and lowers the image scale.
+**Is it changing too much?** Press *Edit less*, which moves both the other way.
+- Other seeds give other results: raise the number of results, or randomise both scales for a spread of variations.
+- Say it another way: “turn him into a dog”, “make him a dog” and “as a dog” work differently.
+- Raising the steps sometimes helps.
+- Small faces come out badly because the network sees the picture at an eighth of its size: crop the face and edit that.
+- To move, count or tell left from right is beyond InstructPix2Pix. One change at a time, then *Use result as picture*.
+"""
+
+
+class PictureInput(gr.Image):
+    """A picture field that hands the uploaded file on as it is, so that `images.read_base64` checks and reads it."""
+
+    def get_block_name(self):
+        return "image"
+
+    def preprocess(self, x):
+        return x
+
+
+def build_controls() -> tuple[dict, gr.Button]:
+    """The controls of the left column by the name of the setting of `Edit` that each one fills, and the button "reuse seed"."""
+    c = {}
+    c["image"] = PictureInput(label="Picture", elem_id="ip2p_image", source="upload", interactive=True, type="pil", height=420)
+    with FormRow(elem_id="ip2p_scales"):
+        c["text_scale"] = gr.Slider(0, TEXT_MAX, shared.opts.instruct_edit_text_scale, step=0.1, label="Text scale", elem_id="ip2p_text_scale",
+                                    info="How strongly the instruction acts")  # fmt: skip
+        c["image_scale"] = gr.Slider(0, IMAGE_MAX, shared.opts.instruct_edit_image_scale, step=0.05, label="Image scale", elem_id="ip2p_image_scale",
+                                     info="How closely the result keeps to the picture")  # fmt: skip
+    with FormRow(elem_id="ip2p_more_or_less"):
+        less = gr.Button("Edit less", elem_id="ip2p_edit_less", size="sm")
+        more = gr.Button("Edit more", elem_id="ip2p_edit_more", size="sm")
+        c["randomise_scales"] = gr.Checkbox(False, label="Randomise both (text 6–9, image 1.2–1.8)", elem_id="ip2p_randomise_scales")
+    scales = [c["text_scale"], c["image_scale"]]
+    for scale in scales:
+        scale.do_not_save_to_config = True  # the options page has their defaults
+    more.click(fn=lambda text, image: move_scales(text, image, +1), inputs=scales, outputs=scales, show_progress=False)
+    less.click(fn=lambda text, image: move_scales(text, image, -1), inputs=scales, outputs=scales, show_progress=False)
+    with gr.Accordion("Tips", open=False, elem_id="ip2p_tips"):
+        gr.Markdown(TIPS)
+
+    samplers = sd_samplers.visible_sampler_names()
+    with FormRow(elem_id="ip2p_sampler_row"):
+        c["sampler_name"] = gr.Dropdown(samplers, value="Euler a" if "Euler a" in samplers else samplers[0], label="Sampling method",
+                                        elem_id="ip2p_sampler")  # fmt: skip
+        c["scheduler"] = gr.Dropdown(
+            [x.label for x in sd_schedulers.schedulers], value="Automatic", label="Schedule type", elem_id="ip2p_scheduler"
+        )
+        c["steps"] = gr.Slider(1, MAX_STEPS, 20, step=1, label="Sampling steps", elem_id="ip2p_steps")
+    with FormRow(elem_id="ip2p_count_row"):
+        c["count"] = gr.Slider(1, MAX_COUNT, 1, step=1, label="Batch count", elem_id="ip2p_count")
+        c["batch_size"] = gr.Slider(1, 8, 1, step=1, label="Batch size", elem_id="ip2p_batch_size")
+    with FormRow(elem_id="ip2p_seed_row"):
+        c["seed"] = gr.Number(-1, label="Seed", elem_id="ip2p_seed", min_width=100, precision=0)
+        random_seed = ToolButton("🎲️", elem_id="ip2p_random_seed", tooltip="Draw a new seed for every edit")
+        reuse_seed = ToolButton("♻️", elem_id="ip2p_reuse_seed", tooltip="Reuse the seed of the selected result")
+    random_seed.click(fn=None, _js="function(){ setRandomSeed('ip2p_seed'); return []; }", show_progress=False)
+
+    with FormRow(elem_id="ip2p_size_row"):
+        c["size_mode"] = gr.Radio([AS_PICTURE, CUSTOM], value=AS_PICTURE, label="Size", elem_id="ip2p_size_mode")
+        c["longest_side"] = gr.Slider(MIN_SIDE, 2048, 512, step=64, label="Longest side", elem_id="ip2p_longest_side",
+                                      info="Fitted to multiples of 64")  # fmt: skip
+        c["width"] = gr.Slider(MIN_SIDE, MAX_SIDE // 2, 512, step=8, label="Width", elem_id="ip2p_width", visible=False)
+        c["height"] = gr.Slider(MIN_SIDE, MAX_SIDE // 2, 512, step=8, label="Height", elem_id="ip2p_height", visible=False)
+    c["size_mode"].change(
+        fn=lambda mode: [gr.update(visible=mode == AS_PICTURE), gr.update(visible=mode == CUSTOM), gr.update(visible=mode == CUSTOM)],
+        inputs=[c["size_mode"]], outputs=[c["longest_side"], c["width"], c["height"]], show_progress=False,
+    )  # fmt: skip
+    with FormRow(elem_id="ip2p_result_row", elem_classes="checkboxes-row"):
+        c["own_size"] = gr.Checkbox(False, label="Result at the picture's own size", elem_id="ip2p_own_size")
+        c["heat_map"] = gr.Checkbox(False, label="Add a picture of where the edit acts", elem_id="ip2p_heat_map")
+    with gr.Accordion("Guidance schedule and start", open=False, elem_id="ip2p_schedule"):
+        gr.Markdown("Share of the noise levels in which each guidance acts, 0 at pure noise; outside it, its scale is 1.")
+        with FormRow():
+            c["text_start"] = gr.Slider(0, 1, 0, step=0.01, label="Text guidance start", elem_id="ip2p_text_start")
+            c["text_end"] = gr.Slider(0, 1, 1, step=0.01, label="Text guidance end", elem_id="ip2p_text_end")
+        with FormRow():
+            c["image_start"] = gr.Slider(0, 1, 0, step=0.01, label="Image guidance start", elem_id="ip2p_image_start")
+            c["image_end"] = gr.Slider(0, 1, 1, step=0.01, label="Image guidance end", elem_id="ip2p_image_end")
+        c["denoising_strength"] = gr.Slider(0, 1, 1, step=0.01, label="Edit strength from noise", elem_id="ip2p_denoising_strength",
+                                            info="1 starts from pure noise, as in the paper; below 1 from the picture with noise")  # fmt: skip
+    gr.HTML(f"<p class='ip2p-version'>Instruct edit {__version__}</p>")
+    return c, reuse_seed
+
+
+def move_scales(text: float, image: float, direction: int) -> tuple[float, float]:
+    """A step towards more edit (+1) or less (−1): the two scales act against each other, so they move in opposite ways."""
+    text, image = text + direction, image - 0.1 * direction
+    return round(min(max(text, 1.0), TEXT_MAX), 2), round(min(max(image, 1.0), IMAGE_MAX), 2)
+
+
+def edit_of(names, values, **more) -> Edit:
+    """The edit that the tab's inputs ask for. names: of the controls; values: instruction, negative prompt and styles, then
+    the controls'; more: settings that take the place of the controls'. Raises EditError."""
+    instruction, negative_prompt, styles, *rest = values
+    given = dict(zip(names, rest))
+    if given.pop("size_mode") == AS_PICTURE:
+        given["width"] = given["height"] = None
+    given["image"] = given["image"] and images.read_base64(given["image"])
+    given = {**whole_numbers(given), **more}
+    return Edit(instruction=instruction, negative_prompt=negative_prompt, styles=tuple(styles), **given)
+
+
+def whole_numbers(given: dict) -> dict:
+    """Gradio's sliders and number fields give 20.0 or None for what is a whole number."""
+    whole = ("steps", "count", "batch_size", "seed", "width", "height", "longest_side")
+    if given["seed"] is None:
+        given["seed"] = -1
+    return {k: int(v) if k in whole and v is not None else v for k, v in given.items()}
+
+
+def seed_of_selected(generation_info: str, index: int):
+    """The seed of the selected result, from the host's description of the job."""
+    try:
+        texts = json.loads(generation_info)["infotexts"]
+        return int(infotext_utils.parse_generation_parameters(texts[max(index, 0)], [])["Seed"])
+    except (ValueError, KeyError, IndexError, TypeError):
+        return gr.update()

@@ -1,0 +1,83 @@
+"""The contact sheet: many small edits in one job, to choose the scales or the seed by eye."""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+import random
+from dataclasses import replace
+
+import gradio as gr
+
+from modules import call_queue, ui_common
+from modules.ui_components import FormRow
+
+from ..edit import MAX_CELLS, MIN_SIDE, EditError, read_scales, sheet_over_scales, sheet_over_seeds
+from .controls import edit_of
+from .processing import run_edit
+
+SCALES, SEEDS = "Text × image scale", "Seeds"
+
+
+def build() -> dict:
+    """Its layout."""
+    s = {}
+    with gr.Accordion("Contact sheet", open=False, elem_id="ip2p_sheet"):
+        with FormRow():
+            s["over"] = gr.Radio([SCALES, SEEDS], value=SCALES, label="Contact sheet over", elem_id="ip2p_sheet_over")
+            s["side"] = gr.Slider(MIN_SIDE, 512, 256, step=64, label="Longest side of a cell", elem_id="ip2p_sheet_side")
+        with FormRow():
+            s["text_scales"] = gr.Textbox("5, 7.5, 10", label="Text scales", elem_id="ip2p_sheet_text_scales")
+            s["image_scales"] = gr.Textbox("1.2, 1.5, 1.8", label="Image scales", elem_id="ip2p_sheet_image_scales")
+            s["seeds"] = gr.Slider(1, MAX_CELLS, 9, step=1, label="Number of seeds", elem_id="ip2p_sheet_seeds", visible=False)
+        s["draw"] = gr.Button("Draw the contact sheet", elem_id="ip2p_sheet_draw")
+        with gr.Group(elem_id="ip2p_sheet_container"):
+            s["cells"] = gr.Gallery(
+                label="Contact sheet", show_label=False, elem_id="ip2p_sheet_cells", columns=3, height="auto", preview=False
+            )
+        s["settings"] = gr.Textbox(visible=False, elem_id="ip2p_sheet_settings")
+        gr.HTML("<p>Click a cell: its scales and its seed go into the controls, ready for full size.</p>")
+    s["over"].change(
+        fn=lambda over: [gr.update(visible=over == SCALES), gr.update(visible=over == SCALES), gr.update(visible=over == SEEDS)],
+        inputs=[s["over"]], outputs=[s["text_scales"], s["image_scales"], s["seeds"]], show_progress=False,
+    )  # fmt: skip
+    return s
+
+
+def connect(s: dict, dummy, inputs, controls: dict, html_log) -> None:
+    """Wires the sheet. inputs: instruction, negative prompt, styles and `controls`, as the tab's own edit takes them."""
+
+    def draw(id_task: str, over: str, side: float, text_scales: str, image_scales: str, seeds: float, *values):
+        try:
+            # The cells are small, one each, and all of one size; everything else is as in the controls.
+            cell = dict(width=None, height=None, longest_side=int(side), own_size=False, heat_map=False, randomise_scales=False, count=1)
+            edit = edit_of(controls, values, **cell, batch_size=1)
+            seed = random.randrange(2**32 - MAX_CELLS) if edit.seed == -1 else edit.seed
+            if over == SCALES:
+                across = read_scales(image_scales, "image scales")
+                cells, columns = sheet_over_scales(read_scales(text_scales, "text scales"), across, seed), len(across)
+            else:
+                cells = sheet_over_seeds(edit.text_scale, edit.image_scale, seed, int(seeds))
+                columns = math.ceil(len(cells) ** 0.5)
+            processed = run_edit(replace(edit, variants=cells))
+        except EditError as e:
+            return gr.update(), "", f"<div class='error'>{html.escape(str(e))}</div>"
+        labels = [f"text {c.text_scale:g}, image {c.image_scale:g}" if over == SCALES else f"seed {c.seed}" for c in cells]
+        settings = json.dumps([[c.text_scale, c.image_scale, c.seed] for c in cells])
+        sheet = gr.update(value=list(zip(processed.images, labels)), columns=columns)
+        return sheet, settings, ui_common.plaintext_to_html(processed.comments, classname="comments")
+
+    def choose(settings: str, event: gr.SelectData):
+        return [*json.loads(settings)[event.index], False]
+
+    given = [s["over"], s["side"], s["text_scales"], s["image_scales"], s["seeds"]]
+    s["draw"].click(
+        fn=call_queue.wrap_gradio_gpu_call(draw, extra_outputs=[gr.update(), ""]),
+        _js="ip2p_submit_sheet",
+        inputs=[dummy, *given, *inputs],
+        outputs=[s["cells"], s["settings"], html_log],
+        show_progress=False,
+    )
+    chosen = [controls[name] for name in ("text_scale", "image_scale", "seed", "randomise_scales")]
+    s["cells"].select(fn=choose, inputs=[s["settings"]], outputs=chosen, show_progress=False)
