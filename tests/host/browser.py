@@ -3,18 +3,42 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Page, expect
+import pytest
+
+try:
+    from playwright.sync_api import Page, expect, sync_playwright
+except ImportError:
+    pytest.skip("browser tests skipped: playwright is not installed", allow_module_level=True)
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()  # fmt: skip
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]  # fmt: skip
+RESULT = "#ip2p_gallery .preview img, #ip2p_gallery .thumbnail-item img"
 WIDE, PHONE = {"width": 1400, "height": 1000}, {"width": 390, "height": 844}
 WAIT = 60_000  # milliseconds
+
+
+if CHROMIUM is None:
+    pytest.skip("browser tests skipped: no Chromium on this machine", allow_module_level=True)
+
+
+@contextmanager
+def chromium_running():
+    with sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+def screenshot(tab: Tab, name: str) -> None:
+    """Kept where $IP2P_SCREENSHOTS says, to be looked at."""
+    if folder := os.environ.get("IP2P_SCREENSHOTS"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        tab.page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
 
 
 class Tab:

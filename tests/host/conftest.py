@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+
 from webui import REPOSITORY, WebUI, drawn_picture, find_webui, to_array
 
 NO_WEBUI = (
@@ -61,3 +62,40 @@ def deviation(host):
         return float(abs(ours - reference).max() / abs(reference).max())
 
     return measure
+
+
+@pytest.fixture(scope="session")
+def photo_file(photo, tmp_path_factory) -> Path:
+    file = tmp_path_factory.mktemp("photo") / "photo.png"
+    photo.save(file)
+    return file
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    from browser import chromium_running
+
+    with chromium_running() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def quick(running_webui):
+    """Progress asked for often enough to be seen in jobs of a second."""
+    with running_webui.options(show_progress_every_n_steps=1, live_preview_refresh_period=150):
+        yield running_webui
+
+
+@pytest.fixture
+def tab(chromium, host, quick, photo_file):
+    """The tab with a photograph and an instruction in it, small and quick; no error of the page's script is allowed."""
+    from browser import WIDE, Tab
+
+    page = chromium.new_context(viewport=WIDE, accept_downloads=True).new_page()
+    tab = Tab(page, host.url)
+    tab.set(longest_side=64, steps=3, seed=7)
+    tab.upload(photo_file)
+    tab.set(prompt="make it winter")
+    yield tab
+    page.context.close()
+    assert tab.errors == []

@@ -1,7 +1,6 @@
 """The tab in a real browser: a person's way from a photograph to its edit."""
 
 import base64
-import os
 import re
 from pathlib import Path
 
@@ -9,56 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-playwright_api = pytest.importorskip("playwright.sync_api", reason="browser tests need playwright")
-
-from browser import CHROMIUM, FLAGS, PHONE, WIDE, Tab  # noqa: E402
-
-if CHROMIUM is None:
-    pytest.skip("browser tests skipped: no Chromium on this machine", allow_module_level=True)
-
-expect = playwright_api.expect
-RESULT = "#ip2p_gallery .preview img, #ip2p_gallery .thumbnail-item img"
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with playwright_api.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def quick(running_webui):
-    """Progress asked for often enough to be seen in jobs of a second."""
-    with running_webui.options(show_progress_every_n_steps=1, live_preview_refresh_period=150):
-        yield running_webui
-
-
-@pytest.fixture
-def tab(chromium, host, quick, photo_file):
-    page = chromium.new_context(viewport=WIDE, accept_downloads=True).new_page()
-    tab = Tab(page, host.url)
-    tab.set(longest_side=64, steps=3, seed=7)
-    tab.upload(photo_file)
-    tab.set(prompt="make it winter")
-    yield tab
-    page.context.close()
-    assert tab.errors == []
-
-
-@pytest.fixture(scope="session")
-def photo_file(photo, tmp_path_factory) -> Path:
-    file = tmp_path_factory.mktemp("photo") / "photo.png"
-    photo.save(file)
-    return file
-
-
-def screenshot(tab: Tab, name: str) -> None:
-    """Kept where $IP2P_SCREENSHOTS says, to be looked at."""
-    if folder := os.environ.get("IP2P_SCREENSHOTS"):
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        tab.page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+from browser import PHONE, RESULT, WIDE, Tab, expect, screenshot
 
 
 def test_a_photograph_is_edited_with_progress_preview_and_heat_map(tab):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
+
 from webui import drawn_picture, to_array
 
 

@@ -1,0 +1,89 @@
+"""From the tab to where people come from and go on to: the sheet, the history, pasted settings, other tabs."""
+
+import pytest
+
+from browser import RESULT, expect, screenshot
+
+
+def test_a_contact_sheet_is_labelled_and_a_cell_fills_the_controls(tab):
+    tab.open_accordion("sheet")
+    tab.set(sheet_text_scales="4, 8", sheet_image_scales="1.1, 1.4, 1.9", sheet_side=64)
+    tab["sheet_draw"].click()
+    cells = tab["sheet_cells"].locator(".thumbnail-item")
+    expect(cells).to_have_count(6, timeout=60_000)
+    assert [cell.inner_text().strip() for cell in cells.all()][:4] == [
+        "text 4, image 1.1", "text 4, image 1.4", "text 4, image 1.9", "text 8, image 1.1"
+    ]  # fmt: skip
+    screenshot(tab, "sheet")
+    cells.nth(4).click()
+    tab.page.wait_for_function("document.querySelector('#ip2p_image_scale input').value == '1.4'")
+    assert (float(tab.value("text_scale")), tab.value("seed")) == (8, "7")
+
+
+def test_a_cell_of_the_sheet_is_the_edit_it_promises(tab, host):
+    host.probe("clear")
+    tab.open_accordion("sheet")
+    tab.set(sheet_text_scales="3, 9", sheet_image_scales="1.2, 1.7", sheet_side=64)
+    tab["sheet_draw"].click()
+    cells = tab["sheet_cells"].locator(".thumbnail-item")
+    expect(cells).to_have_count(4, timeout=60_000)
+    assert {len(call) for call in host.probe("records")["calls"]} == {1}, "the cells were not one batch"
+    shown = tab.pixels("#ip2p_sheet_cells .thumbnail-item:nth-child(3) img")
+    tab.set(text_scale=9, image_scale=1.2)
+    tab.generate()
+    result = tab.pixels(RESULT)
+    assert shown[:2] == result[:2]
+    assert max(abs(a - b) for a, b in zip(shown[2:], result[2:])) <= 2
+
+
+def test_a_contact_sheet_over_seeds(tab):
+    tab.open_accordion("sheet")
+    tab.set(sheet_over="Seeds", sheet_seeds=4, sheet_side=64)
+    tab["sheet_draw"].click()
+    cells = tab["sheet_cells"].locator(".thumbnail-item")
+    expect(cells).to_have_count(4, timeout=60_000)
+    cells.nth(2).click()
+    tab.page.wait_for_function("document.querySelector('#ip2p_seed input').value == '9'")
+
+
+@pytest.mark.parametrize("scales", ["five", "", "1, 2, 3, 4, 5, 6, 7, 8"])
+def test_a_contact_sheet_that_cannot_be_drawn_is_a_sentence(tab, scales):
+    tab.open_accordion("sheet")
+    tab.set(sheet_text_scales=scales, sheet_image_scales="1, 2, 3, 4, 5, 6, 7, 8")
+    tab["sheet_draw"].click()
+    expect(tab.page.locator("#html_log_ip2p .error")).to_contain_text("contact sheet")
+
+
+def test_several_instructions_are_a_chain_with_every_step_shown(tab):
+    tab.set(prompt="make it winter\nadd a hat\nmake it night")
+    info = tab.generate()
+    assert [text.splitlines()[0] for text in info["infotexts"]][-3:] == ["make it winter", "add a hat", "make it night"]
+    assert tab.pictures() >= 3
+
+
+def test_the_history_survives_a_reload_and_steps_can_be_gone_back_to(tab):
+    start = tab.pixels("#ip2p_image img")
+    tab.set(prompt="first", text_scale=4)
+    tab.generate()
+    tab["use_result"].click()
+    tab.page.wait_for_timeout(500)
+    second = tab.pixels("#ip2p_image img")
+    assert second != start
+    tab.set(prompt="second", text_scale=9)
+    tab.generate()
+    tab.open()
+    tab.open_accordion("history")
+    strip = tab["history_strip"].locator(".thumbnail-lg")
+    expect(strip).to_have_count(2)
+    assert [step.inner_text().strip() for step in strip.all()] == ["first", "second"]
+    screenshot(tab, "history")
+
+    strip.nth(0).click()
+    tab["history_again"].click()
+    tab.page.wait_for_function("document.querySelector('#ip2p_prompt textarea').value == 'first'")
+    assert tab.pixels("#ip2p_image img") == start and float(tab.value("text_scale")) == 4
+
+    tab["history_back"].click()
+    tab.page.wait_for_function("document.querySelector('#ip2p_prompt textarea').value == 'second'")
+    assert tab.pixels("#ip2p_image img") == second and float(tab.value("text_scale")) == 9
+    expect(strip).to_have_count(1)
