@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+
 from webui import REPOSITORY, WebUI, drawn_picture, find_webui, to_array
 
 NO_WEBUI = (

@@ -1,6 +1,7 @@
 """Hosts that are not AUTOMATIC1111's."""
 
 import pytest
+
 from webui import WebUI, find_webui
 
 

@@ -4,6 +4,7 @@ from contextlib import nullcontext
 
 import numpy as np
 import pytest
+
 from webui import to_array
 
 K_DIFFUSION = (
