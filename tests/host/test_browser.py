@@ -343,6 +343,4 @@ def test_a_picture_is_dropped_or_pasted_also_over_another(tab, event, photo, tmp
         file = tmp_path / f"{size[0]}.png"
         photo.resize(size).save(file)
         give(tab, event, file)
-        tab.page.wait_for_function(
-            "size => document.querySelector('#ip2p_image img')?.naturalWidth === size[0]", arg=size, timeout=10_000
-        )
+        tab.page.wait_for_function("size => document.querySelector('#ip2p_image img')?.naturalWidth === size[0]", arg=size, timeout=10_000)

@@ -41,6 +41,16 @@ def test_an_sdxl_edit_model_edits_by_text_and_picture(sdxl, photo, sampler):
     assert np.abs(one - other_picture).max() > 8
 
 
+@pytest.mark.parametrize("sampler", ("Euler", "Heun", "DDIM", "DDIM CFG++", "LCM"))
+@pytest.mark.parametrize(
+    "fields",
+    ({}, dict(negative_prompt="blurry"), dict(instruction="make it winter AND " + "a red hat, " * 40)),
+    ids=("plain", "negative", "long"),
+)
+def test_an_sdxl_edit_equals_the_reference(sdxl, deviation, sampler, fields):
+    assert deviation(sampler_name=sampler, batch_size=2, **fields) <= 1e-4
+
+
 def test_an_sdxl_edit_drops_and_merges_passes(sdxl):
     for scales, rows in (((7.5, 1.5), 3), ((1.5, 1.5), 2), ((1, 1), 1)):
         sdxl.probe("clear")

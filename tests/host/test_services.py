@@ -134,7 +134,7 @@ def test_out_of_memory_falls_back_within_the_run_to_the_same_picture_and_says_so
 def test_memory_that_does_not_even_do_for_one_row_is_a_sentence_and_the_host_goes_on(host):
     before = host.edit().pixels
     host.probe("switch", oom_above=0)
-    assert "Not enough GPU memory" in host.refusal()
+    assert "not enough GPU memory" in host.refusal()
     host.probe("clear")
     assert (host.edit().pixels == before).all()
     assert host.get("/instruct-edit/v1/status").json()["busy"] is False

@@ -243,7 +243,9 @@ class WebUI:
     @contextmanager
     def options(self, **options):
         """Within the block the host's settings are these."""
+        # The host answers whole numbers as 3.0, and as such its UniPC can't take them back.
         before = self.get("/sdapi/v1/options").json()
+        before = {name: int(v) if isinstance(v, float) and v.is_integer() else v for name, v in before.items()}
         self._set(options)
         try:
             yield

@@ -21,7 +21,9 @@ class Reference(StableDiffusionProcessingImg2Img):
         self.sampler = sd_samplers.create_sampler(self.sampler_name, self.sd_model)
         image = self.init_images[0].resize((self.width, self.height), Image.LANCZOS)
         pixels = torch.from_numpy(np.array(image).astype(np.float32) / 127.5 - 1)
-        mode = self.sd_model.encode_first_stage(pixels.permute(2, 0, 1).unsqueeze(0)).mode()
+        vae = self.sd_model.first_stage_model
+        moments = vae.quant_conv(vae.encoder(pixels.permute(2, 0, 1).unsqueeze(0)))
+        mode = moments[:, :4]  # the mean of the posterior; its log-variance follows
         self.image_conditioning = torch.cat([mode] * self.batch_size)
 
     def sample(self, conditioning, unconditional_conditioning, seeds, subseeds, subseed_strength, prompts):
@@ -44,7 +46,14 @@ def predict(p, denoiser, x, sigma, uncond, cond, cond_scale, s_min_uncond, image
     for i in range(len(x)):
 
         def network(text, image, i=i):
-            condition = {"c_crossattn": [text.unsqueeze(0)], "c_concat": [image.unsqueeze(0)]}
+            if isinstance(text, dict):  # SDXL
+                condition = {
+                    "crossattn": text["crossattn"].unsqueeze(0),
+                    "vector": text["vector"].unsqueeze(0),
+                    "concat": image.unsqueeze(0),
+                }
+            else:
+                condition = {"c_crossattn": [text.unsqueeze(0)], "c_concat": [image.unsqueeze(0)]}
             return denoiser.inner_model(x[i : i + 1], sigma[i : i + 1], cond=condition)[0]
 
         text_scale, image_scale = (
@@ -52,17 +61,22 @@ def predict(p, denoiser, x, sigma, uncond, cond, cond_scale, s_min_uncond, image
         )
         if guidance_is_off(p, denoiser, sigma):
             text_scale = image_scale = 1.0
-        e_nothing = network(negatives[i], torch.zeros_like(image_cond[i]))
-        e_image = network(negatives[i], image_cond[i])
+        negative = text_at(negatives, i)
+        e_nothing = network(negative, torch.zeros_like(image_cond[i]))
+        e_image = network(negative, image_cond[i])
         result = e_nothing + image_scale * (e_image - e_nothing)
         for index, weight in prompts[i]:
-            e_full = network(texts[index], image_cond[i])
+            e_full = network(text_at(texts, index), image_cond[i])
             result = result + text_scale * weight * (e_full - e_image)
         combined.append(result)
         unconditioned.append(e_nothing)
     denoiser.last_noise_uncond = torch.stack(unconditioned)
     denoiser.step += 1
     return torch.stack(combined)
+
+
+def text_at(texts, i):
+    return {name: tensor[i] for name, tensor in texts.items()} if isinstance(texts, dict) else texts[i]
 
 
 def guidance_is_off(p, denoiser, sigma):
