@@ -63,15 +63,9 @@ def measure(host: WebUI, args) -> int:
         return run("/instruct-edit/v1/edit", {**common, **fields})
 
     def theirs(text, image, negative):
-        fields = dict(
-            init_images=[picture],
-            prompt="make it winter",
-            negative_prompt=negative,
-            cfg_scale=text,
-            image_cfg_scale=image,
-            denoising_strength=1,
-        )
-        return run("/sdapi/v1/img2img", {**common, **fields})
+        fields = dict(init_images=[picture], prompt="make it winter", negative_prompt=negative, cfg_scale=text, image_cfg_scale=image)
+        stock = dict(denoising_strength=1, alwayson_scripts={"Instruct edit": {"args": [False]}})
+        return run("/sdapi/v1/img2img", {**common, **fields, **stock})
 
     def run(path, request):
         host.probe("clear")
