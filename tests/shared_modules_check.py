@@ -18,6 +18,7 @@ from ip2p.checkpoint import FIRST_LAYER, is_edit_checkpoint
 from ip2p.edit import Edit, EditError, random_scales
 from ip2p.guidance import Guidance, Interval, pass_weights, passes_needed, plan_passes
 from ip2p.images import fit, fit_size, heat_picture, keep_outside, read_base64, read_image, working_size
+from ip2p.presets import FILE_NAME, Preset, load, save_own
 from picture_files import GREY, png, png_16_bit, saved
 
 
@@ -89,10 +90,21 @@ def check_edit():
         raise AssertionError("201 steps were allowed")
 
 
+def check_presets(folder: Path):
+    assert load()["change-weather"].instruction_for(to="foggy") == "change the weather from sunny to foggy"
+    (folder / FILE_NAME).write_text("bad: {name: Bad, instruction: add fog, steps: 500}\n", encoding="utf8")
+    saved = save_own(folder, Preset(name="Nebel 雪 ${oc.env:HOME} ${", instruction="add {fog}", choices={"fog": ["${", "null"]}))
+    problems = []
+    own = [preset for preset in load(folder, problems).values() if preset.own]
+    assert own == [saved] and saved.instruction_for() == "add ${"
+    assert len(problems) == 1 and "500" in problems[0]
+
+
 if __name__ == "__main__":
     check_guidance()
     check_images()
     with tempfile.TemporaryDirectory() as folder:
         check_checkpoint(Path(folder))
+        check_presets(Path(folder))
     check_edit()
     print(f"checked with Python {sys.version_info.major}.{sys.version_info.minor}, torch {torch.__version__}")

@@ -1,0 +1,555 @@
+"""Ready instructions: that the shipped ones are sound, and that a person's own are kept, read safely and never break the rest."""
+
+import json
+import math
+import re
+from dataclasses import FrozenInstanceError, replace
+from glob import glob
+from pathlib import Path
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from ip2p import presets
+from ip2p.edit import MAX_SCALE, MAX_STEPS, EditError
+from ip2p.presets import FILE_NAME, GROUPS, MAX_INSTRUCTION, MAX_NAME, MAX_OWN, REGIONS, Preset, load, save_own, slug
+from test_house import ROOT, tomllib
+
+SHIPPED = load()
+EACH = pytest.mark.parametrize("preset", SHIPPED.values(), ids=SHIPPED)
+FOG = Preset(name="Pink fog", instruction="add {colour} fog", choices={"colour": ["pink", "red"]}, text_scale=8, image_scale=1.4, steps=25)
+TEXT = st.text(st.characters(exclude_categories=["Cc", "Cs", "Cn"], exclude_characters="\ufeff"), min_size=1, max_size=60)
+
+
+@pytest.fixture
+def problems():
+    return []
+
+
+def own_file(folder, text):
+    (folder / FILE_NAME).write_text(text, encoding="utf8")
+    return folder
+
+
+def own_only(folder, problems=None):
+    return {key: preset for key, preset in load(folder, problems).items() if preset.own}
+
+
+def sentence(error) -> str:
+    text = str(error.value if hasattr(error, "value") else error)
+    assert text.endswith(".") and "\n" not in text and len(text) < 600, text
+    return text
+
+
+def every_filling(preset):
+    """The instruction once with every choice of every word, the other words by default."""
+    yield preset.instruction_for()
+    for word, offered in preset.choices.items():
+        for choice in offered:
+            yield preset.instruction_for(**{word: choice})
+
+
+# ---- what is shipped
+
+
+def test_there_is_something_for_everyone():
+    assert len(SHIPPED) >= 60
+    assert not any(preset.own for preset in SHIPPED.values())
+    for group in GROUPS:
+        assert len([preset for preset in SHIPPED.values() if preset.group == group]) >= 4, group
+
+
+def test_the_groups_are_all_there_in_order():
+    assert tuple(dict.fromkeys(preset.group for preset in SHIPPED.values())) == GROUPS
+    in_file = [GROUPS.index(preset.group) for preset in SHIPPED.values()]
+    assert in_file == sorted(in_file), "a group stands together"
+
+
+def test_no_two_presets_of_a_group_have_one_name():
+    names = [(preset.group, preset.name.casefold()) for preset in SHIPPED.values()]
+    assert len(set(names)) == len(names)
+
+
+def test_no_two_presets_have_one_instruction():
+    instructions = [preset.instruction_for() for preset in SHIPPED.values()]
+    assert len(set(instructions)) == len(instructions)
+
+
+@EACH
+def test_a_shipped_key_is_kebab_case_and_its_own(preset):
+    assert re.fullmatch("[a-z0-9]+(-[a-z0-9]+)*", preset.key)
+    assert SHIPPED[preset.key] is preset
+
+
+@EACH
+def test_the_words_of_a_shipped_instruction_are_those_with_choices(preset):
+    written = re.findall(r"\{(.*?)\}", preset.instruction)
+    assert set(written) == set(preset.words) == set(preset.choices) == set(preset.defaults)
+
+
+@EACH
+def test_a_shipped_preset_offers_useful_choices_without_doubles(preset):
+    for word, offered in preset.choices.items():
+        assert len({choice.casefold() for choice in offered}) == len(offered) <= 16, word
+        assert len(offered) >= (3 if word in ("who", "whose") else 8), word
+
+
+@EACH
+def test_shipped_defaults_are_among_the_choices(preset):
+    assert {word: default for word, default in preset.defaults.items() if default not in preset.choices[word]} == {}
+
+
+@EACH
+def test_shipped_scales_and_steps_are_within_the_limits_and_useful(preset):
+    for scale in (preset.text_scale, preset.image_scale):
+        assert math.isfinite(scale) and 0 <= scale <= MAX_SCALE
+    assert isinstance(preset.steps, int) and 1 <= preset.steps <= MAX_STEPS
+    assert 6 <= preset.text_scale <= 9 and 1.2 <= preset.image_scale <= 2 and 20 <= preset.steps <= 40
+    assert preset.region in REGIONS
+
+
+@EACH
+def test_a_change_on_a_face_keeps_more_of_the_picture_than_a_style(preset):
+    if preset.group == "art medium and style" and preset.region == "all":
+        assert preset.image_scale <= 1.6
+    if preset.region in ("eyes", "lips") and preset.group == "make-up":
+        assert preset.image_scale >= 1.7
+
+
+@EACH
+def test_shipped_instructions_are_instructions_in_plain_english(preset):
+    verbs = {"add", "change", "cover", "decorate", "dress", "give", "make", "paint", "remove", "turn"}
+    for instruction in every_filling(preset):
+        assert instruction.split()[0] in verbs, instruction
+        assert not set("{}") & set(instruction) and 2 <= len(instruction.split()) <= 20
+        assert not re.search(r"\b(a [aeiou]|an [^aeiou]|(\w+) \2\b)", instruction), instruction
+
+
+@EACH
+def test_shipped_instructions_mean_nothing_else_to_the_prompt_parser(preset):
+    for instruction in every_filling(preset):
+        assert not re.search(r"[()\[\]<>|\\:\n]|\bAND\b|\bBREAK\b", instruction), instruction
+
+
+def test_the_shipped_file_is_package_data():
+    patterns = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf8"))["tool"]["setuptools"]["package-data"]["ip2p"]
+    packed = {Path(path) for pattern in patterns for path in glob(str(ROOT / "ip2p" / pattern), recursive=True)}
+    assert presets.SHIPPED in packed
+
+
+# ---- filling in
+
+
+def test_choices_fill_the_instruction_and_the_rest_is_default():
+    weather = SHIPPED["change-weather"]
+    assert weather.instruction_for() == "change the weather from sunny to rainy"
+    assert weather.instruction_for(to="foggy") == "change the weather from sunny to foggy"
+    assert weather.instruction_for(**{"from": "snowy", "to": None}) == "change the weather from snowy to rainy"
+
+
+def test_the_first_choice_is_the_default_unless_another_is_named():
+    assert FOG.defaults == {"colour": "pink"}
+    assert replace(FOG, defaults={"colour": "mint"}).instruction_for() == "add mint fog"
+
+
+def test_an_unknown_choice_is_refused_with_the_known_ones():
+    with pytest.raises(EditError) as error:
+        SHIPPED["change-weather"].instruction_for(colour="red")
+    assert "“colour”" in sentence(error) and "“from”, “to”" in sentence(error)
+    with pytest.raises(EditError, match="it has none"):
+        Preset(name="Winter", instruction="make it winter").instruction_for(season="spring")
+
+
+@pytest.mark.parametrize("text, said", [("", "empty"), (" \n", "empty"), (5, "text"), ("x" * 201, "201"), ("a\0b", "control")])
+def test_a_choice_that_cannot_be_filled_in_is_a_sentence_that_names_it(text, said):
+    with pytest.raises(EditError) as error:
+        FOG.instruction_for(colour=text)
+    assert "“colour”" in sentence(error) and said in sentence(error)
+
+
+@given(TEXT)
+def test_free_text_is_filled_in_as_it_is(text):
+    assume(text.strip())
+    assert FOG.instruction_for(colour=text) == f"add {' '.join(text.split())} fog"
+
+
+@pytest.mark.parametrize("text", ["{colour}", "{self}", "{}", "{0.__class__}", "}{", "{{pink}}", "${oc.env:HOME}", r"\1 \g<0>", "%s"])
+def test_braces_and_the_like_in_a_choice_are_literal(text):
+    assert FOG.instruction_for(colour=text) == f"add {text} fog"
+
+
+def test_one_word_may_stand_twice_and_a_word_may_be_called_self():
+    twice = Preset(name="Twins", instruction="turn {self} and {self} into {x}", defaults={"self": "him", "x": "twins"})
+    assert twice.words == ("self", "x")
+    assert twice.instruction_for(**{"self": "her"}) == "turn her and her into twins"
+
+
+def test_a_choice_stays_in_its_line_and_lines_stay_a_chain():
+    chain = Preset(name="Chain", instruction=" make it {season} \r\n\n add fog\n", choices={"season": ["winter"]})
+    assert chain.instruction_for(season="late\nautumn") == "make it late autumn\nadd fog"
+
+
+def test_an_instruction_that_grows_too_long_is_refused():
+    long = Preset(name="Long", instruction=" ".join(["{x}"] * 200), defaults={"x": "fog"})
+    assert long.instruction_for()
+    with pytest.raises(EditError, match=str(MAX_INSTRUCTION)):
+        long.instruction_for(x="pink fog")
+
+
+# ---- what a preset is
+
+
+@pytest.mark.parametrize(
+    "settings, said",
+    [
+        ({"name": ""}, ["name", "empty"]),
+        ({"name": 7}, ["name", "7"]),
+        ({"name": "x" * (MAX_NAME + 1)}, ["name", "81", "80"]),
+        ({"instruction": "  "}, ["instruction", "empty"]),
+        ({"instruction": "x" * (MAX_INSTRUCTION + 1)}, ["instruction", "1001", "1000"]),
+        ({"instruction": "add {colour fog"}, ["instruction", "brace"]),
+        ({"instruction": "add {{colour}} fog"}, ["instruction", "brace"]),
+        ({"instruction": "add {colour!r} fog"}, ["“{colour!r}”"]),
+        ({"instruction": "add {} fog"}, ["“{}”"]),
+        ({"instruction": "add {colour} {thing}"}, ["“{thing}”", "no default"]),
+        ({"instruction": "add ${oc.env:HOME} fog"}, ["“{oc.env:HOME}”"]),
+        ({"instruction": "add fog"}, ["“colour”", "“{colour}”"]),
+        (
+            {"instruction": "{a}{b}{c}{d}{e}{f}{g}{h}{i}{j}{k}", "choices": {}, "defaults": dict.fromkeys("abcdefghijk", "x")},
+            ["11", "10"],
+        ),
+        ({"choices": ["pink"]}, ["choices"]),
+        ({"choices": {"colour": "pink"}}, ["choices", "“colour”", "list"]),
+        ({"choices": {"colour": [True]}}, ["choice", "“colour”", "True", "quotes"]),
+        ({"choices": {"colour": ["pink", ""]}}, ["choice", "“colour”", "empty"]),
+        ({"choices": {"colour": ["pink"] * 101}}, ["101", "100"]),
+        ({"choices": {"colour": ["pink"], True: ["x"]}}, ["“True”"]),
+        ({"defaults": "pink"}, ["defaults"]),
+        ({"defaults": {"color": "pink"}}, ["“color”"]),
+        ({"text_scale": 101}, ["text scale", "100", "101"]),
+        ({"text_scale": 10**400}, ["text scale", "100"]),
+        ({"image_scale": math.nan}, ["image scale", "100"]),
+        ({"image_scale": math.inf}, ["image scale", "100"]),
+        ({"image_scale": "1.5"}, ["image scale", "number"]),
+        ({"steps": 0}, ["steps", "1", "200"]),
+        ({"steps": 201}, ["steps", "200", "201"]),
+        ({"steps": 20.5}, ["steps", "whole", "20.5"]),
+        ({"steps": True}, ["steps", "number"]),
+        ({"region": "nose"}, ["region", "lips", "nose"]),
+        ({"region": []}, ["region", "lips"]),
+        ({"group": ""}, ["group", "empty"]),
+        ({"key": "Pink Fog"}, ["key", "“pink-fog”"]),
+        ({"key": "../fog"}, ["key", "“fog”"]),
+    ],
+)
+def test_a_setting_that_cannot_be_is_a_sentence_that_names_it(settings, said):
+    with pytest.raises(ValueError) as error:
+        replace(FOG, **{"defaults": {}, **settings})
+    assert sentence(error)[0].isupper()
+    assert [word for word in said if word not in sentence(error)] == []
+
+
+def test_a_preset_cannot_be_changed_and_can_be_a_key():
+    with pytest.raises(FrozenInstanceError):
+        FOG.steps = 5
+    assert len({FOG, replace(FOG), replace(FOG, steps=5)}) == 2
+
+
+def test_a_preset_as_json():
+    assert json.loads(json.dumps(FOG.as_dict())) == {
+        "key": "pink-fog",
+        "name": "Pink fog",
+        "group": "own",
+        "instruction": "add {colour} fog",
+        "choices": {"colour": ["pink", "red"]},
+        "defaults": {"colour": "pink"},
+        "text_scale": 8.0,
+        "image_scale": 1.4,
+        "steps": 25,
+        "region": "all",
+        "own": False,
+    }
+
+
+@pytest.mark.parametrize(
+    "name, key",
+    [
+        ("Pink fog", "pink-fog"),
+        ("  --Fog!! (pink) ", "fog-pink"),
+        ("Crème brûlée", "crème-brûlée"),
+        ("Straße", "strasse"),
+        ("雪の日", "雪の日"),
+        ("हिन्दी", "हिन्दी"),
+        ("ＦＯＧ　２", "fog-2"),
+        ("../../etc/passwd", "etc-passwd"),
+    ],
+)
+def test_a_key_is_made_from_the_name_in_any_script(name, key):
+    assert slug(name) == key == Preset(name=name, instruction="add fog").key
+
+
+def test_names_without_letters_get_keys_of_their_own():
+    assert slug("😀") != slug("😎")
+    assert re.fullmatch("preset-[0-9a-f]{8}", slug("😀"))
+
+
+@given(st.text(max_size=120))
+def test_a_slug_is_a_key_and_its_own_slug(name):
+    key = slug(name)
+    assert 1 <= len(key) <= MAX_NAME and slug(key) == key
+    assert not re.search(r"[A-Z\s/\\.:{}$'\"]|--|^-|-$", key)
+
+
+# ---- a person's own
+
+
+def test_without_a_file_of_ones_own_there_are_the_shipped_ones(tmp_path, problems):
+    assert load(tmp_path / "nowhere", problems) == SHIPPED and problems == []
+    assert load(own_file(tmp_path, ""), problems) == SHIPPED and problems == []
+
+
+def test_what_is_saved_is_read_again(tmp_path, problems):
+    saved = save_own(tmp_path / "new" / "folder", FOG)
+    assert saved == replace(FOG, own=True)
+    assert own_only(tmp_path / "new" / "folder", problems) == {"pink-fog": saved} and problems == []
+
+
+@given(TEXT, TEXT, TEXT, st.floats(0, MAX_SCALE), st.integers(1, MAX_STEPS))
+def test_any_text_and_number_comes_back_as_it_was_saved(tmp_path_factory, name, choice, default, scale, steps):
+    assume(name.strip() and choice.strip() and default.strip())
+    preset = Preset(name=name, instruction="add {x} fog", choices={"x": [choice]}, defaults={"x": default}, image_scale=scale, steps=steps)
+    folder = tmp_path_factory.mktemp("own")
+    problems = []
+    saved = save_own(folder, preset)
+    assert own_only(folder, problems) == {preset.key: saved} and problems == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["yes", "null", "1.5", "1e3", "12:30", "2020-01-01", "???", "- a", "a: b", "# a", "&a", "*a", "!!int 5", "'\"", "${", "${x", "$"],
+)
+def test_text_that_yaml_would_read_as_something_else_stays_text(tmp_path, problems, text):
+    saved = save_own(tmp_path, replace(FOG, name=text, key="", choices={"colour": [text]}, defaults={}))
+    assert own_only(tmp_path, problems) == {saved.key: saved} and problems == []
+    assert saved.instruction_for() == f"add {text} fog"
+
+
+def test_the_file_is_yaml_that_a_person_can_read(tmp_path):
+    save_own(tmp_path, replace(FOG, name="Rosé-Nebel 雪", key="", instruction="add {colour} fog"))
+    text = (tmp_path / FILE_NAME).read_text(encoding="utf8")
+    for line in (
+        "rosé-nebel-雪:",
+        "  name: Rosé-Nebel 雪",
+        "  instruction: add {colour} fog",
+        "    - pink",
+        "  image_scale: 1.4",
+        "  steps: 25",
+    ):
+        assert line in text.splitlines()
+    assert text.startswith("# ")
+
+
+def test_an_own_preset_replaces_the_shipped_one_of_its_key_and_keeps_its_place(tmp_path):
+    save_own(tmp_path, replace(SHIPPED["fog"], steps=99))
+    save_own(tmp_path, FOG)
+    loaded = load(tmp_path)
+    assert loaded["fog"].steps == 99 and loaded["fog"].own
+    assert list(loaded) == [*SHIPPED, "pink-fog"]
+    assert load()["fog"].steps == SHIPPED["fog"].steps != 99
+
+
+def test_an_own_preset_is_not_overwritten_unless_asked(tmp_path):
+    save_own(tmp_path, FOG)
+    with pytest.raises(EditError, match="pink-fog"):
+        save_own(tmp_path, replace(FOG, steps=99))
+    assert own_only(tmp_path)["pink-fog"].steps == 25
+    save_own(tmp_path, replace(FOG, steps=99), overwrite=True)
+    assert own_only(tmp_path)["pink-fog"].steps == 99
+
+
+BROKEN = """
+good:
+  name: Good
+  instruction: make it good
+no-name:
+  instruction: make it bad
+typo:
+  name: Typo
+  instruction: make it bad
+  text_scal: 7
+steps:
+  name: Steps
+  instruction: make it bad
+  steps: 500
+words:
+  name: Words
+  instruction: make it {bad}
+text: just text
+Upper Case:
+  name: Upper
+  instruction: make it bad
+7:
+  name: Seven
+  instruction: make it bad
+also-good:
+  name: Also good
+  instruction: make it better
+  steps:
+"""
+BAD_KEYS = ("no-name", "typo", "steps", "words", "text", "Upper Case", "7")
+
+
+def test_broken_entries_are_reported_by_file_and_key_and_the_others_are_read(tmp_path, problems):
+    assert list(own_only(own_file(tmp_path, BROKEN), problems)) == ["good", "also-good"]
+    assert len(problems) == len(BAD_KEYS)
+    for key, problem in zip(BAD_KEYS, problems):
+        assert f"“{key}”" in sentence(problem) and str(tmp_path / FILE_NAME) in problem
+    assert "text_scal" in problems[1] and "500" in problems[2] and "{bad}" in problems[3]
+
+
+@pytest.mark.parametrize("key", [r"a\nb", r"\ud800", "x" * 900, r"\0", "${oc.env:HOME}", ""])
+def test_whatever_a_key_is_the_report_is_one_line_that_can_be_sent(tmp_path, problems, key):
+    own_file(tmp_path, f'"{key}": {{name: A, instruction: add fog, "{key} ": 1}}\n"{key} ": {{name: A, instruction: add fog}}\n')
+    assert own_only(tmp_path, problems) == {} and len(problems) in (1, 2)  # libyaml refuses a whole file with half a surrogate pair in it
+    for problem in problems:
+        assert sentence(problem).encode()
+
+
+def test_saving_keeps_the_entries_that_cannot_be_used(tmp_path, problems):
+    own_file(
+        tmp_path,
+        BROKEN + "nan: {name: NaN, instruction: add fog, image_scale: .nan}\nenv: {name: Env, instruction: 'add ${oc.env:HOME}'}\n",
+    )
+    save_own(tmp_path, FOG)
+    assert list(own_only(tmp_path, problems)) == ["good", "also-good", "pink-fog"]
+    assert len(problems) == len(BAD_KEYS) + 2
+    assert "add ${oc.env:HOME}" in (tmp_path / FILE_NAME).read_text(encoding="utf8")
+
+
+NO_YAML = {
+    "open bracket": "a: [1, 2",
+    "tab": "a:\n\tb: 1",
+    "double key": "a: {name: A, instruction: add fog}\na: {name: B, instruction: add rain}",
+    "list": "- a\n- b",
+    "object": "a: !!python/object/apply:os.system ['touch ran']",
+    "recursion": "a: &a [*a]",
+    "nested": "a: " + "[" * 5000,
+    "laughs": "a: &a [x, x]\n"
+    + "\n".join(f"{y}: &{y} [*{x}, *{x}, *{x}, *{x}, *{x}, *{x}, *{x}, *{x}, *{x}]" for x, y in zip("abcdefghi", "bcdefghij")),
+    "nothing": "null: 1",
+}
+
+
+@pytest.mark.parametrize("text", NO_YAML.values(), ids=NO_YAML)
+def test_a_file_that_cannot_be_read_is_reported_and_never_overwritten(tmp_path, problems, text, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load(own_file(tmp_path, text), problems) == SHIPPED
+    assert len(problems) == 1 and str(tmp_path / FILE_NAME) in sentence(problems[0])
+    with pytest.raises(EditError):
+        save_own(tmp_path, FOG)
+    assert (tmp_path / FILE_NAME).read_text(encoding="utf8") == text
+    assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
+
+
+def test_a_yaml_error_names_its_line(tmp_path, problems):
+    load(own_file(tmp_path, "a:\n  name: A\n  instruction: [\n"), problems)
+    assert re.search(r"line \d", problems[0])
+
+
+@pytest.mark.parametrize("data", [b"\xff\xfe\x00", b"a: \x80", b"x" * 1_000_001], ids=["utf16", "latin", "large"])
+def test_a_file_that_is_no_text_or_too_large_is_reported(tmp_path, problems, data):
+    (tmp_path / FILE_NAME).write_bytes(data)
+    assert load(tmp_path, problems) == SHIPPED
+    assert str(tmp_path / FILE_NAME) in sentence(problems[0])
+
+
+def test_a_folder_in_the_files_place_is_reported(tmp_path, problems):
+    (tmp_path / FILE_NAME).mkdir()
+    assert load(tmp_path, problems) == SHIPPED
+    assert str(tmp_path / FILE_NAME) in sentence(problems[0])
+    with pytest.raises(EditError):
+        save_own(tmp_path, FOG)
+
+
+@given(st.text(max_size=200) | st.recursive(st.none() | st.booleans() | st.floats() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)).map(lambda x: f"fog: {json.dumps(x)}"))  # fmt: skip
+def test_no_own_file_breaks_the_shipped_presets(tmp_path_factory, text):
+    problems = []
+    folder = tmp_path_factory.mktemp("own")
+    (folder / FILE_NAME).write_bytes(text.encode(errors="surrogatepass"))
+    loaded = load(folder, problems)
+    assert {key: loaded[key] for key in SHIPPED} == SHIPPED
+    assert [sentence(problem) for problem in problems] == problems
+
+
+def test_a_file_saved_by_notepad_is_read(tmp_path, problems):
+    (tmp_path / FILE_NAME).write_bytes("\ufeffgood:\r\n  name: Gut\r\n  instruction: add fog\r\n".encode())
+    assert list(own_only(tmp_path, problems)) == ["good"] and problems == []
+
+
+@pytest.mark.parametrize("text", ["${oc.env:HOME}", "${oc.env:SECRET}", "${name}", "${", "${oc.env:", "\\x24{oc.env:SECRET}"])
+def test_interpolations_are_never_resolved(tmp_path, problems, monkeypatch, text):
+    monkeypatch.setenv("SECRET", "hunter2")
+    monkeypatch.setenv("HOME", "/home/hunter2")
+    own_file(
+        tmp_path,
+        f'one:\n  name: "One {text}"\n  instruction: add {{x}}\n  choices: {{x: ["{text}"]}}\n'
+        f'two:\n  name: Two\n  instruction: "add {text}"\nthree:\n  name: Three\n  instruction: add fog\n  steps: "{text}"\n'
+        "four:\n  name: Four\n  instruction: add fog\n",
+    )
+    own = own_only(tmp_path, problems)
+    literal = text.replace("\\x24", "$")
+    assert list(own) == ["one", "four"] and len(problems) == 2
+    assert own["one"].name == f"One {literal}" and own["one"].instruction_for() == f"add {literal}"
+    save_own(tmp_path, FOG)
+    save_own(tmp_path, replace(own["one"], name="Again", key=""))
+    everything = (tmp_path / FILE_NAME).read_text(encoding="utf8") + str(problems) + str(own_only(tmp_path))
+    assert "hunter2" not in everything and own_only(tmp_path)["again"].instruction_for() == f"add {literal}"
+
+
+def test_saving_leaves_nothing_but_the_file(tmp_path):
+    save_own(tmp_path, FOG)
+    save_own(tmp_path, replace(FOG, steps=99), overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
+
+
+@pytest.mark.parametrize("error, seen", [(OSError(28, "No space left on device"), EditError), (KeyboardInterrupt(), KeyboardInterrupt)])
+def test_a_save_that_fails_halfway_leaves_the_old_file(tmp_path, monkeypatch, error, seen):
+    save_own(tmp_path, FOG)
+    before = (tmp_path / FILE_NAME).read_bytes()
+
+    def fail(*paths):
+        raise error
+
+    monkeypatch.setattr(presets.os, "replace", fail)
+    with pytest.raises(seen):
+        save_own(tmp_path, replace(FOG, steps=99), overwrite=True)
+    assert (tmp_path / FILE_NAME).read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
+
+
+def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path):
+    (tmp_path / "file").write_text("here")
+    with pytest.raises(EditError) as error:
+        save_own(tmp_path / "file", FOG)
+    assert str(tmp_path / "file" / FILE_NAME) in sentence(error)
+
+
+def test_there_is_a_limit_to_ones_own_presets(tmp_path, problems):
+    entries = "".join(f"p{i}: {{name: P {i}, instruction: add fog}}\n" for i in range(MAX_OWN))
+    assert len(own_only(own_file(tmp_path, entries), problems)) == MAX_OWN and problems == []
+    with pytest.raises(EditError, match=str(MAX_OWN)):
+        save_own(tmp_path, FOG)
+    save_own(tmp_path, Preset(name="P 7", key="p7", instruction="add rain"), overwrite=True)
+    own_file(tmp_path, entries + "more: {name: More, instruction: add fog}\n")
+    assert len(own_only(tmp_path, problems)) == MAX_OWN and "more" not in load(tmp_path)
+    assert "501" in sentence(problems[0])
+
+
+def test_a_file_that_would_become_too_large_is_not_written(tmp_path, monkeypatch, problems):
+    monkeypatch.setattr(presets, "MAX_FILE", 1000)
+    save_own(tmp_path, FOG)
+    with pytest.raises(EditError) as error:
+        save_own(tmp_path, Preset(name="Big", instruction="add {x}", choices={"x": ["x" * 190 + f" {i}" for i in range(5)]}))
+    assert "1 kB" in sentence(error) and str(tmp_path / FILE_NAME) in sentence(error)
+    assert list(own_only(tmp_path, problems)) == ["pink-fog"] and problems == []
