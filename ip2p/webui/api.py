@@ -16,6 +16,7 @@ from modules.call_queue import queue_lock
 
 from .. import __version__, images
 from ..edit import IMAGE_SCALE, MAX_BATCH, MAX_COUNT, MAX_SCALE, MAX_SEED, MAX_SIDE, MAX_STEPS, MIN_SIDE, TEXT_SCALE, Edit, EditError
+from . import picker
 from .processing import live_heat_map, model_status, run_chain
 
 PREFIX = "/instruct-edit/v1"
@@ -23,7 +24,13 @@ PREFIX = "/instruct-edit/v1"
 
 class EditRequest(BaseModel):
     image: str = Field(title="Picture", description="The picture to edit: base64 or a data URL, at most 64 megapixels.")
-    instruction: str = Field(title="Instruction", description="What to change, e.g. “make it winter”.")
+    instruction: str = Field(
+        "", title="Instruction", description="What to change, e.g. “make it winter”; several, one a line, are a chain."
+    )
+    preset: str | None = Field(
+        None, description="Key of a ready instruction: fills what the request leaves out of instruction, scales, steps."
+    )
+    choices: dict[str, str] = Field({}, description="Words to fill into the preset's instruction.")
     negative_prompt: str = Field("", title="Negative prompt")
     text_scale: float = Field(TEXT_SCALE, ge=0, le=MAX_SCALE, title="Text scale", description="How strongly the instruction acts.")
     image_scale: float = Field(
@@ -68,6 +75,20 @@ class StatusResponse(BaseModel):
     schedulers: list[str]
 
 
+class PresetResponse(BaseModel):
+    key: str
+    name: str
+    group: str
+    instruction: str = Field(description="With {words} to fill in.")
+    choices: dict[str, list[str]]
+    defaults: dict[str, str]
+    text_scale: float
+    image_scale: float
+    steps: int
+    region: str
+    own: bool = Field(description="Saved by a person here, not shipped.")
+
+
 def register(demo, app: FastAPI) -> None:
     """Adds the routes; those of the API when the WebUI was started with --api. `demo` is None under --nowebui."""
     app.add_api_route("/internal/instruct-edit-heat-map", heat_map, methods=["POST"], include_in_schema=False)
@@ -80,6 +101,7 @@ def register(demo, app: FastAPI) -> None:
 
     add("/edit", edit, "POST", EditResponse)
     add("/status", status, "GET", StatusResponse)
+    add("/presets", presets, "GET", list[PresetResponse])
 
 
 def _authentication():
@@ -99,7 +121,18 @@ def _authentication():
 def edit(request: EditRequest) -> EditResponse:
     """Edits a picture by an instruction."""
     try:
-        fields = request.dict()
+        fields = request.dict(exclude={"preset", "choices"})
+        if request.preset is not None:
+            preset = picker.preset_named(request.preset)
+            ready = dict(
+                instruction=preset.instruction_for(**request.choices),
+                text_scale=preset.text_scale,
+                image_scale=preset.image_scale,
+                steps=preset.steps,
+            )
+            fields.update((k, v) for k, v in ready.items() if k not in request.__fields_set__)
+        elif request.choices:
+            raise EditError("Choices fill in the words of a preset: name one, or leave them out.")
         fields["image"] = images.read_base64(request.image)
         fields["mask"] = images.read_base64(request.mask).convert("L") if request.mask else None
         fields["styles"] = tuple(request.styles)
@@ -142,6 +175,11 @@ def png_base64(image, infotext: str = "") -> str:
     buffer = io.BytesIO()
     image.save(buffer, "PNG", pnginfo=info)
     return base64.b64encode(buffer.getvalue()).decode()
+
+
+def presets() -> list[PresetResponse]:
+    """The ready instructions: the shipped ones and those saved here."""
+    return [PresetResponse(**preset.as_dict()) for preset in picker.presets().values()]
 
 
 def status() -> StatusResponse:

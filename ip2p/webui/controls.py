@@ -11,6 +11,7 @@ from modules.ui_components import FormRow, ToolButton
 
 from .. import __version__, images
 from ..edit import MAX_COUNT, MAX_SIDE, MAX_STEPS, MIN_SIDE, Edit
+from . import picker
 from .infotext import AS_PICTURE, CUSTOM
 
 TEXT_MAX, IMAGE_MAX = 20.0, 5.0
@@ -36,10 +37,12 @@ class PictureInput(gr.Image):
         return x
 
 
-def build_controls() -> tuple[dict, gr.Button]:
-    """The controls of the left column by the name of the setting of `Edit` that each one fills, and the button "reuse seed"."""
+def build_controls() -> tuple[dict, gr.Button, dict]:
+    """The controls of the left column by the name of the setting of `Edit` that each one fills, the button "reuse seed", and
+    the parts of the picker."""
     c = {}
     c["image"] = PictureInput(label="Picture", elem_id="ip2p_image", source="upload", interactive=True, type="pil", height=420)
+    ready = picker.build()
     with FormRow(elem_id="ip2p_scales"):
         c["text_scale"] = gr.Slider(0, TEXT_MAX, shared.opts.instruct_edit_text_scale, step=0.1, label="Text scale", elem_id="ip2p_text_scale",
                                     info="How strongly the instruction acts")  # fmt: skip
@@ -98,7 +101,7 @@ def build_controls() -> tuple[dict, gr.Button]:
         c["denoising_strength"] = gr.Slider(0, 1, 1, step=0.01, label="Edit strength from noise", elem_id="ip2p_denoising_strength",
                                             info="1 starts from pure noise, as in the paper; below 1 from the picture with noise")  # fmt: skip
     gr.HTML(f"<p class='ip2p-version'>Instruct edit {__version__}</p>")
-    return c, reuse_seed
+    return c, reuse_seed, ready
 
 
 def move_scales(text: float, image: float, direction: int) -> tuple[float, float]:

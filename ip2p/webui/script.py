@@ -10,11 +10,11 @@ from fastapi import HTTPException
 from modules import scripts, shared
 from modules.infotext_utils import PasteField
 from modules.processing import StableDiffusionProcessingImg2Img
-from modules.ui_components import FormRow, InputAccordion
+from modules.ui_components import FormRow
 
 from ..edit import IMAGE_SCALE, EditError
 from ..guidance import Guidance, Interval
-from . import infotext
+from . import infotext, picker
 from .denoiser import edit_denoiser, is_edit_model
 from .processing import check_host_can
 
@@ -144,7 +144,17 @@ def add_axes() -> None:
     plot = next((x.module for x in scripts.scripts_data if x.script_class.__module__ == "xyz_grid.py"), None)
     if plot is None or any(axis.label.startswith(f"[{TITLE}]") for axis in plot.axis_options):
         return
+
+    def apply_preset(p, key, keys):
+        preset = picker.preset_named(key)
+        p.prompt, p.cfg_scale, p.image_cfg_scale, p.steps = preset.instruction_for(), preset.text_scale, preset.image_scale, preset.steps
+
+    def confirm_presets(p, keys):
+        for key in keys:
+            picker.preset_named(key)
+
     plot.axis_options.extend([
+        plot.AxisOptionImg2Img(f"[{TITLE}] Preset", str, apply_preset, plot.format_value, confirm_presets, choices=lambda: list(picker.presets())),
         plot.AxisOptionImg2Img(f"[{TITLE}] Text scale", float, plot.apply_field("cfg_scale")),
         plot.AxisOptionImg2Img(f"[{TITLE}] Image scale", float, plot.apply_field("image_cfg_scale")),
         *(

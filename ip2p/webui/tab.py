@@ -10,7 +10,7 @@ from modules import call_queue, infotext_utils, progress, shared, ui_common
 from modules.ui_components import FormRow, ResizeHandleRow
 
 from ..edit import EditError
-from . import history, infotext, settings, sheet
+from . import history, infotext, picker, settings, sheet
 from .controls import build_controls, edit_of, seed_of_selected
 from .processing import model_status, run_chain
 
@@ -59,7 +59,7 @@ def build() -> gr.Blocks:
         with gr.Tabs(elem_id="ip2p_extra_tabs", elem_classes=["extra-networks"]):
             with gr.Tab("Edit", id="ip2p_generation") as generation_tab, ResizeHandleRow(equal_height=False):
                 with gr.Column(variant="compact", elem_id="ip2p_settings"):
-                    controls, reuse_seed = build_controls()
+                    controls, reuse_seed, ready = build_controls()
                 with gr.Column():
                     panel = ui_common.create_output_panel(TAB_ID, settings.outdir())
                     build_result_tools(controls["image"], panel)
@@ -94,6 +94,7 @@ def build() -> gr.Blocks:
         switch.click(fn=None, _js="ip2p_use_checkpoint", inputs=[checkpoint])
 
         connect_token_counters(toprow, controls["steps"])
+        picker.connect(ready, toprow.prompt, controls)
         fields = infotext.connect(toprow, controls)
         history.connect(chain, controls["image"], fields)
     return blocks
@@ -164,8 +165,8 @@ def make_generate(names: tuple[str, ...]):
 
 def restore_progress(id_task: str):
     """Gives back the running or the last job after a reload of the page; leaves the tab alone when there is none."""
-    known = id_task == progress.current_task or id_task in progress.pending_tasks
-    if not known and all(id_task != task for task, _ in progress.recorded_results):
+    known = {progress.current_task, *progress.pending_tasks, *(task for task, _ in progress.recorded_results)}
+    if not id_task or id_task not in known:
         return [gr.update()] * 4
     return progress.restore_progress(id_task)
 

@@ -1,0 +1,118 @@
+"""The picker of ready instructions in the tab, and saving one's own."""
+
+from __future__ import annotations
+
+import html
+from pathlib import Path
+
+import gradio as gr
+
+from modules import paths
+from modules.ui_components import FormRow
+
+from ..edit import EditError
+from ..presets import GROUPS, OWN_GROUP, Preset, load, save_own
+
+MOST_WORDS = 3  # words to fill in that the picker has fields for; the rest keep their defaults
+
+
+def user_folder() -> Path:
+    """Where a person's own presets are kept, in the host's data folder."""
+    return Path(paths.data_path) / "instruct-edit"
+
+
+def presets() -> dict[str, Preset]:
+    return load(user_folder())
+
+
+def preset_named(key: str) -> Preset:
+    """Raises EditError with near keys when there is none of that name."""
+    known = presets()
+    if key not in known:
+        from difflib import get_close_matches
+
+        near = get_close_matches(key, known, n=5, cutoff=0.3) or list(known)[:5]
+        raise EditError(f"There is no preset “{key[:80]}”. Near ones: {', '.join(near)}; all are at /instruct-edit/v1/presets.")
+    return known[key]
+
+
+def groups() -> list[str]:
+    return [*GROUPS, *sorted({p.group for p in presets().values()} - set(GROUPS) - {OWN_GROUP}), OWN_GROUP]
+
+
+def of_group(group: str) -> list[tuple[str, str]]:
+    """(name, key) of a group's presets."""
+    return [(preset.name, key) for key, preset in presets().items() if preset.group == group]
+
+
+def build() -> dict:
+    """Its layout."""
+    p = {}
+    with gr.Accordion("Ready instructions", open=False, elem_id="ip2p_picker"):
+        with FormRow():
+            p["group"] = gr.Dropdown(groups(), value=GROUPS[0], label="Kind of change", elem_id="ip2p_preset_group")
+            names = [name for name, _ in of_group(GROUPS[0])]
+            p["name"] = gr.Dropdown(names, value=None, label="Ready instruction", elem_id="ip2p_preset_name")
+        with FormRow():
+            p["words"] = [
+                gr.Dropdown([], label=f"Choice {i + 1}", elem_id=f"ip2p_preset_word_{i + 1}", allow_custom_value=True, visible=False)
+                for i in range(MOST_WORDS)
+            ]
+        with FormRow():
+            p["own_name"] = gr.Textbox("", label="Name of one's own", elem_id="ip2p_preset_own_name", placeholder="Name of your own preset",
+                                       show_label=False)  # fmt: skip
+            p["save"] = gr.Button("Save instruction and scales", elem_id="ip2p_preset_save", size="sm")
+        p["message"] = gr.HTML(elem_id="ip2p_preset_message")
+    for part in (p["group"], p["name"], *p["words"], p["own_name"]):
+        part.do_not_save_to_config = True  # a way to fill other controls, not a setting
+    return p
+
+
+def connect(p: dict, prompt, controls: dict) -> None:
+    """Choosing fills the instruction, the scales and the steps; every choice of a word fills them anew."""
+    filled = [prompt, controls["text_scale"], controls["image_scale"], controls["steps"]]
+
+    def chosen(group: str, name: str) -> Preset | None:
+        return next((presets()[key] for other, key in of_group(group) if other == name), None)
+
+    def show_group(group: str):
+        return gr.update(choices=[name for name, _ in of_group(group)], value=None)
+
+    def pick(group: str, name: str):
+        preset = chosen(group, name)
+        if preset is None:
+            return [gr.update()] * len(filled) + [gr.update(visible=False)] * MOST_WORDS
+        words = [
+            gr.update(visible=True, label=word, choices=list(preset.choices.get(word, [])), value=preset.defaults[word])
+            for word in preset.words[:MOST_WORDS]
+        ]
+        words += [gr.update(visible=False)] * (MOST_WORDS - len(words))
+        return [preset.instruction_for(), preset.text_scale, preset.image_scale, preset.steps, *words]
+
+    def fill(group: str, name: str, *words: str):
+        preset = chosen(group, name)
+        if preset is None:
+            return gr.update()
+        try:
+            return preset.instruction_for(**{word: text or None for word, text in zip(preset.words, words)})
+        except EditError:
+            return gr.update()
+
+    def save(name: str, instruction: str, text_scale: float, image_scale: float, steps: float):
+        try:
+            literal = instruction.replace("{", "(").replace("}", ")")
+            saved = save_own(user_folder(), Preset(name, literal, text_scale=text_scale, image_scale=image_scale, steps=int(steps)))
+        except EditError as e:
+            return f"<div class='error'>{html.escape(str(e))}</div>", gr.update(), gr.update()
+        message = f"Saved as “{html.escape(saved.name)}”: it is under “{OWN_GROUP}”."
+        return (
+            message,
+            gr.update(choices=groups(), value=OWN_GROUP),
+            gr.update(choices=[n for n, _ in of_group(OWN_GROUP)], value=saved.name),
+        )
+
+    p["group"].input(fn=show_group, inputs=[p["group"]], outputs=[p["name"]], show_progress=False)
+    p["name"].input(fn=pick, inputs=[p["group"], p["name"]], outputs=[*filled, *p["words"]], show_progress=False)
+    for word in p["words"]:
+        word.input(fn=fill, inputs=[p["group"], p["name"], *p["words"]], outputs=[prompt], show_progress=False)
+    p["save"].click(fn=save, inputs=[p["own_name"], *filled], outputs=[p["message"], p["group"], p["name"]], show_progress=False)
