@@ -135,7 +135,7 @@ def test_behind_api_auth_and_without_a_page_the_routes_ask_for_the_credentials(t
             assert host.get("/instruct-edit/v1/status").json()["is_edit_model"] is True
     finally:
         host.stop()
-    assert not processes_of(tmp_path)
+    wait_for(lambda: not processes_of(tmp_path))
 
 
 def processes_of(folder: Path) -> list[int]:
