@@ -12,6 +12,7 @@ from PIL import Image
 from modules import devices, processing, scripts, sd_models, sd_samplers, sd_samplers_common, sd_samplers_timesteps, sd_schedulers, shared
 
 from .. import images
+from ..checkpoint import is_edit_checkpoint
 from ..edit import Edit, EditError
 from . import infotext
 from .denoiser import OUT_OF_MEMORY, EditRun, edit_denoiser, is_edit_model
@@ -271,11 +272,17 @@ def posterior_mode(sd_model, pixels: torch.Tensor) -> torch.Tensor:
 
 def model_status() -> dict:
     """The loaded checkpoint, whether it edits, and the edit checkpoints found in the model folders; loads nothing."""
-    from ..checkpoint import is_edit_checkpoint
-
     model = sd_models.model_data.sd_model
     return {
         "model": model.sd_checkpoint_info.title if model is not None else None,
         "is_edit_model": is_edit_model(model),
         "edit_checkpoints": [info.title for info in sd_models.checkpoints_list.values() if is_edit_checkpoint(info.filename)],
     }
+
+
+def edits_once_loaded() -> bool:
+    """Whether the checkpoint that the host is still loading at its start is one that edits."""
+    if sd_models.model_data.was_loaded_at_least_once:
+        return False
+    chosen = sd_models.checkpoint_aliases.get(shared.opts.sd_model_checkpoint)
+    return chosen is not None and is_edit_checkpoint(chosen.filename)

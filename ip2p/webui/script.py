@@ -34,10 +34,11 @@ class InstructEdit(scripts.Script):
     def ui(self, is_img2img):
         if not is_img2img:
             return []
-        with InputAccordion(True, label=TITLE, elem_id=self.elem_id("enabled")) as enabled:
+        with gr.Accordion(TITLE, open=False, elem_id=self.elem_id("accordion")):
             gr.HTML(
-                "<p>With an edit model loaded, img2img edits by instruction: CFG Scale is the text scale, Image CFG Scale the image scale.</p>"
+                "<p>With an edit model loaded img2img edits by instruction: CFG Scale is the text scale, Image CFG Scale the image scale.</p>"
             )
+            enabled = gr.Checkbox(True, label="Edit by instruction when an edit model is loaded", elem_id=self.elem_id("enabled"))
             from_noise = gr.Checkbox(False, label="Start from pure noise, as the tab does", elem_id=self.elem_id("from_noise"))
             sliders = []
             for guidance in ("text", "image"):

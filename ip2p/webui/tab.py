@@ -12,7 +12,7 @@ from modules.ui_components import FormRow, ResizeHandleRow
 from ..edit import EditError
 from . import history, infotext, picker, settings, sheet
 from .controls import build_controls, edit_of, seed_of_selected
-from .processing import model_status, run_chain
+from .processing import edits_once_loaded, model_status, run_chain
 
 TAB_ID = "ip2p"
 
@@ -174,7 +174,7 @@ def restore_progress(id_task: str):
 def model_notice():
     """One sentence when the loaded checkpoint does not edit, and the edit checkpoints to choose from."""
     status = model_status()
-    if status["is_edit_model"]:
+    if status["is_edit_model"] or edits_once_loaded():
         return "", gr.update(visible=False), gr.update()
     found = status["edit_checkpoints"]
     loaded = f"“{status['model']}” is not an edit model" if status["model"] else "No checkpoint is loaded"
