@@ -10,7 +10,7 @@ from modules import infotext_utils, sd_samplers, sd_schedulers, shared
 from modules.ui_components import FormRow, ToolButton
 
 from .. import __version__, images
-from ..edit import MAX_COUNT, MAX_SIDE, MAX_STEPS, MIN_SIDE, Edit
+from ..edit import MAX_COUNT, MAX_SIDE, MAX_STEPS, MIN_SIDE, Edit, EditError
 from . import picker
 from .infotext import AS_PICTURE, CUSTOM
 
@@ -42,6 +42,12 @@ def build_controls() -> tuple[dict, gr.Button, dict]:
     the parts of the picker."""
     c = {}
     c["image"] = PictureInput(label="Picture", elem_id="ip2p_image", source="upload", interactive=True, type="pil", height=420)
+    with gr.Accordion("Edit only here", open=False, elem_id="ip2p_mask_accordion"):
+        take = gr.Button("Take the picture to paint on", elem_id="ip2p_mask_take", size="sm")
+        c["mask"] = gr.Image(label="Paint over what may change", elem_id="ip2p_mask", source="upload", interactive=True, type="pil",
+                             tool="sketch", height=420, brush_color=shared.opts.img2img_inpaint_mask_brush_color)  # fmt: skip
+        gr.HTML("<p>Every pixel that is not painted over stays as it is. With nothing painted, the whole picture is edited.</p>")
+    take.click(fn=picture_to_paint_on, inputs=[c["image"]], outputs=[c["mask"]], show_progress=False)
     ready = picker.build()
     with FormRow(elem_id="ip2p_scales"):
         c["text_scale"] = gr.Slider(0, TEXT_MAX, shared.opts.instruct_edit_text_scale, step=0.1, label="Text scale", elem_id="ip2p_text_scale",
@@ -118,8 +124,22 @@ def edit_of(names, values, **more) -> Edit:
     if given.pop("size_mode") == AS_PICTURE:
         given["width"] = given["height"] = None
     given["image"] = given["image"] and images.read_base64(given["image"])
+    given["mask"] = painted_mask(given["mask"])
     given = {**whole_numbers(given), **more}
     return Edit(instruction=instruction, negative_prompt=negative_prompt, styles=tuple(styles), **given)
+
+
+def picture_to_paint_on(picture: str | None):
+    try:
+        return picture and images.read_base64(picture)
+    except EditError:
+        return None
+
+
+def painted_mask(sketch: dict | None):
+    """The mask of a sketch field, white where it is painted over; None when nothing is."""
+    mask = sketch and sketch["mask"].convert("L")
+    return mask if mask and mask.getbbox() else None
 
 
 def whole_numbers(given: dict) -> dict:

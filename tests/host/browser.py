@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import os
 import shutil
@@ -9,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 try:
     from playwright.sync_api import Page, expect, sync_playwright
@@ -127,3 +130,14 @@ class Tab:
             }""",
             selector,
         )
+
+    def picture(self, selector: str) -> Image.Image:
+        """A displayed picture as it was sent."""
+        data = self.page.evaluate(
+            """async selector => {
+                const bytes = new Uint8Array(await (await fetch(document.querySelector(selector).src)).arrayBuffer());
+                return btoa(Array.from(bytes, byte => String.fromCharCode(byte)).join(''));
+            }""",
+            selector,
+        )
+        return Image.open(io.BytesIO(base64.b64decode(data)))

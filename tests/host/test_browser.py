@@ -82,6 +82,28 @@ def test_own_size_gives_the_pictures_own_size_back(tab, photo):
     assert tuple(tab.pixels(RESULT)[:2]) == photo.size
 
 
+def test_only_what_is_painted_over_is_edited(tab, photo):
+    tab.open_accordion("mask_accordion")
+    tab["mask_take"].click()
+    canvas = tab["mask"].locator("canvas[key=interface], canvas").last
+    expect(canvas).to_be_visible()
+    tab.page.wait_for_timeout(500)
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    tab.page.mouse.move(box["x"] + box["width"] * 0.2, box["y"] + box["height"] * 0.5)
+    tab.page.mouse.down()
+    tab.page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + box["height"] * 0.5, steps=5)
+    tab.page.mouse.up()
+    screenshot(tab, "mask")
+    tab.set(own_size=True)
+    info = tab.generate()
+    assert "Instruct edit mask: True" in info["infotexts"][0]
+    source = np.asarray(photo, dtype=np.int16)
+    result = np.asarray(tab.picture(RESULT).convert("RGB"), dtype=np.int16)
+    changed = np.abs(result - source).max(-1) > 0
+    assert changed.any() and not changed[:, photo.width // 2 :].any()
+
+
 def test_styles_are_applied(tab):
     styles = tab.page.locator("#ip2p_styles input")
     styles.click()
