@@ -114,7 +114,7 @@ class EditForward:
 
         if self.need_last_noise_uncond:
             self.last_noise_uncond = out[layout.uncond.start :].clone()
-        self._add_heat(layout, out, sigma)
+        self._add_heat(layout, plan.rows, out, sigma)
 
         denoised = plan.combine(out[list(plan.rows)])
         if self.mask is not None and not self.mask_before_denoising:
@@ -180,10 +180,11 @@ class EditForward:
             blended = args.blended_latent
         return blended
 
-    def _add_heat(self, layout: Layout, out, sigma) -> None:
+    def _add_heat(self, layout: Layout, rows: tuple[int, ...], out, sigma) -> None:
         """|full − image| shows where the instruction acts, and costs nothing in a step that runs both passes."""
-        full, image = out[layout.first], out[layout.image.start : layout.image.stop]
-        heat = (full - image).abs().mean(1).float()
+        if not {*layout.first, *layout.image} <= {*rows}:
+            return
+        heat = (out[layout.first] - out[layout.image.start : layout.image.stop]).abs().mean(1).float()
         if not self.mask_before_denoising:  # x0 = x − σ·ε
             heat = heat / sigma[:, None, None]
         run = self.ip2p

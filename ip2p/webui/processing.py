@@ -76,6 +76,8 @@ def run_edit(edit: Edit, *, outdir: str = "", save: bool = False, grid: bool = F
         if edit.heat_map and p.heat is not None:
             processed.images.append(images.heat_picture(p.heat.cpu().numpy(), p.picture))
             processed.infotexts.append(f"{processed.infotexts[-1]}, Instruct edit shows: where the instruction acts")
+        elif edit.heat_map:
+            processed.comments += "There is no picture of where the edit acts: at these scales no step runs both passes that it compares.\n"
     shared.total_tqdm.clear()
     return processed
 

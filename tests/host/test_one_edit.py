@@ -166,6 +166,12 @@ def test_drawn_scales_belong_to_the_seed_and_stand_in_the_infotext(host):
         assert abs(again - picture).max() <= 1
 
 
+def test_without_both_passes_there_is_no_heat_map_and_a_sentence_why(host):
+    result = host.edit(heat_map=True, text_scale=1.5, image_scale=1.5)
+    assert len(result.images) == 1
+    assert "no step runs both passes" in result.info["comments"]
+
+
 def test_the_heat_map_is_one_more_picture(host):
     result = host.edit(heat_map=True, batch_size=2)
     assert len(result.images) == 3
