@@ -143,7 +143,7 @@ def edit(request: EditRequest) -> EditResponse:
             shared.state.begin(job="instruct_edit")
             progress.start_task(task)
             try:
-                processed = run_chain(settings)
+                processed, _ = run_chain(settings)
             finally:
                 progress.finish_task(task)
                 shared.state.end()

@@ -62,13 +62,22 @@ def steps_of(page: str) -> list[Step]:
     return [Step(path) for path in sorted(complete, key=lambda path: int(path.name))]
 
 
-def add(page: str, picture: Image.Image, result: Image.Image, infotext: str) -> None:
-    """Adds a step: written beside, then renamed, so that it is there whole or not at all."""
+def add(page: str, picture: Image.Image, result: Image.Image, infotext: str) -> str:
+    """Adds a step and gives an empty text, or a sentence when it could not be kept, which is no reason to lose the edit."""
     folder = folder_of(page)
     if folder is None:
-        return
+        return ""
+    try:
+        write(folder, picture, result, infotext)
+    except OSError as e:
+        return f"The history could not be kept in {folder}: {e.strerror or e}.\n"
+    return ""
+
+
+def write(folder: Path, picture: Image.Image, result: Image.Image, infotext: str) -> None:
+    """Writes a step beside and renames it, so that it is there whole or not at all; then drops what is too old."""
     folder.mkdir(parents=True, exist_ok=True)
-    known = steps_of(page)
+    known = steps_of(folder.name)
     number = int(known[-1].folder.name) + 1 if known else 1
     beside = folder / f"{number}.new"
     shutil.rmtree(beside, ignore_errors=True)

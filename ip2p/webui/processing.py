@@ -30,31 +30,33 @@ SAMPLER_MIN_STEPS = {
 SCHEDULE_MIN_STEPS = {"DDIM": 2, "Align Your Steps": 2}
 
 
-def run_chain(edit: Edit, **options) -> processing.Processed:
-    """Runs the instruction line by line, each on the first result of the line before; gives the results of every line.
+def run_chain(edit: Edit, **options) -> tuple[processing.Processed, list[tuple[Image.Image, Image.Image, str]]]:
+    """Runs the instruction line by line, each on the first result of the line before.
 
-    options: as for `run_edit`. Raises EditError as that does.
+    options: as for `run_edit`. Gives the results of all lines as one, and of every line the picture it started from, its first
+    result and that result's infotext. Raises EditError as `run_edit` does.
     """
     lines = edit.chain()
     if len(lines) > 1 and edit.mask is not None and not edit.own_size:
         raise EditError("A chain of instructions with a mask needs the result at the picture's own size: switch that on.")
     shared.state.job_count = edit.count * len(lines)
-    chain = None
+    whole, steps = None, []
     for line in lines:
-        if chain is not None:
-            line = replace(line, image=chain.images[chain.next_picture].convert("RGB"))
+        if steps:
+            line = replace(line, image=steps[-1][1].convert("RGB"))
         done = run_edit(line, **options)
-        done.next_picture = done.index_of_first_image
-        if chain is None:
-            chain = done
+        first = done.index_of_first_image
+        if len(done.images) > first:
+            steps.append((line.image, done.images[first], done.infotexts[first]))
+        if whole is None:
+            whole = done
         else:
-            chain.next_picture = len(chain.images) + done.index_of_first_image
             for name in ("images", "infotexts", "all_seeds", "all_prompts", "all_negative_prompts", "all_subseeds"):
-                getattr(chain, name).extend(getattr(done, name))
-            chain.comments += done.comments
-        if shared.state.interrupted or shared.state.stopping_generation or len(done.images) <= done.index_of_first_image:
+                getattr(whole, name).extend(getattr(done, name))
+            whole.comments += done.comments
+        if shared.state.interrupted or shared.state.stopping_generation or len(done.images) <= first:
             break
-    return chain
+    return whole, steps
 
 
 def run_edit(edit: Edit, *, outdir: str = "", save: bool = False, grid: bool = False, user: str | None = None) -> processing.Processed:

@@ -145,13 +145,12 @@ def make_generate(names: tuple[str, ...]):
         try:
             edit = edit_of(names, values)
             with settings.file_names():
-                processed = run_chain(edit, outdir=settings.outdir(), save=True, grid=True, user=request.username)
+                processed, steps = run_chain(edit, outdir=settings.outdir(), save=True, grid=True, user=request.username)
         except EditError as e:
             return gr.update(), "", "", f"<div class='error'>{html.escape(str(e))}</div>"
 
-        first = processed.index_of_first_image
-        if len(processed.images) > first:
-            history.add(page, edit.image, processed.images[first], processed.infotexts[first])
+        for step in steps:
+            processed.comments += history.add(page, *step)
         info = processed.js()
         if shared.opts.samples_log_stdout:
             print(info)

@@ -59,6 +59,10 @@ def test_several_instructions_are_a_chain_with_every_step_shown(tab):
     info = tab.generate()
     assert [text.splitlines()[0] for text in info["infotexts"]][-3:] == ["make it winter", "add a hat", "make it night"]
     assert tab.pictures() >= 3
+    tab.open_accordion("history")
+    steps = tab["history_strip"].locator(".thumbnail-lg")
+    expect(steps).to_have_count(3)
+    assert [step.inner_text().strip() for step in steps.all()] == ["make it winter", "add a hat", "make it night"]
 
 
 def test_the_history_survives_a_reload_and_steps_can_be_gone_back_to(tab):
