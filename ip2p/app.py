@@ -1,0 +1,144 @@
+"""The standalone page: what the official page of InstructPix2Pix offers, and a chain of edits. Ready to be a hosted Space.
+
+    python -m ip2p app [--model …] [--port …]
+
+As a Space: `app.py` with `from ip2p.app import build; build("timbrooks/instruct-pix2pix").launch()`, and `requirements.txt`
+with this package and its extra `edit`.
+"""
+
+from __future__ import annotations
+
+import random
+from functools import cache
+from pathlib import Path
+
+import gradio as gr
+
+from .edit import IMAGE_SCALE, MAX_SEED, MAX_STEPS, TEXT_SCALE, Edit, EditError, random_scales
+from .images import read_image
+
+EXAMPLES = Path(__file__).with_name("examples")
+TRY = (
+    ("astronaut.jpg", "turn her into a bronze statue"),
+    ("chelsea.jpg", "make it winter"),
+    ("coffee.jpg", "make it a pencil drawing"),
+)  # fmt: skip
+FIXED, DRAWN = "Fixed", "Random"
+STEPS, SEED = 50, 1371  # what the official page starts with, and its seed
+CSS = """
+#ip2p_app { max-width: 1200px; margin: 0 auto; }
+#ip2p_history .caption-label { white-space: normal; }
+"""
+
+
+def build(model: str) -> gr.Blocks:
+    """The page for one model, which is loaded with the first edit.
+
+    model: as for `Editor.load`: a diffusers folder, a hub id, a single file.
+    """
+
+    @cache
+    def editor():
+        from .editor import Editor
+
+        return Editor.load(model)
+
+    def generate(picture, instruction, negative, steps, seed_mode, seed, scale_mode, text, image, sampler, chain, progress=gr.Progress()):  # noqa: B008
+        try:
+            if picture is None:
+                raise EditError("There is no picture to edit: drop one on the picture field first.")
+            if seed_mode == DRAWN:
+                seed = random.randrange(100_000)
+            if scale_mode == DRAWN:
+                text, image = random_scales(int(seed))
+            edit = Edit(
+                image=read_image(picture), instruction=instruction, negative_prompt=negative, steps=int(steps), seed=int(seed),
+                text_scale=text, image_scale=image, sampler_name=sampler,
+            )  # fmt: skip
+            progress(0, desc="Loading the model")
+            (result,) = editor().edit(edit, on_step=lambda step, total, _: progress((step, total), unit="steps"))
+        except EditError as e:
+            raise gr.Error(str(e), print_exception=False) from e
+        chain = [*chain, (edit.image, result.image, instruction)]
+        before = edit.image.resize(result.image.size)
+        return (before, result.image), result.seed, result.text_scale, result.image_scale, chain, strip(chain), result.infotext
+
+    def use_result(chain):
+        if not chain:
+            raise gr.Error("There is no result yet: edit a picture first.", print_exception=False)
+        return chain[-1][1]
+
+    def step_back(chain):
+        if not chain:
+            return gr.skip(), chain, [], gr.skip()
+        *rest, (picture, _, instruction) = chain
+        return picture, rest, strip(rest), instruction
+
+    def reset():
+        return FIXED, SEED, FIXED, TEXT_SCALE, IMAGE_SCALE, STEPS, "", "", None, None, [], [], ""
+
+    def example():
+        name, instruction = random.choice(TRY)
+        return str(EXAMPLES / name), instruction
+
+    with gr.Blocks(title="Instruct edit", analytics_enabled=False, elem_id="ip2p_app") as page:
+        gr.Markdown("# Instruct edit\nEdit a picture by saying what to change.")
+        chain = gr.State([])
+        with gr.Row():
+            with gr.Column():
+                picture = gr.Image(label="Picture", type="filepath", elem_id="ip2p_image", height=380)
+                instruction = gr.Textbox(label="Instruction", placeholder="make it winter", elem_id="ip2p_prompt")
+                negative = gr.Textbox(label="Negative prompt", placeholder="what to keep out", elem_id="ip2p_neg_prompt")
+                with gr.Row():
+                    generate_button = gr.Button("Generate", variant="primary", elem_id="ip2p_generate")
+                    stop = gr.Button("Stop", elem_id="ip2p_interrupt")
+                with gr.Row():
+                    example_button = gr.Button("Load example", elem_id="ip2p_example")
+                    reset_button = gr.Button("Reset", elem_id="ip2p_reset")
+            with gr.Column():
+                compared = gr.ImageSlider(label="Before and after", type="pil", elem_id="ip2p_compare", height=380, interactive=False)
+                with gr.Row():
+                    use_button = gr.Button("Use result as picture", elem_id="ip2p_use_result")
+                    back_button = gr.Button("Step back", elem_id="ip2p_history_back")
+                history = gr.Gallery(label="Chain of edits", elem_id="ip2p_history", columns=4, height=180, allow_preview=True)
+                infotext = gr.Textbox(label="Parameters", elem_id="ip2p_infotext", interactive=False, buttons=["copy"])
+        with gr.Row():
+            steps = gr.Slider(1, MAX_STEPS, STEPS, step=1, label="Steps", elem_id="ip2p_steps")
+            sampler = gr.Dropdown(
+                ["Euler a", "Euler", "DPM++ 2M", "DDIM", "UniPC"], value="Euler a", label="Sampler", elem_id="ip2p_sampler"
+            )
+        with gr.Row():
+            seed_mode = gr.Radio([FIXED, DRAWN], value=FIXED, label="Seed is", elem_id="ip2p_seed_mode")
+            seed = gr.Number(SEED, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, elem_id="ip2p_seed")
+            scale_mode = gr.Radio([FIXED, DRAWN], value=FIXED, label="Scales are", elem_id="ip2p_scale_mode")
+            text = gr.Number(TEXT_SCALE, label="Text scale", elem_id="ip2p_text_scale", info="How strongly the instruction acts")
+            image = gr.Number(
+                IMAGE_SCALE, label="Image scale", elem_id="ip2p_image_scale", info="How closely the result keeps to the picture"
+            )
+        gr.Examples(
+            [[str(EXAMPLES / name), said] for name, said in TRY], inputs=[picture, instruction], label="Examples (public domain and CC0)"
+        )
+
+        inputs = [picture, instruction, negative, steps, seed_mode, seed, scale_mode, text, image, sampler, chain]
+        outputs = [compared, seed, text, image, chain, history, infotext]
+        run = gr.on([generate_button.click, instruction.submit], generate, inputs, outputs, api_name="edit")
+        stop.click(fn=None, cancels=[run])
+        use_button.click(use_result, [chain], [picture])
+        back_button.click(step_back, [chain], [picture, chain, history, instruction])
+        example_button.click(example, None, [picture, instruction])
+        reset_button.click(
+            reset, None,
+            [seed_mode, seed, scale_mode, text, image, steps, instruction, negative, picture, compared, chain, history, infotext],
+        )  # fmt: skip
+    page.queue()
+    return page
+
+
+def strip(chain: list) -> list[tuple]:
+    """The results of the chain with their instructions."""
+    return [(result, said) for _, result, said in chain]
+
+
+def main(model: str, host: str | None = None, port: int | None = None, share: bool = False) -> None:
+    """Serves the page until interrupted."""
+    build(model).launch(server_name=host, server_port=port, share=share, css=CSS)
