@@ -16,6 +16,7 @@ MAX_SCALE = 100.0
 MAX_STEPS, MAX_COUNT, MAX_BATCH = 200, 64, 16
 MIN_SIDE, MAX_SIDE = 64, 4096
 MAX_CELLS = 49
+MAX_TEXT = 10_000  # characters of an instruction; the network reads about 300
 MAX_SEED = 2**53  # what a number in JSON and in a browser holds exactly
 
 
@@ -73,6 +74,8 @@ class Edit:
     def __post_init__(self):
         if self.image is None:
             raise EditError("There is no picture to edit: drop one on the picture field first.")
+        check_text("instruction", self.instruction)
+        check_text("negative prompt", self.negative_prompt)
         if not self.instruction.strip() and not self.styles:
             raise EditError("The instruction is empty: say what to change, for example “make it winter”.")
         for name, scale in (("text scale", self.text_scale), ("image scale", self.image_scale)):
@@ -109,7 +112,10 @@ class Edit:
         return bool(self.variants) or self.randomise_scales
 
     def chain(self) -> list[Edit]:
-        """One edit for every line of the instruction; a line that begins or ends with AND belongs to its neighbour."""
+        """One edit for every line of the instruction; a line that begins or ends with AND belongs to its neighbour.
+
+        Raises EditError when there are too many.
+        """
         lines = [line.strip() for line in self.instruction.splitlines() if line.strip()]
         joined = lines[:1]
         for line in lines[1:]:
@@ -117,6 +123,8 @@ class Edit:
                 joined[-1] += " " + line
             else:
                 joined.append(line)
+        if len(joined) > MAX_COUNT:
+            raise EditError(f"A chain has at most {MAX_COUNT} instructions, one a line, not {len(joined)}.")
         return [replace(self, instruction=line) for line in joined] or [self]
 
 
@@ -145,6 +153,16 @@ def read_scales(text: str, name: str) -> list[float]:
         return [float(part) for part in text.replace(";", ",").split(",") if part.strip()]
     except ValueError as e:
         raise EditError(f"The {name} of a contact sheet are numbers with commas between them, for example 5, 7.5, 10.") from e
+
+
+def check_text(name: str, text: str) -> None:
+    """Raises EditError for a text that is too long, or that no file can hold: JSON may bring half of a pair of surrogates."""
+    if len(text) > MAX_TEXT:
+        raise EditError(f"The {name} is {len(text)} characters long; {MAX_TEXT} are allowed.")
+    try:
+        text.encode()
+    except UnicodeEncodeError as e:
+        raise EditError(f"The {name} has a character that is none, at place {e.start + 1}: write it again.") from e
 
 
 def check_number(name: str, value: float, low: float, high: float) -> None:

@@ -22,8 +22,8 @@ READABLE = ("JPEG", "PNG", "WEBP", "AVIF", "HEIF", "GIF", "BMP", "TIFF", "PPM", 
 STEP = 64  # the UNet halves the latent three times, and the latent is an eighth of the picture
 
 
-def read_image(source: str | Path | IO[bytes]) -> Image.Image:
-    """Reads a picture upright and in RGB, whatever its mode; its size is checked before it is decoded.
+def read_image(source: str | Path | IO[bytes], what: str = "picture") -> Image.Image:
+    """Reads a picture upright and in RGB, whatever its mode; its size is checked before it is decoded. what: its name in a refusal.
 
     Raises EditError when it is no picture, truncated, or larger than 64 megapixels.
     """
@@ -32,32 +32,32 @@ def read_image(source: str | Path | IO[bytes]) -> Image.Image:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is the stricter one
             Image.init()
             image = Image.open(source, formats=[name for name in READABLE if name in Image.OPEN])
-        check_pixels(image)
+        check_pixels(image, what)
         image.load()
     except EditError:
         raise
     except Image.DecompressionBombError as e:
-        raise EditError("The picture is far larger than 64 megapixels: make it smaller first.") from e
+        raise EditError(f"The {what} is far larger than 64 megapixels: make it smaller first.") from e
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, MemoryError) as e:
-        raise EditError("The picture can't be read: it is damaged or not a picture.") from e
+        raise EditError(f"The {what} can't be read: it is damaged or not a picture.") from e
     return upright_rgb(image)
 
 
-def check_pixels(image: Image.Image) -> None:
+def check_pixels(image: Image.Image, what: str = "picture") -> None:
     """Raises EditError for a picture of more than 64 megapixels, from its header alone."""
     if image.width * image.height > MAX_PIXELS:
-        raise EditError(f"The picture is {image.width}x{image.height}: at most 64 megapixels can be edited, make it smaller first.")
+        raise EditError(f"The {what} is {image.width}x{image.height}: at most 64 megapixels can be edited, make it smaller first.")
 
 
-def read_base64(text: str) -> Image.Image:
+def read_base64(text: str, what: str = "picture") -> Image.Image:
     """Reads a picture from base64 or a data URL. Raises EditError as `read_image` does, and when it is no base64."""
     if text.startswith("data:"):
         text = text.partition(",")[2]
     try:
         data = base64.b64decode("".join(text.split()), validate=True)
     except (binascii.Error, ValueError) as e:
-        raise EditError("The picture is not valid base64: send the file's bytes in base64, or a data URL.") from e
-    return read_image(io.BytesIO(data))
+        raise EditError(f"The {what} is not valid base64: send the file's bytes in base64, or a data URL.") from e
+    return read_image(io.BytesIO(data), what)
 
 
 def upright_rgb(image: Image.Image, background: str = "white") -> Image.Image:

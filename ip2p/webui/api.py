@@ -5,21 +5,26 @@ from __future__ import annotations
 import base64
 import io
 import json
+from reprlib import repr as short
 
-from fastapi import Depends, FastAPI, HTTPException
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 from PIL import PngImagePlugin
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, validator
 
 from modules import progress, sd_samplers, sd_schedulers, shared
 from modules.call_queue import queue_lock
 
 from .. import __version__, images
 from ..edit import IMAGE_SCALE, MAX_BATCH, MAX_COUNT, MAX_SCALE, MAX_SEED, MAX_SIDE, MAX_STEPS, MIN_SIDE, TEXT_SCALE, Edit, EditError
+from ..presets import quoted
 from . import picker
 from .processing import live_heat_map, model_status, run_chain
 
 PREFIX = "/instruct-edit/v1"
+MAX_BODY = 400_000_000  # bytes: room for 64 megapixels in base64 without any compression, and for their mask
 
 
 class EditRequest(BaseModel):
@@ -56,6 +61,21 @@ class EditRequest(BaseModel):
     heat_map: bool = Field(False, description="Add a last picture that shows where the instruction acts.")
     styles: list[str] = Field([], description="Names of the host's prompt styles.")
 
+    class Config:
+        extra = "forbid"  # a misspelt field would be left out in silence
+
+    @validator("steps", "seed", "count", "batch_size", "width", "height", "longest_side", pre=True)
+    def whole(cls, value):
+        if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
+            raise ValueError("not a whole number")  # pydantic would cut the fraction off
+        return value
+
+    @validator("text_scale", "image_scale", "text_start", "text_end", "image_start", "image_end", "denoising_strength", pre=True)
+    def fits_a_float(cls, value):
+        if isinstance(value, bool) or (isinstance(value, int) and abs(value) > 10**300):
+            raise ValueError("not a number that can be used")  # pydantic fails on a longer one
+        return value
+
 
 class EditResponse(BaseModel):
     images: list[str] = Field(title="Results", description="PNG in base64, with the infotext inside.")
@@ -91,17 +111,66 @@ class PresetResponse(BaseModel):
 
 def register(demo, app: FastAPI) -> None:
     """Adds the routes; those of the API when the WebUI was started with --api. `demo` is None under --nowebui."""
-    app.add_api_route("/internal/instruct-edit-heat-map", heat_map, methods=["POST"], include_in_schema=False)
-    if not (shared.cmd_opts.api or shared.cmd_opts.nowebui):
-        return
-    protected = [Depends(_authentication())] if shared.cmd_opts.api_auth else []
+    router = APIRouter(route_class=Route)
+    router.add_api_route("/internal/instruct-edit-heat-map", heat_map, methods=["POST"], include_in_schema=False)
+    if shared.cmd_opts.api or shared.cmd_opts.nowebui:
+        protected = [Depends(_authentication())] if shared.cmd_opts.api_auth else []
 
-    def add(path, endpoint, method, model):
-        app.add_api_route(PREFIX + path, endpoint, methods=[method], response_model=model, dependencies=protected, tags=["Instruct edit"])
+        def add(path, endpoint, method, model):
+            router.add_api_route(
+                PREFIX + path, endpoint, methods=[method], response_model=model, dependencies=protected, tags=["Instruct edit"]
+            )
 
-    add("/edit", edit, "POST", EditResponse)
-    add("/status", status, "GET", StatusResponse)
-    add("/presets", presets, "GET", list[PresetResponse])
+        add("/edit", edit, "POST", EditResponse)
+        add("/status", status, "GET", StatusResponse)
+        add("/presets", presets, "GET", list[PresetResponse])
+    app.include_router(router)
+
+
+class Route(APIRoute):
+    """Answers a request that it can't take with one sentence, as every refusal here; the host's routes keep FastAPI's list of faults."""
+
+    def get_route_handler(self):
+        answer = super().get_route_handler()
+
+        async def handler(request: Request):
+            try:
+                return await answer(LimitedRequest(request.scope, request.receive))
+            except RequestValidationError as e:
+                raise HTTPException(422, first_fault(e)) from e
+
+        return handler
+
+
+class LimitedRequest(Request):
+    """Keeps a body of MAX_BODY bytes at most. A longer one is read to its end, so that the client gets to see the answer."""
+
+    async def stream(self):
+        size = 0
+        async for chunk in super().stream():
+            size += len(chunk)
+            if size <= MAX_BODY:
+                yield chunk
+        if size > MAX_BODY:
+            raise HTTPException(413, f"The request has {size // 10**6} MB; {MAX_BODY // 10**6} are allowed: send a smaller picture.")
+
+
+def first_fault(error: RequestValidationError) -> str:
+    """A sentence that names the field and says what may be in it."""
+    fault = error.errors()[0]
+    if fault["type"] == "value_error.jsondecode" or len(fault["loc"]) < 2:
+        return f"The request is no JSON object in a body of type application/json: {fault['msg']}."
+    name = str(fault["loc"][1])
+    if fault["type"] == "value_error.extra":
+        return f"There is no field {quoted(name)}. Known ones: {', '.join(EditRequest.__fields__)}."
+    if fault["type"] == "value_error.missing":
+        return f"The field {quoted(name)} is missing."
+    field = EditRequest.__fields__.get(name)
+    low, high = (getattr(field.field_info, limit, None) if field else None for limit in ("ge", "le"))
+    if low is None:
+        return f"The field {quoted(name)} can't be taken: {fault['msg']}."
+    kind = "whole number" if issubclass(field.type_, int) else "number"
+    return f"The {name.replace('_', ' ')} must be a {kind} between {low} and {high}, not {short(error.body[name])}."
 
 
 def _authentication():
@@ -133,8 +202,8 @@ def edit(request: EditRequest) -> EditResponse:
             fields.update((k, v) for k, v in ready.items() if k not in request.__fields_set__)
         elif request.choices:
             raise EditError("Choices fill in the words of a preset: name one, or leave them out.")
-        fields["image"] = images.read_base64(request.image)
-        fields["mask"] = images.read_base64(request.mask).convert("L") if request.mask else None
+        fields["image"] = images.read_base64(request.image) if request.image else None
+        fields["mask"] = images.read_base64(request.mask, "mask").convert("L") if request.mask else None
         fields["styles"] = tuple(request.styles)
         settings = Edit(**fields)
         task = progress.create_task_id("instruct-edit")

@@ -11,7 +11,7 @@ from modules import paths
 from modules.ui_components import FormRow
 
 from ..edit import EditError
-from ..presets import GROUPS, OWN_GROUP, Preset, load, save_own
+from ..presets import GROUPS, OWN_GROUP, Preset, load, quoted, save_own
 
 MOST_WORDS = 3  # words to fill in that the picker has fields for; the rest keep their defaults
 
@@ -32,7 +32,7 @@ def preset_named(key: str) -> Preset:
         from difflib import get_close_matches
 
         near = get_close_matches(key, known, n=5, cutoff=0.3) or list(known)[:5]
-        raise EditError(f"There is no preset “{key[:80]}”. Near ones: {', '.join(near)}; all are at /instruct-edit/v1/presets.")
+        raise EditError(f"There is no preset {quoted(key)}. Near ones: {', '.join(near)}; all are at /instruct-edit/v1/presets.")
     return known[key]
 
 

@@ -9,11 +9,24 @@ import numpy as np
 import torch
 from PIL import Image
 
-from modules import devices, processing, scripts, sd_models, sd_samplers, sd_samplers_common, sd_samplers_timesteps, sd_schedulers, shared
+from modules import (
+    devices,
+    extra_networks,
+    processing,
+    prompt_parser,
+    scripts,
+    sd_models,
+    sd_samplers,
+    sd_samplers_common,
+    sd_samplers_timesteps,
+    sd_schedulers,
+    shared,
+)
 
 from .. import images
 from ..checkpoint import is_edit_checkpoint
-from ..edit import Edit, EditError
+from ..edit import MAX_SCALE, Edit, EditError, check_number
+from ..presets import quoted
 from . import infotext
 from .denoiser import OUT_OF_MEMORY, EditRun, edit_denoiser, is_edit_model
 
@@ -28,6 +41,8 @@ SAMPLER_MIN_STEPS = {
 }  # fmt: skip
 # At one step these schedules consist of their last noise level, at which there is no picture left to make.
 SCHEDULE_MIN_STEPS = {"DDIM": 2, "Align Your Steps": 2}
+MARKS, MAX_MARKS = "()[]:|", 200  # the time that the host's parser takes grows with their cube: seconds for so many
+MAX_EMPHASIS = 1e6
 
 
 def run_chain(edit: Edit, **options) -> tuple[processing.Processed, list[tuple[Image.Image, Image.Image, str]]]:
@@ -65,6 +80,10 @@ def run_edit(edit: Edit, *, outdir: str = "", save: bool = False, grid: bool = F
     Raises EditError for what the person who asked can mend.
     """
     check_host_can(edit)
+    check_styles(edit)
+    # Asked for its model without any checkpoint, the host prints a traceback every time.
+    if (sd_models.model_data.sd_model is None and not sd_models.checkpoints_list) or shared.sd_model is None:
+        raise EditError("No checkpoint is loaded: choose an InstructPix2Pix checkpoint at the top of the page.")
     with closing(EditProcessing.of(edit, outdir)) as p:
         p.user = user
         p.do_not_save_samples = p.do_not_save_grid = not save
@@ -113,11 +132,11 @@ def check_host_can(job, from_noise: bool | None = None) -> None:
     noise, by default if its denoising strength is 1.
     """
     if job.sampler_name not in sd_samplers.all_samplers_map:
-        raise EditError(f"There is no sampler “{job.sampler_name}”. Known ones: {', '.join(sd_samplers.all_samplers_map)}.")
+        raise EditError(f"There is no sampler {quoted(job.sampler_name)}. Known ones: {', '.join(sd_samplers.all_samplers_map)}.")
     schedule = sd_schedulers.schedulers_map.get(job.scheduler or "Automatic")
     if schedule is None:
         known = ", ".join(x.label for x in sd_schedulers.schedulers)
-        raise EditError(f"There is no schedule type “{job.scheduler}”. Known ones: {known}.")
+        raise EditError(f"There is no schedule type {quoted(job.scheduler)}. Known ones: {known}.")
     least = SCHEDULE_MIN_STEPS.get(schedule.label, 1)
     if job.steps < least:
         raise EditError(f"Schedule type {schedule.label} needs at least {least} steps, not {job.steps}.")
@@ -127,6 +146,55 @@ def check_host_can(job, from_noise: bool | None = None) -> None:
     if made < least:
         left = f", not {made}" if made == job.steps else f"; denoising strength {job.denoising_strength} leaves {made} of {job.steps}"
         raise EditError(f"{job.sampler_name} needs at least {least} steps{left}.")
+
+
+def check_styles(edit: Edit) -> None:
+    """Raises EditError for a style that the host would leave out in silence."""
+    known = shared.prompt_styles.styles
+    for style in edit.styles:
+        if style not in known:
+            raise EditError(f"There is no style {quoted(style)}. Known ones: {', '.join(known) or 'none'}.")
+
+
+def check_prompts(p) -> None:
+    """Raises EditError for a prompt that the host's parser fails at or takes minutes for. p: the host's processing object, set up."""
+    for what, texts in (("instruction", p.all_prompts), ("negative prompt", p.all_negative_prompts)):
+        for text in set(texts):
+            marks = sum(map(text.count, MARKS))
+            if marks > MAX_MARKS:
+                raise EditError(f"The {what} has {marks} brackets, colons and bars; {MAX_MARKS} are allowed.")
+            parts, weights = [text], []
+            if what == "instruction":
+                text, networks = extra_networks.parse_prompt(text)
+                check_networks(networks)
+                (indexes,), parts, _ = prompt_parser.get_multicond_prompt_list([text])
+                weights = [weight for _, weight in indexes]
+            try:
+                schedules = prompt_parser.get_learned_conditioning_prompt_schedules(parts, p.steps)
+                versions = {version for schedule in schedules for _, version in schedule}
+                emphasis = [weight for version in versions for _, weight in prompt_parser.parse_prompt_attention(version)]
+            except Exception as e:  # lark, the numbers of Python and its recursion limit have no error in common
+                raise EditError(f"The {what} can't be read, a number or a bracket in it is wrong: {e}.") from e
+            for weight in weights:
+                check_number("weight of a part of the instruction", weight, -MAX_SCALE, MAX_SCALE)
+            for weight in emphasis:
+                check_number(f"emphasis in the {what}", weight, -MAX_EMPHASIS, MAX_EMPHASIS)
+
+
+def check_networks(networks: dict) -> None:
+    """Raises EditError for a LoRA or a hypernetwork without a name or with a weight that is no number, of which the host would
+    print a traceback, or that would turn the network to NaN."""
+    for kind in ("lora", "lyco", "hypernet"):
+        for network in networks.get(kind, ()):
+            try:
+                _, *numbers = network.positional
+                for weight in (*numbers[:2], network.named.get("te", 1), network.named.get("unet", 1)):
+                    check_number("weight", float(weight), -MAX_SCALE, MAX_SCALE)
+                for rank in (*numbers[2:3], network.named.get("dyn", 1)):
+                    int(rank)
+            except ValueError as e:
+                asked = quoted(f"<{kind}:{':'.join(network.items)}>")
+                raise EditError(f"{asked} can't be used: write <{kind}:name:1>, with a weight between -100 and 100.") from e
 
 
 def steps_from_picture(job) -> int:
@@ -178,11 +246,10 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
         return p
 
     def init(self, all_prompts, all_seeds, all_subseeds):
-        if shared.sd_model is None:
-            raise EditError("No checkpoint is loaded: choose an InstructPix2Pix checkpoint at the top of the page.")
         if not is_edit_model(shared.sd_model):
             name = shared.sd_model.sd_checkpoint_info.name_for_extra
             raise EditError(f"“{name}” is not an edit model: choose an InstructPix2Pix checkpoint, one whose network has 8 input channels.")
+        check_prompts(self)
         edit, size = self.edit, (self.width, self.height)
         self.picture = images.fit(edit.image, size, whole=edit.own_size)
         self.mask_for_result = edit.mask and images.fit(edit.mask.convert("L"), size, whole=edit.own_size)

@@ -16,7 +16,7 @@ from ..edit import IMAGE_SCALE, EditError
 from ..guidance import Guidance, Interval
 from . import infotext, picker
 from .denoiser import edit_denoiser, is_edit_model
-from .processing import check_host_can
+from .processing import check_host_can, check_prompts
 
 TITLE = "Instruct edit"
 INTERVALS = ("text_start", "text_end", "image_start", "image_end")
@@ -65,6 +65,7 @@ class InstructEdit(scripts.Script):
             return
         try:
             check_host_can(p, from_noise=from_noise)
+            check_prompts(p)
             self.guidance_of(p, interval)
         except (EditError, ValueError) as e:
             refuse(p, str(e))

@@ -114,7 +114,7 @@ def test_the_routes_are_in_the_host_s_own_documentation(host):
     assert "post" in paths["/instruct-edit/v1/edit"]
     assert "get" in paths["/instruct-edit/v1/status"]
     request = host.get("/openapi.json").json()["components"]["schemas"]["EditRequest"]
-    assert set(request["required"]) == {"image", "instruction"}
+    assert request["required"] == ["image"]  # a preset brings the instruction
     assert request["properties"]["text_scale"]["default"] == 7.5
     assert request["properties"]["image_scale"]["default"] == 1.5
 

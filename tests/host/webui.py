@@ -201,8 +201,9 @@ class WebUI:
     def get(self, path: str, **arguments) -> requests.Response:
         return self.request("GET", path, **arguments)
 
-    def post(self, path: str, json: dict | None = None) -> requests.Response:
-        return self.request("POST", path, json={} if json is None else json)
+    def post(self, path: str, fields: dict | None = None) -> requests.Response:
+        # Not requests' own `json`, which refuses to send NaN.
+        return self.request("POST", path, data=json.dumps(fields or {}), headers={"Content-Type": "application/json"})
 
     def _fields(self, fields: dict) -> dict:
         """A request as JSON: a picture may be given as a PIL image, and None stands for a field left out."""

@@ -3,6 +3,7 @@
 import base64
 import io
 import os
+import re
 
 import torch
 from fastapi import Body
@@ -23,7 +24,7 @@ def register():
 
 
 def add_routes(demo, app):
-    for endpoint in (clear, records, latents, denoiser, switch, reference, memory, config):
+    for endpoint in (clear, records, latents, denoiser, switch, reference, memory, peak, config):
         app.add_api_route(f"/probe/{endpoint.__name__}", endpoint, methods=["POST"])
 
 
@@ -91,6 +92,15 @@ def memory():
     """Resident memory of this process in bytes."""
     with open("/proc/self/statm") as statm:
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def peak():
+    """Largest resident memory of this process in bytes since this was last asked."""
+    with open("/proc/self/status") as status:
+        most = 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", status.read())[1])
+    with open("/proc/self/clear_refs", "w") as clear_refs:
+        clear_refs.write("5")
+    return most
 
 
 def config(shapes: dict = Body(embed=True)):
