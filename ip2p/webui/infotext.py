@@ -104,8 +104,9 @@ def connect(toprow, controls: dict) -> list[PasteField]:
         PasteField(controls["seed"], "Seed"),
         PasteField(controls["size_mode"], size_mode),
         PasteField(controls["longest_side"], field_name("longest_side")),
-        PasteField(controls["width"], "Size-1"),
-        PasteField(controls["height"], "Size-2"),
+        # Functions: by the names alone the host would also send a picture's size, in a race with the one in its infotext.
+        PasteField(controls["width"], lambda d: d.get("Size-1")),
+        PasteField(controls["height"], lambda d: d.get("Size-2")),
         PasteField(controls["denoising_strength"], pasted_strength),
         *(PasteField(controls[setting], pasted(setting)) for setting in OWN_FIELDS),
     ]
