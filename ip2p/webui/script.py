@@ -150,7 +150,15 @@ def add_axes() -> None:
 
     def apply_preset(p, key, keys):
         preset = picker.preset_named(key)
-        p.prompt, p.cfg_scale, p.image_cfg_scale, p.steps = preset.instruction_for(), preset.text_scale, preset.image_scale, preset.steps
+        p.prompt = preset.instruction_for()
+        others = {info.axis.label for info in (shared.state.xyz_plot_x, shared.state.xyz_plot_y, shared.state.xyz_plot_z)}
+        for field, value, labels in (
+            ("cfg_scale", preset.text_scale, {"CFG Scale", f"[{TITLE}] Text scale"}),
+            ("image_cfg_scale", preset.image_scale, {"Image CFG Scale", f"[{TITLE}] Image scale"}),
+            ("steps", preset.steps, {"Steps"}),
+        ):
+            if not labels & others:  # else another axis of the sheet goes over it
+                setattr(p, field, value)
 
     def confirm_presets(p, keys):
         try:
