@@ -224,7 +224,8 @@ def test_a_result_of_another_tab_is_sent_to_the_tab(tab, host, photo_file, sourc
 
 def test_a_result_of_the_tab_says_in_png_info_how_it_was_made_and_goes_back(tab, host, tmp_path):
     with host.options(instruct_edit_outdir=str(tmp_path)):
-        tab.set(text_scale=4.5, image_scale=1.25, seed=4321, heat_map=True)
+        tab.set(text_scale=4.5, image_scale=1.25, seed=4321, heat_map=True, own_size=True, size_mode="Custom")
+        tab.set(width="128", height="72")
         info = tab.generate()
     saved = next(file for file in sorted(tmp_path.rglob("*.png")) if "grid" not in file.name)
     read = host.post("/sdapi/v1/png-info", {"image": base64.b64encode(saved.read_bytes()).decode()}).json()
@@ -238,23 +239,25 @@ def test_a_result_of_the_tab_says_in_png_info_how_it_was_made_and_goes_back(tab,
     tab.page.locator("#tab_pnginfo #ip2p_tab").click()
     expect(tab["generate"]).to_be_visible()
     wait_for(tab, {"prompt": "make it winter", "text_scale": "4.5", "image_scale": "1.25", "seed": "4321", "heat_map": True})
+    wait_for(tab, {"own_size": True, "size_mode": "Custom", "width": "128", "height": "72"})
     expect(tab["image"].locator("img")).to_be_visible()
     with Image.open(saved) as image:
         assert tuple(tab.pixels("#ip2p_image img")[:2]) == image.size
 
 
-@pytest.mark.parametrize("size", [(101, 67), (2304, 96)], ids=str)
-def test_a_picture_of_any_size_is_sent_and_edited_at_a_size_of_ones_own(tab, size, tmp_path):
+@pytest.mark.parametrize("size", [(101, 67), (40, 30), (4608, 96)], ids=str)
+def test_a_picture_of_any_size_is_sent_and_leaves_the_size_of_ones_own(tab, size, tmp_path):
+    tab.set(size_mode="Custom")
+    tab.set(width="128", height="72")
     open_tab(tab, "PNG Info")
     tab.page.locator("#pnginfo_image input[type=file]").set_input_files(png(tmp_path, Image.new("RGB", size, "teal"), "no parameters"))
     expect(tab.page.locator("#tab_pnginfo")).to_contain_text("no parameters")
     tab.page.locator("#tab_pnginfo #ip2p_tab").click()
     expect(tab["generate"]).to_be_visible()
     tab.page.wait_for_function("width => document.querySelector('#ip2p_image img')?.naturalWidth === width", arg=size[0])
-    tab.set(size_mode="Custom", prompt="make it winter", steps=2)
-    assert tab.generate().get("infotexts"), tab.log
-    width, height = tab.pixels(RESULT)[:2]
-    assert width % 8 == height % 8 == 0 and min(width, height) >= 64
+    wait_for(tab, {"prompt": "no parameters", "width": "128", "height": "72"})
+    tab.generate()
+    assert tab.pixels(RESULT)[:2] == [128, 72]
 
 
 # Settings and defaults
@@ -446,6 +449,16 @@ def test_the_xyz_plot_goes_over_presets(host, plot, img2img):
         prompt = preset["instruction"].format(**preset["defaults"])
         fields = dict(prompt=prompt, cfg_scale=preset["text_scale"], image_cfg_scale=preset["image_scale"], steps=preset["steps"])
         assert abs(cell - pictures_of(img2img(**fields))[0]).max() <= 1
+
+
+def test_a_preset_of_the_xyz_plot_leaves_to_another_axis_what_that_goes_over(host, plot, img2img):
+    presets = {preset["key"]: preset for preset in host.get("/instruct-edit/v1/presets").json()}
+    _, *cells = pictures_of(plot(("Text scale", "3, 12"), ("Preset", ["rain"])))
+    for cell, scale in zip(cells, (3, 12)):
+        preset = presets["rain"]
+        prompt = preset["instruction"].format(**preset["defaults"])
+        single = img2img(prompt=prompt, cfg_scale=scale, image_cfg_scale=preset["image_scale"], steps=preset["steps"])
+        assert abs(cell - pictures_of(single)[0]).max() <= 1
 
 
 def test_an_unknown_preset_of_the_xyz_plot_is_a_sentence(host, plot, img2img):
