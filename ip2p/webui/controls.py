@@ -89,10 +89,7 @@ def build_controls() -> tuple[dict, gr.Button, dict]:
                                       info="Fitted to multiples of 64")  # fmt: skip
         c["width"] = gr.Slider(MIN_SIDE, MAX_SIDE // 2, 512, step=8, label="Width", elem_id="ip2p_width", visible=False)
         c["height"] = gr.Slider(MIN_SIDE, MAX_SIDE // 2, 512, step=8, label="Height", elem_id="ip2p_height", visible=False)
-    c["size_mode"].change(
-        fn=lambda mode: [gr.update(visible=mode == AS_PICTURE), gr.update(visible=mode == CUSTOM), gr.update(visible=mode == CUSTOM)],
-        inputs=[c["size_mode"]], outputs=[c["longest_side"], c["width"], c["height"]], show_progress=False,
-    )  # fmt: skip
+    c["size_mode"].change(**show_size(c))
     with FormRow(elem_id="ip2p_result_row", elem_classes="checkboxes-row"):
         c["own_size"] = gr.Checkbox(False, label="Result at the picture's own size", elem_id="ip2p_own_size")
         c["heat_map"] = gr.Checkbox(False, label="Add a picture of where the edit acts", elem_id="ip2p_heat_map")
@@ -108,6 +105,14 @@ def build_controls() -> tuple[dict, gr.Button, dict]:
                                             info="1 starts from pure noise, as in the paper; below 1 from the picture with noise")  # fmt: skip
     gr.HTML(f"<p class='ip2p-version'>Instruct edit {__version__}</p>")
     return c, reuse_seed, ready
+
+
+def show_size(c: dict) -> dict:
+    """The event that shows the fields of the chosen size; after loading too, for a choice on the host's Defaults page."""
+    return dict(
+        fn=lambda mode: [gr.update(visible=mode == AS_PICTURE), gr.update(visible=mode == CUSTOM), gr.update(visible=mode == CUSTOM)],
+        inputs=[c["size_mode"]], outputs=[c["longest_side"], c["width"], c["height"]], show_progress=False,
+    )  # fmt: skip
 
 
 def move_scales(text: float, image: float, direction: int) -> tuple[float, float]:

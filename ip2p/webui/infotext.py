@@ -14,7 +14,11 @@ from ..edit import Edit
 from ..guidance import Guidance
 
 PREFIX = "Instruct edit"
+FORMER_FIELD, FORMER = "Model Type", "instruct-pix2pix"  # how the former extension marks its pictures
 AS_PICTURE, CUSTOM = "As the picture", "Custom"
+# A text with a comma, a colon or a line break in it stands there as JSON, any other as it is.
+TEXT = r'"(?:\\.|[^"\\])*"(?=, )|.*?'
+FORMER_PROMPTS = re.compile(rf"Prompt: ({TEXT})(?:, Negative Prompt: ({TEXT}))?, Steps: ")
 # Settings of `Edit` that the host's own infotext does not hold, with the value that is left out.
 OWN_FIELDS = {
     "text_start": 0.0,
@@ -59,13 +63,25 @@ def guidance_of(edit: Edit, p, index: int) -> Guidance:
     return edit.guidance(p.all_seeds[index], index)
 
 
+def is_edit(params: dict) -> bool:
+    """Whether an infotext is that of an edit, by us or by the former extension: what it leaves out was at its default."""
+    return PREFIX in params or params.get(FORMER_FIELD) == FORMER
+
+
 def pasted(setting: str):
     """What a control takes from an infotext: the value, or the default where an edit left it out; else it stays."""
 
     def value(params: dict):
-        return params.get(field_name(setting), OWN_FIELDS[setting] if PREFIX in params else None)
+        return params.get(field_name(setting), OWN_FIELDS[setting] if is_edit(params) else None)
 
     return value
+
+
+def pasted_strength(params: dict):
+    """An edit without one started from pure noise; a hires strength of txt2img says nothing about an edit."""
+    if is_edit(params):
+        return 1.0 if field_name("from noise") in params else params.get("Denoising strength", 1.0)
+    return params.get("Denoising strength") if "Image CFG scale" in params else None
 
 
 def connect(toprow, controls: dict) -> list[PasteField]:
@@ -88,9 +104,10 @@ def connect(toprow, controls: dict) -> list[PasteField]:
         PasteField(controls["seed"], "Seed"),
         PasteField(controls["size_mode"], size_mode),
         PasteField(controls["longest_side"], field_name("longest_side")),
-        PasteField(controls["width"], "Size-1"),
-        PasteField(controls["height"], "Size-2"),
-        PasteField(controls["denoising_strength"], lambda d: d.get("Denoising strength", 1.0)),
+        # Functions: by the names alone the host would also send a picture's size, in a race with the one in its infotext.
+        PasteField(controls["width"], lambda d: d.get("Size-1")),
+        PasteField(controls["height"], lambda d: d.get("Size-2")),
+        PasteField(controls["denoising_strength"], pasted_strength),
         *(PasteField(controls[setting], pasted(setting)) for setting in OWN_FIELDS),
     ]
     infotext_utils.add_paste_fields("ip2p", controls["image"], fields)
@@ -117,14 +134,12 @@ def values_of(fields: list[PasteField], infotext: str) -> list:
 
 def on_infotext_pasted(infotext: str, params: dict) -> None:
     """The host's callback: reads pictures of the former instruct-pix2pix extension, whose prompt stands among the fields."""
-    if params.get("Model Type") != "instruct-pix2pix":
+    if params.get(FORMER_FIELD) != FORMER:
         return
     if scale := params.get("Text CFG scale"):
         params["CFG scale"] = scale
-    for field, other in (("Prompt", "Negative Prompt"), ("Negative prompt", "Steps")):
-        name = "Negative Prompt" if field == "Negative prompt" else field
-        if found := re.search(rf"(?:^|, ){name}: (.*?), {other}: ", infotext, re.DOTALL):
-            params[field] = infotext_utils.unquote(found[1])
+    if found := FORMER_PROMPTS.match(infotext.strip()):
+        params["Prompt"], params["Negative prompt"] = (infotext_utils.unquote(text or "") for text in found.groups())
 
 
 class SendButtons:

@@ -72,7 +72,9 @@ class InstructEdit(scripts.Script):
             return
         p.image_cfg_scale = IMAGE_SCALE if p.image_cfg_scale is None else p.image_cfg_scale
         p.inpainting_fill = 1  # the picture is what is edited: never one with the masked part filled in
-        p.extra_generation_params.update(infotext.own_fields(dict(zip(INTERVALS, self.interval_of(p, interval)))))
+        # A dictionary of its own: the X/Y/Z plot's cells share one, and a cell would have the schedule of another in its infotext.
+        others = {k: v for k, v in p.extra_generation_params.items() if k not in map(infotext.field_name, INTERVALS)}
+        p.extra_generation_params = others | infotext.own_fields(dict(zip(INTERVALS, self.interval_of(p, interval))))
         if from_noise:
             p.extra_generation_params[infotext.field_name("from noise")] = True
 
@@ -149,11 +151,22 @@ def add_axes() -> None:
 
     def apply_preset(p, key, keys):
         preset = picker.preset_named(key)
-        p.prompt, p.cfg_scale, p.image_cfg_scale, p.steps = preset.instruction_for(), preset.text_scale, preset.image_scale, preset.steps
+        p.prompt = preset.instruction_for()
+        others = {info.axis.label for info in (shared.state.xyz_plot_x, shared.state.xyz_plot_y, shared.state.xyz_plot_z)}
+        for field, value, labels in (
+            ("cfg_scale", preset.text_scale, {"CFG Scale", f"[{TITLE}] Text scale"}),
+            ("image_cfg_scale", preset.image_scale, {"Image CFG Scale", f"[{TITLE}] Image scale"}),
+            ("steps", preset.steps, {"Steps"}),
+        ):
+            if not labels & others:  # else another axis of the sheet goes over it
+                setattr(p, field, value)
 
     def confirm_presets(p, keys):
-        for key in keys:
-            picker.preset_named(key)
+        try:
+            for key in keys:
+                picker.preset_named(key)
+        except EditError as e:
+            raise (HTTPException(422, str(e)) if p.is_api else e) from e
 
     plot.axis_options.extend([
         plot.AxisOptionImg2Img(f"[{TITLE}] Preset", str, apply_preset, plot.format_value, confirm_presets, choices=lambda: list(picker.presets())),

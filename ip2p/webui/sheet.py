@@ -38,11 +38,16 @@ def build() -> dict:
             )
         s["settings"] = gr.Textbox(visible=False, elem_id="ip2p_sheet_settings")
         gr.HTML("<p>Click a cell: its scales and its seed go into the controls, ready for full size.</p>")
-    s["over"].change(
+    s["over"].change(**show_axes(s))
+    return s
+
+
+def show_axes(s: dict) -> dict:
+    """The event that shows the fields of what the sheet goes over; after loading too, for a choice on the host's Defaults page."""
+    return dict(
         fn=lambda over: [gr.update(visible=over == SCALES), gr.update(visible=over == SCALES), gr.update(visible=over == SEEDS)],
         inputs=[s["over"]], outputs=[s["text_scales"], s["image_scales"], s["seeds"]], show_progress=False,
     )  # fmt: skip
-    return s
 
 
 def connect(s: dict, dummy, inputs, controls: dict, html_log) -> None:

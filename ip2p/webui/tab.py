@@ -11,7 +11,7 @@ from modules.ui_components import FormRow, ResizeHandleRow
 
 from ..edit import EditError
 from . import history, infotext, picker, settings, sheet
-from .controls import build_controls, edit_of, seed_of_selected
+from .controls import build_controls, edit_of, seed_of_selected, show_size
 from .processing import edits_once_loaded, model_status, run_chain
 
 TAB_ID = "ip2p"
@@ -86,6 +86,8 @@ def build() -> gr.Blocks:
         blocks.load(
             fn=history.of_page, _js="ip2p_page", inputs=[chain["page"]], outputs=[chain["page"], chain["strip"]], show_progress=False
         )
+        blocks.load(**show_size(controls))
+        blocks.load(**sheet.show_axes(cells))
         sheet.connect(cells, dummy, inputs, controls, panel.html_log)
         for event in (toprow.restore_progress_button.click, blocks.load):
             event(fn=restore_progress, _js="ip2p_restore", inputs=[dummy], outputs=outputs, show_progress=False)

@@ -51,7 +51,7 @@ class Tab:
         self.page, self.url, self.theme = page, url, theme
         self.errors: list[str] = []
         page.set_default_timeout(WAIT)
-        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("pageerror", lambda error: self.errors.append(str(error.stack)))
         self.open()
 
     def open(self) -> Tab:
@@ -87,7 +87,7 @@ class Tab:
                 field = control.locator("input")
                 field.click()
                 field.fill(value)
-                control.locator("ul li", has_text=value).first.click()
+                control.locator(f"ul li[aria-label={json.dumps(value)}]").click()
 
     def value(self, name: str) -> str:
         return self[name].locator("textarea, input[type=number], input").first.input_value()

@@ -82,11 +82,12 @@ def checkpoints(webui: Path) -> Path:
     return folder
 
 
-def make_data_folder(folder: Path) -> None:
-    """What a person's own folder holds: this extension and the tests' probe, a LoRA, an embedding, styles."""
+def make_data_folder(folder: Path, neighbours: tuple[Path, ...] = ()) -> None:
+    """What a person's own folder holds: this extension, the tests' probe and other extensions, a LoRA, an embedding, styles."""
     (folder / "extensions").mkdir(parents=True)
     (folder / "extensions" / "sd-webui-instruct-edit").symlink_to(REPOSITORY, target_is_directory=True)
-    (folder / "extensions" / "probe").symlink_to(HERE / "probe", target_is_directory=True)
+    for extension in (HERE / "probe", *neighbours):
+        (folder / "extensions" / extension.name).symlink_to(extension, target_is_directory=True)
 
     (folder / "models" / "Lora").mkdir(parents=True)
     random = torch.Generator().manual_seed(0)
@@ -146,9 +147,17 @@ def to_array(given: dict) -> np.ndarray:
 
 
 class WebUI:
-    """One running WebUI. `defaults`: fields of every edit that a test doesn't name."""
+    """One running WebUI. `defaults`: fields of every edit that a test doesn't name; neighbours: folders of other extensions."""
 
-    def __init__(self, webui: Path, folder: Path, *arguments: str, path: str = "", auth: tuple[str, str] | None = None):
+    def __init__(
+        self,
+        webui: Path,
+        folder: Path,
+        *arguments: str,
+        path: str = "",
+        auth: tuple[str, str] | None = None,
+        neighbours: tuple[Path, ...] = (),
+    ):
         self.webui, self.folder, self.auth = webui, folder, auth
         self.log_file = folder / "webui.log"
         self.port = free_port()
@@ -157,7 +166,7 @@ class WebUI:
         self.session.trust_env = False  # no proxy stands between a test and its own machine
         self.defaults: dict = {}
         models = checkpoints(webui)
-        make_data_folder(folder)
+        make_data_folder(folder, neighbours)
         command = [
             python_of(webui), "launch.py", "--skip-prepare-environment", "--skip-torch-cuda-test", "--no-half", "--precision", "full",
             "--use-cpu", "all", "--api", "--no-download-sd-model", "--disable-console-progressbars", "--data-dir", folder,
