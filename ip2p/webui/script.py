@@ -14,6 +14,7 @@ from modules.ui_components import FormRow
 
 from ..edit import IMAGE_SCALE, EditError
 from ..guidance import Guidance, Interval
+from ..infotext import field_name, own_fields
 from . import infotext, picker
 from .denoiser import edit_denoiser, is_edit_model
 from .processing import check_host_can
@@ -47,7 +48,7 @@ class InstructEdit(scripts.Script):
                         label = f"{guidance.title()} guidance {end} of the edit"
                         sliders.append(gr.Slider(0, 1, value, step=0.01, label=label, elem_id=self.elem_id(f"{guidance}_{end}")))
         self.infotext_fields = [
-            PasteField(from_noise, lambda d: d.get(infotext.field_name("from noise"), False)),
+            PasteField(from_noise, lambda d: d.get(field_name("from noise"), False)),
             *(PasteField(s, infotext.pasted(name)) for s, name in zip(sliders, INTERVALS)),
         ]
         return [enabled, from_noise, *sliders]
@@ -71,9 +72,9 @@ class InstructEdit(scripts.Script):
             return
         p.image_cfg_scale = IMAGE_SCALE if p.image_cfg_scale is None else p.image_cfg_scale
         p.inpainting_fill = 1  # the picture is what is edited: never one with the masked part filled in
-        p.extra_generation_params.update(infotext.own_fields(dict(zip(INTERVALS, self.interval_of(p, interval)))))
+        p.extra_generation_params.update(own_fields(dict(zip(INTERVALS, self.interval_of(p, interval)))))
         if from_noise:
-            p.extra_generation_params[infotext.field_name("from noise")] = True
+            p.extra_generation_params[field_name("from noise")] = True
 
     def process_batch(self, p, enabled=False, from_noise=False, *interval, **kwargs):
         if not enabled or not is_edit_model(shared.sd_model) or not isinstance(p, StableDiffusionProcessingImg2Img) or "sample" in vars(p):
