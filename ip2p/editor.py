@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -163,8 +164,7 @@ class Editor:
 
         results: dict[int, Result] = {}
         for number, batch in enumerate(batches):
-            done, total = sum(totals[:number]), sum(totals)
-            report = on_step and (lambda step, latents, done=done: on_step(done + step, total, latents))
+            report = on_step and partial(report_step, on_step, sum(totals[:number]), sum(totals))
             run = Run(self, batch)
             if not run.denoise(report):
                 raise Interrupted([results[i] for i in sorted(results)])
@@ -415,6 +415,10 @@ def check_editor_can(edit: Edit) -> None:
         raise EditError(f"There is no schedule type “{edit.scheduler}” here. Known ones: Automatic.")
     if edit.styles:
         raise EditError("Styles are the WebUI's: write what they say into the instruction.")
+
+
+def report_step(on_step, before: int, total: int, step: int, latents: torch.Tensor) -> bool | None:
+    return on_step(before + step, total, latents)
 
 
 def memory_told(function, argument):
