@@ -14,7 +14,7 @@ from typing import IO
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from .edit import MAX_SIDE, EditError
+from .edit import MAX_SIDE, Edit, EditError
 
 MAX_PIXELS = 64_000_000
 # Others stay closed: EPS is run by Ghostscript, and an icon's header does not tell the size of the picture in it.
@@ -122,6 +122,16 @@ def keep_outside(result: np.ndarray, source: Image.Image, mask: Image.Image) -> 
     """result: (h, w, 3) in [0, 255]; pixels where the mask is black become the source's own, grey ones a mixture."""
     alpha = np.asarray(mask.convert("L"), dtype=np.float32)[..., None] / 255
     return result * alpha + np.asarray(source, dtype=np.float32) * (1 - alpha)
+
+
+def finish(result: np.ndarray, edit: Edit, picture: Image.Image, mask: Image.Image | None) -> np.ndarray:
+    """result: (h, w, 3) in [0, 255] at working size, of which `picture` and `mask` are → (H, W, 3) in [0, 255]: at the picture's
+    own size and with the pixels outside the mask put back, where the edit asks for that."""
+    if edit.own_size:
+        levels = [Image.fromarray(level).resize(edit.image.size, Image.Resampling.LANCZOS) for level in np.moveaxis(result, 2, 0)]
+        result = np.stack([np.asarray(level) for level in levels], -1).clip(0, 255)
+        picture, mask = edit.image, edit.mask
+    return result if mask is None else keep_outside(result, picture, mask)
 
 
 def heat_picture(heat: np.ndarray, picture: Image.Image) -> Image.Image:

@@ -18,7 +18,9 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCES = [path for folder in ("ip2p", "scripts", "tests") for path in sorted((ROOT / folder).rglob("*.py"))]
 SOURCES.append(ROOT / "install.py")
 HOST_SIDE = ("ip2p/webui", "scripts", "tests/host", "install.py")
-SHARED = [path for name in ("guidance", "images", "edit", "checkpoint", "presets") if (path := ROOT / "ip2p" / f"{name}.py").exists()]
+SHARED = [
+    path for name in ("guidance", "images", "edit", "infotext", "checkpoint", "presets") if (path := ROOT / "ip2p" / f"{name}.py").exists()
+]
 HEAVY = {"torch", "numpy", "PIL", "gradio", "omegaconf", "diffusers", "transformers", "accelerate", "datasets", "fastapi", "requests"}
 
 

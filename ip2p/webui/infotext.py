@@ -9,52 +9,25 @@ import gradio as gr
 from modules import infotext_utils, sd_samplers
 from modules.infotext_utils import ParamBinding, PasteField
 
-from .. import __version__
 from ..edit import Edit
 from ..guidance import Guidance
+from ..infotext import OWN_FIELDS, PREFIX, field_name
+from ..infotext import fields_of as shared_fields_of
 
-PREFIX = "Instruct edit"
 FORMER_FIELD, FORMER = "Model Type", "instruct-pix2pix"  # how the former extension marks its pictures
 AS_PICTURE, CUSTOM = "As the picture", "Custom"
 # A text with a comma, a colon or a line break in it stands there as JSON, any other as it is.
 TEXT = r'"(?:\\.|[^"\\])*"(?=, )|.*?'
 FORMER_PROMPTS = re.compile(rf"Prompt: ({TEXT})(?:, Negative Prompt: ({TEXT}))?, Steps: ")
-# Settings of `Edit` that the host's own infotext does not hold, with the value that is left out.
-OWN_FIELDS = {
-    "text_start": 0.0,
-    "text_end": 1.0,
-    "image_start": 0.0,
-    "image_end": 1.0,
-    "own_size": False,
-    "heat_map": False,
-    "randomise_scales": False,
-    "count": 1,
-    "batch_size": 1,
-}
-
-
-def field_name(setting: str) -> str:
-    return f"{PREFIX} {setting.replace('_', ' ')}"
 
 
 def fields_of(edit: Edit) -> dict:
     """What goes into `extra_generation_params`: all but the host's own fields; drawn scales picture by picture."""
-    fields = own_fields({name: getattr(edit, name) for name in OWN_FIELDS})
-    if edit.width is None and edit.height is None:
-        fields[field_name("longest_side")] = edit.longest_side
-    if edit.mask is not None:
-        fields[field_name("mask")] = True
-    if edit.denoising_strength < 1:
-        fields["Denoising strength"] = edit.denoising_strength
+    fields = shared_fields_of(edit)
     if edit.varies:
         fields["CFG scale"] = lambda p, index, **_: guidance_of(edit, p, index).text_scale
         fields["Image CFG scale"] = lambda p, index, **_: guidance_of(edit, p, index).image_scale
     return fields
-
-
-def own_fields(settings: dict) -> dict:
-    """The settings that are not at their default, by the name of their field, and which version wrote them."""
-    return {PREFIX: __version__, **{field_name(k): v for k, v in settings.items() if v != OWN_FIELDS[k]}}
 
 
 def guidance_of(edit: Edit, p, index: int) -> Guidance:

@@ -311,16 +311,9 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
         finished = processing.DecodedSamples()
         for sample in decoded:
             result = ((sample.float().permute(1, 2, 0) + 1) * 127.5).clamp(0, 255).numpy()
-            source, mask = self.picture, self.mask_for_result
-            if edit.own_size:
-                levels = [
-                    Image.fromarray(channel).resize(edit.image.size, Image.Resampling.LANCZOS) for channel in np.moveaxis(result, 2, 0)
-                ]
-                result, source, mask = np.stack([np.asarray(level) for level in levels], -1).clip(0, 255), edit.image, edit.mask
-            if mask is not None:
-                result = images.keep_outside(result, source, mask)
+            result = images.finish(result, edit, self.picture, self.mask_for_result)
             # The host cuts the fraction off: half a level up, a kept pixel comes out as it went in.
-            finished.append(torch.from_numpy((result + 0.5 * (mask is not None)) / 127.5 - 1).float().permute(2, 0, 1))
+            finished.append(torch.from_numpy((result + 0.5 * (edit.mask is not None)) / 127.5 - 1).float().permute(2, 0, 1))
         return finished
 
 

@@ -14,6 +14,7 @@ from modules.ui_components import FormRow
 
 from ..edit import IMAGE_SCALE, EditError
 from ..guidance import Guidance, Interval
+from ..infotext import field_name, own_fields
 from . import infotext, picker
 from .denoiser import edit_denoiser, is_edit_model
 from .processing import check_host_can, check_prompts
@@ -47,7 +48,7 @@ class InstructEdit(scripts.Script):
                         label = f"{guidance.title()} guidance {end} of the edit"
                         sliders.append(gr.Slider(0, 1, value, step=0.01, label=label, elem_id=self.elem_id(f"{guidance}_{end}")))
         self.infotext_fields = [
-            PasteField(from_noise, lambda d: d.get(infotext.field_name("from noise"), False)),
+            PasteField(from_noise, lambda d: d.get(field_name("from noise"), False)),
             *(PasteField(s, infotext.pasted(name)) for s, name in zip(sliders, INTERVALS)),
         ]
         return [enabled, from_noise, *sliders]
@@ -73,10 +74,10 @@ class InstructEdit(scripts.Script):
         p.image_cfg_scale = IMAGE_SCALE if p.image_cfg_scale is None else p.image_cfg_scale
         p.inpainting_fill = 1  # the picture is what is edited: never one with the masked part filled in
         # A dictionary of its own: the X/Y/Z plot's cells share one, and a cell would have the schedule of another in its infotext.
-        others = {k: v for k, v in p.extra_generation_params.items() if k not in map(infotext.field_name, INTERVALS)}
-        p.extra_generation_params = others | infotext.own_fields(dict(zip(INTERVALS, self.interval_of(p, interval))))
+        others = {k: v for k, v in p.extra_generation_params.items() if k not in map(field_name, INTERVALS)}
+        p.extra_generation_params = others | own_fields(dict(zip(INTERVALS, self.interval_of(p, interval))))
         if from_noise:
-            p.extra_generation_params[infotext.field_name("from noise")] = True
+            p.extra_generation_params[field_name("from noise")] = True
 
     def process_batch(self, p, enabled=False, from_noise=False, *interval, **kwargs):
         if not enabled or not is_edit_model(shared.sd_model) or not isinstance(p, StableDiffusionProcessingImg2Img) or "sample" in vars(p):

@@ -24,7 +24,7 @@ def register():
 
 
 def add_routes(demo, app):
-    for endpoint in (clear, records, latents, denoiser, switch, reference, memory, peak, config):
+    for endpoint in (clear, records, latents, denoiser, switch, reference, memory, peak, config, tokens):
         app.add_api_route(f"/probe/{endpoint.__name__}", endpoint, methods=["POST"])
 
 
@@ -107,3 +107,9 @@ def config(shapes: dict = Body(embed=True)):
     """The configuration that the host chooses for a checkpoint of these tensors."""
     state_dict = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
     return OmegaConf.to_container(OmegaConf.load(sd_models_config.find_checkpoint_config(state_dict, None)))
+
+
+def tokens(text: str = Body(embed=True)):
+    """Token ids of a text as the host gives them to the text encoder, in chunks of 77."""
+    (chunks,), _ = shared.sd_model.cond_stage_model.process_texts([text])
+    return [chunk.tokens for chunk in chunks]

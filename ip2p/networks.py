@@ -1,0 +1,176 @@
+"""Where the editor's networks come from: a diffusers folder, a single LDM file, or the Hugging Face hub."""
+
+from __future__ import annotations
+
+import gzip
+import importlib.util
+import json
+import pickle
+import re
+from pathlib import Path
+
+import torch
+from omegaconf import OmegaConf
+from safetensors import SafetensorError, safe_open
+
+from .edit import EditError
+
+UNET, VAE, TEXT = "model.diffusion_model.", "first_stage_model.", "cond_stage_model.transformer."
+CLIP = "openai/clip-vit-large-patch14"  # the text encoder of SD 1.x
+# What stands in configs/instruct-pix2pix.yaml of the WebUI, for a file that has no yaml beside it.
+SD1_EDIT = {
+    "unet_config": {
+        "params": dict(
+            in_channels=8, out_channels=4, model_channels=320, attention_resolutions=[4, 2, 1], num_res_blocks=2,
+            channel_mult=[1, 2, 4, 4], num_heads=8, transformer_depth=1, context_dim=768,
+        )
+    },
+    "first_stage_config": {
+        "params": {"ddconfig": dict(z_channels=4, in_channels=3, out_ch=3, ch=128, ch_mult=[1, 2, 4, 4], num_res_blocks=2)}
+    },
+    "cond_stage_config": {},
+}  # fmt: skip
+
+
+def load_networks(model: str) -> dict:
+    """model: a folder, a file or a name on the hub → the arguments of `Editor`, on the CPU. Raises EditError.
+
+    Nothing but a name on the hub asks the network.
+    """
+    path = Path(model).expanduser()
+    if path.is_file():
+        return read_file(path)
+    if path.is_dir():
+        if not (path / "unet").is_dir():
+            raise EditError(f"The folder {path} holds no model: it has no “unet” folder.")
+        return read_folder(str(path), path.resolve().name, local_files_only=True)
+    if path.suffix in (".safetensors", ".ckpt") or not re.fullmatch(r"[\w.-]+/[\w.-]+", model):
+        raise EditError(f"There is no model {model}: give a diffusers folder, a .safetensors or .ckpt file, or a name on the hub.")
+    return read_folder(model, model)
+
+
+def read_folder(source: str, name: str, **options) -> dict:
+    """A diffusers folder, here or on the hub."""
+    from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+    try:
+        networks = {
+            "unet": UNet2DConditionModel.from_pretrained(source, subfolder="unet", **options),
+            "vae": AutoencoderKL.from_pretrained(source, subfolder="vae", **options),
+            "text_encoder": CLIPTextModel.from_pretrained(source, subfolder="text_encoder", **options),
+            "tokenizer": CLIPTokenizer.from_pretrained(source, subfolder="tokenizer", **options),
+        }
+        scheduler = DDIMScheduler.load_config(source, subfolder="scheduler", **options)
+    except (OSError, ValueError, KeyError, RuntimeError) as e:
+        where = "in this folder" if options else "on the hub or in its cache; without a network give a folder or a file"
+        raise EditError(f"The model {source} can't be read {where}: {first_line(e)}") from e
+    return {**networks, "name": name, "prediction_type": scheduler.get("prediction_type", "epsilon")}
+
+
+def read_file(path: Path) -> dict:
+    """A single LDM file of SD 1.x's kind, its configuration from the yaml of the same name, else that of instruct-pix2pix."""
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from diffusers.loaders import single_file_utils as ldm
+    from transformers import CLIPTextModel
+
+    state = read_state(path)
+    yaml = path.with_suffix(".yaml")
+    params = OmegaConf.to_container(OmegaConf.load(yaml).model.params) if yaml.is_file() else SD1_EDIT
+    for part, prefix in (("UNet", UNET), ("VAE", VAE), ("CLIP text encoder", TEXT)):
+        if not any(key.startswith(prefix) for key in state):
+            raise EditError(f"{path.name} has no {part} of SD 1.x's kind: convert the model to a diffusers folder.")
+    try:
+        config = {"model": {"params": params}}
+        unet = ldm.create_unet_diffusers_config_from_ldm(config, state)
+        vae = ldm.create_vae_diffusers_config_from_ldm(config, state)
+        networks = {
+            "unet": filled(UNet2DConditionModel(**unet), ldm.convert_ldm_unet_checkpoint(state, unet)),
+            "vae": filled(AutoencoderKL(**vae), ldm.convert_ldm_vae_checkpoint(state, vae)),
+        }
+        folder = clip_folder(path, params)
+        text = {key.removeprefix(TEXT): value for key, value in state.items() if key.startswith(TEXT)}
+        networks["text_encoder"] = filled(CLIPTextModel(text_config(folder)), text)
+    except (KeyError, RuntimeError, ValueError, AssertionError, TypeError) as e:
+        hint = (
+            f"{yaml.name} does not describe it" if yaml.is_file() else f"it is no instruct-pix2pix model and has no {yaml.name} beside it"
+        )
+        raise EditError(f"{path.name} can't be read: {hint} ({first_line(e)}).") from e
+    prediction_type = "v_prediction" if params.get("parameterization") == "v" else "epsilon"
+    return {**networks, "tokenizer": find_tokenizer(folder), "name": path.stem, "prediction_type": prediction_type}
+
+
+def read_state(path: Path) -> dict[str, torch.Tensor]:
+    """The plain weights of the three networks, in float32. Nothing in the file is run."""
+    wanted = (UNET, VAE, TEXT)
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, "pt") as file:
+                state = {key: file.get_tensor(key) for key in file.keys() if key.startswith(wanted)}  # noqa: SIM118
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = state.get("state_dict", state)
+    except (SafetensorError, OSError, RuntimeError, EOFError, AttributeError) as e:
+        raise EditError(f"{path.name} can't be read: it is damaged or no checkpoint.") from e
+    except pickle.UnpicklingError as e:
+        raise EditError(f"{path.name} holds more than weights, which could be a program: use the .safetensors file of this model.") from e
+    return {key: value.float() for key, value in state.items() if key.startswith(wanted) and value.is_floating_point()}
+
+
+def filled(network: torch.nn.Module, state: dict[str, torch.Tensor]) -> torch.nn.Module:
+    """The network with these weights; raises RuntimeError when they are not its own. transformers 5 has no `text_model.` prefix."""
+    own = network.state_dict()
+    if not own.keys() & state.keys():
+        state = {key.removeprefix("text_model."): value for key, value in state.items()}
+    network.load_state_dict(state)
+    return network
+
+
+def clip_folder(path: Path, params: dict) -> Path | None:
+    """Folder of the text encoder's configuration and vocabulary: named in the yaml, or beside the file; None: those of SD 1.x."""
+    named = (params.get("cond_stage_config") or {}).get("params", {}).get("version")
+    places = [Path(named)] if named else []
+    return next((place for place in (*places, path.with_suffix(".clip")) if (place / "config.json").is_file()), None)
+
+
+def text_config(folder: Path | None):
+    from transformers import CLIPTextConfig
+
+    if folder is not None:
+        return CLIPTextConfig.from_pretrained(str(folder), local_files_only=True)
+    return CLIPTextConfig(
+        hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12, projection_dim=768, vocab_size=49408
+    )
+
+
+def find_tokenizer(folder: Path | None):
+    """CLIP's tokenizer without a network: from the folder, the hub's cache, or an installed open_clip. Raises EditError."""
+    from transformers import CLIPTokenizer
+
+    if folder is not None and (folder / "merges.txt").is_file():
+        return CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
+    try:
+        return CLIPTokenizer.from_pretrained(CLIP, local_files_only=True)
+    except (OSError, ValueError):
+        found = importlib.util.find_spec("open_clip")
+        if found is None:
+            raise EditError(
+                "CLIP's vocabulary is missing: put it into a folder of the model's name with the suffix .clip, or pip install open_clip_torch."
+            ) from None
+        return tokenizer_of(Path(found.origin).with_name("bpe_simple_vocab_16e6.txt.gz"))
+
+
+def tokenizer_of(merges_file: Path):
+    """CLIP's tokenizer from OpenAI's file of merges, its ids in CLIP's own order."""
+    from transformers import CLIPTokenizer
+
+    merges = gzip.decompress(merges_file.read_bytes()).decode("utf8").split("\n")[1 : 49152 - 256 - 2 + 1]
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    letters = [chr(b) for b in plain] + [chr(256 + i) for i in range(256 - len(plain))]
+    words = [*letters, *(x + "</w>" for x in letters), *("".join(m.split()) for m in merges), "<|startoftext|>", "<|endoftext|>"]
+    vocabulary = {word: i for i, word in enumerate(words)}
+    return CLIPTokenizer(vocab=vocabulary, merges=[tuple(m.split()) for m in merges], model_max_length=77)
+
+
+def first_line(error: Exception) -> str:
+    return json.dumps(str(error).strip().partition("\n")[0][:200], ensure_ascii=False)

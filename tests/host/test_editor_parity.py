@@ -1,0 +1,93 @@
+"""The editor without the WebUI gives the tab's picture: the same file, the same settings, the same seed."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("diffusers", reason="the editor's parity needs diffusers and transformers (pip install -e '.[edit]')")
+
+from ip2p.edit import Edit
+from ip2p.editor import Editor
+from ip2p.infotext import PREFIX
+from webui import checkpoints, find_webui
+
+LONG = "make it winter, " + "with deep snow on every roof and every tree, " * 9
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers' own, with numpy 2
+TEXTS = (
+    "",
+    "make it winter",
+    "Un café à la crème, s'il vous plaît!",
+    "日本の冬 ❄ 1234",
+    "don't  turn\nhim INTO a cyborg",
+    LONG,
+    "snow " * 160,
+)
+
+
+@pytest.fixture(scope="module")
+def editors():
+    """Loads a checkpoint of the host's by its name, once."""
+    loaded = {}
+    folder = checkpoints(find_webui())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        yield lambda name: loaded.get(name) or loaded.setdefault(name, Editor.load(folder / f"{name}.safetensors", device="cpu"))
+
+
+def edit_like(host, **fields) -> Edit:
+    """The host's request as an `Edit`."""
+    return Edit(**{**host.defaults, **fields})
+
+
+def levels_apart(host, editor, **fields) -> int:
+    """The largest difference of any pixel, in levels of 255."""
+    theirs = host.edit(**fields).pixels
+    ours = np.stack([np.asarray(result.image, dtype=np.int16) for result in editor.edit(edit_like(host, **fields))])
+    return int(abs(ours - theirs).max())
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
+def test_the_token_ids_are_the_host_s(host, editors, text):
+    assert editors("edit").tokens(text) == host.probe("tokens", text=text)
+
+
+# Of these step counts Euler's timesteps are whole numbers; between them diffusers interpolates σ and k-diffusion log σ.
+@pytest.mark.parametrize(
+    "sampler, steps", (("Euler", 4), ("Euler", 10), ("Euler", 20), ("Euler a", 4), ("DDIM", 4), ("DDIM", 20), ("DDIM", 7))
+)
+def test_the_picture_is_the_host_s(host, editors, sampler, steps):
+    assert levels_apart(host, editors("edit"), sampler_name=sampler, steps=steps, negative_prompt="blurry") <= 2
+
+
+# Where a level of the latent has an odd side, the two networks scale it up otherwise: sizes here have none.
+@pytest.mark.parametrize(
+    "fields",
+    (
+        dict(instruction=LONG), dict(text_scale=1.5), dict(image_scale=1.0, count=2), dict(text_start=0.3, image_end=0.6, steps=10),
+        dict(denoising_strength=0.5, steps=10), dict(width=128, height=80), dict(width=None, height=None, longest_side=128, own_size=True),
+    ),
+    ids=str,
+)  # fmt: skip
+def test_the_settings_mean_what_they_mean_to_the_host(host, editors, fields):
+    assert levels_apart(host, editors("edit"), **fields) <= 2
+
+
+def test_a_mask_means_what_it_means_to_the_host(host, editors):
+    mask = host.defaults["image"].convert("L").point(lambda level: 255 * (level > 100))
+    assert levels_apart(host, editors("edit"), mask=mask) <= 2
+
+
+def test_a_model_that_predicts_v_gives_the_host_s_picture(host, editors):
+    with host.options(sd_model_checkpoint="v-edit"):
+        assert levels_apart(host, editors("v-edit")) <= 2
+    host.edit()  # the next test finds the first checkpoint again
+
+
+def test_the_infotext_is_the_host_s_but_for_its_own_fields(host, editors):
+    fields = dict(negative_prompt="a: b, c", text_end=0.8, denoising_strength=0.75, steps=10)
+    theirs = host.edit(**fields).infotexts[0].splitlines()
+    ours = editors("edit").edit(edit_like(host, **fields))[0].infotext.splitlines()
+    assert ours[:-1] == theirs[:-1]
+    host_only = ("Model hash", "Version", "VAE", "RNG")
+    kept = [field for field in theirs[-1].split(", ") if not field.startswith(host_only)]
+    assert sorted(ours[-1].split(", ")) == sorted(kept) and any(field.startswith(PREFIX) for field in kept)

@@ -1,0 +1,67 @@
+"""A small random edit model of diffusers' and transformers' networks. It proves equality and speed, never quality."""
+
+import importlib.util
+from functools import cache
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from ip2p.editor import Editor
+from ip2p.networks import tokenizer_of
+
+TEXT_WIDTH = 32
+
+
+@cache
+def tiny_tokenizer() -> CLIPTokenizer:
+    """CLIP's own where open_clip is installed, else one whose tokens are letters."""
+    found = importlib.util.find_spec("open_clip")
+    if found is not None:
+        return tokenizer_of(Path(found.origin).with_name("bpe_simple_vocab_16e6.txt.gz"))
+    letters = [chr(i) for i in range(33, 127)]
+    words = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    return CLIPTokenizer(vocab={word: i for i, word in enumerate(words)}, merges=[], model_max_length=77)
+
+
+def tiny_editor(width: int = 16, seed: int = 0, channels: int = 8, prediction_type: str = "epsilon") -> Editor:
+    """width: channels of the UNet's first level. Pictures are 8 times the latent, as Stable Diffusion's are."""
+    tokenizer = tiny_tokenizer()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        unet = UNet2DConditionModel(
+            sample_size=8,
+            in_channels=channels,
+            block_out_channels=(width, 2 * width),
+            layers_per_block=1,
+            down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+            up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+            norm_num_groups=8,
+            attention_head_dim=2,
+            cross_attention_dim=TEXT_WIDTH,
+        )
+        vae = AutoencoderKL(
+            block_out_channels=(8, 8, 8, 8),
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            norm_num_groups=4,
+            latent_channels=4,
+        )
+        text = CLIPTextModel(
+            CLIPTextConfig(
+                hidden_size=TEXT_WIDTH,
+                intermediate_size=2 * TEXT_WIDTH,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                vocab_size=len(tokenizer),
+                projection_dim=TEXT_WIDTH,
+                bos_token_id=tokenizer.bos_token_id,
+                eos_token_id=tokenizer.eos_token_id,
+            )
+        )
+        with torch.no_grad():
+            for name, parameter in text.named_parameters():
+                if name.endswith("token_embedding.weight"):
+                    parameter.mul_(20)  # random token embeddings are tiny: make words differ
+    return Editor(unet, vae, text, tokenizer, name="tiny", prediction_type=prediction_type)
