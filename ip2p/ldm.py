@@ -111,7 +111,7 @@ def to_yaml(unet: dict, vae: dict, scheduler: dict, clip: str | None = None) -> 
         "timesteps": scheduler.get("num_train_timesteps", 1000),
         "first_stage_key": "edited" if edits else "jpg",
         "cond_stage_key": "edit" if edits else "txt",
-        "image_size": 64,
+        "image_size": 16 if edits else 64,
         "channels": vae["latent_channels"],
         "cond_stage_trainable": False,
         "conditioning_key": "hybrid" if edits else "crossattn",
