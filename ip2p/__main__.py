@@ -33,7 +33,9 @@ def parser_for(verb: str | None) -> argparse.ArgumentParser:
         parser = Parser(prog=f"python -m ip2p {verb}", description=summary[0].upper() + summary[1:] + ".")
         import_module(f".{module}", __package__).add_arguments(parser)
         return parser
-    parser = Parser(prog="python -m ip2p", description="Edit a picture by saying what to change.", formatter_class=argparse.RawTextHelpFormatter)
+    parser = Parser(
+        prog="python -m ip2p", description="Edit a picture by saying what to change.", formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--version", action="version", version=__version__)
     width = max(map(len, VERBS))
     table = "\n".join(f"{name:{width}}  {summary}" for name, (_, summary) in VERBS.items())
@@ -55,8 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `| head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except ModuleNotFoundError as e:
-        return say(NEEDS.format(e.name), BAD_INPUT)
+    except ImportError as e:
+        return say(NEEDS.format(e.name) if e.name else f"{e}.", BAD_INPUT)
     except Exception as e:
         from .edit import EditError
 

@@ -243,7 +243,11 @@ def check_fit(path: Path, given: dict[str, Source], expected: dict[str, tuple[in
 def names_of(configs: dict[str, dict]) -> dict[str, dict[str, Name]]:
     """For every network diffusers' name → LDM's."""
     unet, vae = names_in_ldm(configs["unet"], configs["vae"])
-    return {"unet": unet, "vae": vae, "text_encoder": {name: text_name_in_ldm(name) for name in shapes("text_encoder", configs["text_encoder"])}}
+    return {
+        "unet": unet,
+        "vae": vae,
+        "text_encoder": {name: text_name_in_ldm(name) for name in shapes("text_encoder", configs["text_encoder"])},
+    }
 
 
 def weights_file(folder: Path, part: str) -> Path:

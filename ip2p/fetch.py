@@ -34,9 +34,7 @@ def place_in_webui(webui: Path) -> Path:
     return folder
 
 
-def fetch(
-    target: Path, url: str = URL, sha256: str = SHA256, progress: Progress = lambda done, total: None, force: bool = False
-) -> Path:
+def fetch(target: Path, url: str = URL, sha256: str = SHA256, progress: Progress = lambda done, total: None, force: bool = False) -> Path:
     """Downloads `url` to the file `target` through `target`.part beside it, which a later run goes on with.
 
     A file that is there and has the right SHA-256 stays as it is. Raises EditError when another is there and not

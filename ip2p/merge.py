@@ -110,5 +110,3 @@ def check_shape(path: Path, name: str, shape: tuple[int, ...], wanted: tuple[int
     if shape != wanted and not (name == FIRST_LAYER and shape[:1] + shape[2:] == wanted[:1] + wanted[2:]):
         sizes = " but in the edit model ".join("x".join(map(str, s)) for s in (shape, wanted))
         raise EditError(f"{path} is of another family: {name} is {sizes}.")
-
-

@@ -145,7 +145,12 @@ def test_what_does_not_fit_is_refused_in_a_sentence(files, tmp_path):
     mine, edit, base, out = write()
     with pytest.raises(EditError, match="another family: .* is 8x1024 but in the edit model 8x768"):
         merge(mine, edit, base, out)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.safetensors", "base.safetensors", "edit.safetensors", "mine.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "bad.safetensors",
+        "base.safetensors",
+        "edit.safetensors",
+        "mine.safetensors",
+    ]
 
 
 def test_nothing_is_overwritten_unless_forced(files):
