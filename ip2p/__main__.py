@@ -1,0 +1,76 @@
+"""python -m ip2p VERB …: the table of verbs, and how each of them ends."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from . import __version__
+
+# Verb: its module, with `add_arguments(parser)` and `run(args) -> exit status`, and what it does. Imported when it is asked for.
+VERBS = {
+    "edit": ("cli_edit", "edit a picture, or every picture of a folder"),
+    "model": ("cli_model", "look at, fetch, convert and merge checkpoints"),
+}
+BAD_INPUT, INTERRUPTED = 2, 130
+NEEDS = "This needs the package {}: install it with pip install 'sd-webui-instruct-edit[edit]'."
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str):
+        self.exit(BAD_INPUT, f"{self.prog}: {' '.join(message.split())}; see {self.prog} --help\n")
+
+
+def parser_for(verb: str | None) -> argparse.ArgumentParser:
+    """The parser of one verb, or of the table when there is none of that name."""
+    if verb in VERBS:
+        module, summary = VERBS[verb]
+        parser = Parser(prog=f"python -m ip2p {verb}", description=summary[0].upper() + summary[1:] + ".")
+        import_module(f".{module}", __package__).add_arguments(parser)
+        return parser
+    parser = Parser(
+        prog="python -m ip2p", description="Edit a picture by saying what to change.", formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    width = max(map(len, VERBS))
+    table = "\n".join(f"{name:{width}}  {summary}" for name, (_, summary) in VERBS.items())
+    parser.add_argument("verb", choices=VERBS, metavar="VERB", help=table)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a verb. Exit status 0; 2 for bad input, with one line on stderr; 130 after Ctrl-C."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    verb = argv[0] if argv else None
+    try:
+        if verb not in VERBS:
+            parser_for(None).parse_args(argv)
+        args = parser_for(verb).parse_args(argv[1:])
+        return args.run(args)
+    except KeyboardInterrupt:
+        return say("Interrupted.", INTERRUPTED)
+    except BrokenPipeError:  # `| head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except ImportError as e:
+        return say(NEEDS.format(e.name) if e.name else f"{e}.", BAD_INPUT)
+    except Exception as e:
+        from .edit import EditError
+
+        if not isinstance(e, EditError):
+            raise
+        return say(" ".join(str(e).split()), BAD_INPUT)
+
+
+def say(sentence: str, status: int) -> int:
+    print(sentence, file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
