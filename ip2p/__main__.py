@@ -13,6 +13,7 @@ from . import __version__
 # Verb: its module, with `add_arguments(parser)` and `run(args) -> exit status`, and what it does. Imported when it is asked for.
 VERBS = {
     "edit": ("cli_edit", "edit a picture, or every picture of a folder"),
+    "app": ("cli_app", "serve a page to edit pictures on"),
     "model": ("cli_model", "look at, fetch, convert and merge checkpoints"),
 }
 BAD_INPUT, INTERRUPTED = 2, 130

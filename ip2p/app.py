@@ -11,10 +11,12 @@ from __future__ import annotations
 import random
 from functools import cache
 from pathlib import Path
+from threading import Event
 
 import gradio as gr
 
 from .edit import IMAGE_SCALE, MAX_SEED, MAX_STEPS, TEXT_SCALE, Edit, EditError, random_scales
+from .editor import SAMPLERS, Editor, Interrupted
 from .images import read_image
 
 EXAMPLES = Path(__file__).with_name("examples")
@@ -37,31 +39,45 @@ def build(model: str) -> gr.Blocks:
     model: as for `Editor.load`: a diffusers folder, a hub id, a single file.
     """
 
+    stops: dict[str, Event] = {}  # of the edits that run, by the visitor's session
+
     @cache
     def editor():
-        from .editor import Editor
-
         return Editor.load(model)
 
-    def generate(picture, instruction, negative, steps, seed_mode, seed, scale_mode, text, image, sampler, chain, progress=gr.Progress()):  # noqa: B008
+    def generate(
+        picture, instruction, negative, steps, seed_mode, seed, scale_mode, text, image, sampler, chain,
+        request: gr.Request, progress=gr.Progress(),  # noqa: B008
+    ):  # fmt: skip
+        stop = stops[request.session_hash] = Event()
+
+        def on_step(step, total, latents):
+            progress((step, total), unit="steps")
+            return not stop.is_set()
+
         try:
             if picture is None:
                 raise EditError("There is no picture to edit: drop one on the picture field first.")
-            if seed_mode == DRAWN:
-                seed = random.randrange(100_000)
+            seed = random.randrange(100_000) if seed_mode == DRAWN else whole("seed", seed)
             if scale_mode == DRAWN:
-                text, image = random_scales(int(seed))
+                text, image = random_scales(seed)
             edit = Edit(
-                image=read_image(picture), instruction=instruction, negative_prompt=negative, steps=int(steps), seed=int(seed),
-                text_scale=text, image_scale=image, sampler_name=sampler,
+                image=read_image(picture), instruction=instruction, negative_prompt=negative, steps=whole("steps", steps), seed=seed,
+                text_scale=number("text scale", text), image_scale=number("image scale", image), sampler_name=sampler,
             )  # fmt: skip
             progress(0, desc="Loading the model")
-            (result,) = editor().edit(edit, on_step=lambda step, total, _: progress((step, total), unit="steps"))
-        except EditError as e:
+            result = editor().edit(edit, on_step=on_step)[0]
+        except (EditError, Interrupted) as e:
             raise gr.Error(str(e), print_exception=False) from e
+        finally:
+            stops.pop(request.session_hash, None)
         chain = [*chain, (edit.image, result.image, instruction)]
         before = edit.image.resize(result.image.size)
         return (before, result.image), result.seed, result.text_scale, result.image_scale, chain, strip(chain), result.infotext
+
+    def stop_edit(request: gr.Request):
+        if request.session_hash in stops:
+            stops[request.session_hash].set()
 
     def use_result(chain):
         if not chain:
@@ -104,9 +120,7 @@ def build(model: str) -> gr.Blocks:
                 infotext = gr.Textbox(label="Parameters", elem_id="ip2p_infotext", interactive=False, buttons=["copy"])
         with gr.Row():
             steps = gr.Slider(1, MAX_STEPS, STEPS, step=1, label="Steps", elem_id="ip2p_steps")
-            sampler = gr.Dropdown(
-                ["Euler a", "Euler", "DPM++ 2M", "DDIM", "UniPC"], value="Euler a", label="Sampler", elem_id="ip2p_sampler"
-            )
+            sampler = gr.Dropdown(list(SAMPLERS), value="Euler a", label="Sampler", elem_id="ip2p_sampler")
         with gr.Row():
             seed_mode = gr.Radio([FIXED, DRAWN], value=FIXED, label="Seed is", elem_id="ip2p_seed_mode")
             seed = gr.Number(SEED, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, elem_id="ip2p_seed")
@@ -121,8 +135,8 @@ def build(model: str) -> gr.Blocks:
 
         inputs = [picture, instruction, negative, steps, seed_mode, seed, scale_mode, text, image, sampler, chain]
         outputs = [compared, seed, text, image, chain, history, infotext]
-        run = gr.on([generate_button.click, instruction.submit], generate, inputs, outputs, api_name="edit")
-        stop.click(fn=None, cancels=[run])
+        gr.on([generate_button.click, instruction.submit], generate, inputs, outputs, api_name="edit")
+        stop.click(stop_edit, queue=False)
         use_button.click(use_result, [chain], [picture])
         back_button.click(step_back, [chain], [picture, chain, history, instruction])
         example_button.click(example, None, [picture, instruction])
@@ -134,11 +148,19 @@ def build(model: str) -> gr.Blocks:
     return page
 
 
+def whole(name: str, value) -> int:
+    """The value of a number field. Raises EditError when it is empty or has a fraction."""
+    if value is None or value != int(value):
+        raise EditError(f"The {name} must be a whole number.")
+    return int(value)
+
+
+def number(name: str, value) -> float:
+    if value is None:
+        raise EditError(f"The {name} is empty: put a number there.")
+    return float(value)
+
+
 def strip(chain: list) -> list[tuple]:
     """The results of the chain with their instructions."""
     return [(result, said) for _, result, said in chain]
-
-
-def main(model: str, host: str | None = None, port: int | None = None, share: bool = False) -> None:
-    """Serves the page until interrupted."""
-    build(model).launch(server_name=host, server_port=port, share=share, css=CSS)
