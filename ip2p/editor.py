@@ -105,8 +105,6 @@ class Editor:
         self.unet, self.vae, self.text_encoder, self.tokenizer = unet, vae, text_encoder, tokenizer
         self.name, self.prediction_type = name, prediction_type
         self.rows: list[int] = []
-        for network in (unet, vae, text_encoder):
-            network.eval().requires_grad_(False)
 
     @classmethod
     def load(cls, model, device: str | torch.device | None = None, dtype: str | torch.dtype | None = None) -> Editor:
@@ -213,7 +211,8 @@ class Editor:
             if len(ids) > CHUNK and ids[CHUNK] != comma and comma in ids[CHUNK - NEAR_COMMA : CHUNK]:
                 end -= ids[CHUNK - 1 :: -1].index(comma)
             chunk, ids = ids[:end], ids[end:]
-            chunks.append([tokenizer.bos_token_id, *chunk, *[tokenizer.eos_token_id] * (CHUNK + 1 - len(chunk))])
+            padding = [tokenizer.pad_token_id] * (CHUNK - len(chunk))
+            chunks.append([tokenizer.bos_token_id, *chunk, tokenizer.eos_token_id, *padding])
         return chunks
 
     def encode_text(self, text: str) -> torch.Tensor:
@@ -247,8 +246,10 @@ class Editor:
         for edit in edits:
             size = images.working_size(edit.image, edit.width, edit.height, edit.longest_side)
             key = (id(edit.image), size, edit.own_size)
+            if edit.image.mode != "RGB":
+                edit = replace(edit, image=images.upright_rgb(edit.image))
             if key not in conditions:
-                picture = images.fit(edit.image.convert("RGB"), size, whole=edit.own_size)
+                picture = images.fit(edit.image, size, whole=edit.own_size)
                 conditions[key] = picture, memory_told(self.encode_picture, picture)
             picture, condition = conditions[key]
             mask = white = None

@@ -123,7 +123,7 @@ def filled(network: torch.nn.Module, state: dict[str, torch.Tensor]) -> torch.nn
     if not own.keys() & state.keys():
         state = {key.removeprefix("text_model."): value for key, value in state.items()}
     network.load_state_dict(state)
-    return network
+    return network.eval()
 
 
 def clip_folder(path: Path, params: dict) -> Path | None:

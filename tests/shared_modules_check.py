@@ -18,6 +18,7 @@ from ip2p.checkpoint import FIRST_LAYER, is_edit_checkpoint
 from ip2p.edit import Edit, EditError, random_scales
 from ip2p.guidance import Guidance, Interval, pass_weights, passes_needed, plan_passes
 from ip2p.images import fit, fit_size, heat_picture, keep_outside, read_base64, read_image, working_size
+from ip2p.infotext import infotext_of
 from ip2p.presets import FILE_NAME, Preset, load, save_own
 from picture_files import GREY, png, png_16_bit, saved
 
@@ -82,6 +83,8 @@ def check_checkpoint(folder: Path):
 def check_edit():
     edit = Edit(image=Image.new("RGB", (8, 8)), instruction="make it winter", randomise_scales=True)
     assert (edit.guidance(3).text_scale, edit.guidance(3).image_scale) == random_scales(3) == random_scales(3)
+    text = infotext_of(edit, seed=3, scales=(7.5, 1.5), size=(64, 64), model="a, b")
+    assert text.startswith("make it winter\nSteps: 20, Sampler: Euler a, ") and ', Model: "a, b", Instruct edit: ' in text
     try:
         Edit(image=edit.image, instruction="make it winter", steps=201)
     except EditError as e:

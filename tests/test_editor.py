@@ -290,6 +290,18 @@ def test_a_mask_keeps_every_other_pixel_at_the_picture_s_own_size(editor, edit, 
     assert "Size: 128x64" in result.infotext and "Instruct edit own size: True" in result.infotext
 
 
+@pytest.mark.parametrize("mode", ("RGBA", "L", "P", "LA"))
+def test_a_picture_of_another_mode_is_edited(editor, edit, picture, mode):
+    image = picture.convert(mode)
+    results = editor.edit(replace(edit, image=image, mask=half_mask(image.size), own_size=True))
+    assert (np.asarray(results[0].image)[:, :32] == np.asarray(image.convert("RGB"))[:, :32]).all()
+
+
+def test_the_networks_are_left_as_they_were_given():
+    editor = tiny_editor()
+    assert all(parameter.requires_grad for parameter in editor.unet.parameters())
+
+
 def test_the_heat_map_shows_where_both_passes_ran_and_is_missing_elsewhere(editor, edit):
     first, second = editor.edit([replace(edit, heat_map=True, count=2), replace(edit, heat_map=True, text_scale=1.5, count=1)])[1:]
     assert first.heat_map.size == first.image.size and second.heat_map is None
