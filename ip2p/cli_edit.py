@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
         finally:
             progress.close()
     if single:
-        print(*(target for _, targets in todo for target in targets) or ["Nothing to do: it is there already."], sep="\n")
+        print("\n".join(str(target) for _, targets in todo for target in targets) or "Nothing to do: it is there already.")
     else:
         print(f"{edited} edited, {finished} there already, {failed} failed.")
     return 1 if failed else 0

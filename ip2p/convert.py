@@ -98,6 +98,8 @@ def folder_to_file(source: Path, output: Path, half: bool, force: bool) -> Conve
     yaml, clip_folder = output.with_suffix(".yaml"), output.with_suffix(".clip")
     for path in (output, yaml):
         refuse_existing(path, force)
+    if clip_folder.exists() and not (force and (clip_folder / "config.json").is_file()):
+        raise EditError(f"{clip_folder} exists already: choose another name for the file.")
     configs = {part: read_json(source / part / "config.json") for part in WEIGHTS}
     if configs["text_encoder"].get("architectures", ["CLIPTextModel"]) != ["CLIPTextModel"]:
         raise EditError("Only SD 1.x models can be converted, and this text encoder is of another family.")

@@ -29,7 +29,7 @@ def written_whole(path: Path, force: bool = False) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield beside
-            if path.is_dir() and not path.is_symlink():
+            if beside.is_dir() and path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             os.replace(beside, path)
         finally:

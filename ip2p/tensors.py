@@ -34,7 +34,7 @@ class Weights:
         try:
             if self.path.suffix == ".safetensors":
                 self.tensors, self._data = safetensors_header(self.path)
-                self._file = open(self.path, "rb")  # closed by close()
+                self._file = open(self.path, "rb")  # noqa: SIM115 (closed by close)
             else:
                 self._state = torch.load(self.path, map_location="cpu", mmap=True, weights_only=True)
                 while isinstance(self._state.get("state_dict"), Mapping):

@@ -1,5 +1,6 @@
 """Edit checkpoints are recognised from their header, whatever is in the file, and nothing in it is ever run."""
 
+import hashlib
 import io
 import json
 import os
@@ -14,7 +15,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ip2p.checkpoint import FIRST_LAYER, first_layer_shape, is_edit_checkpoint
+from ip2p.checkpoint import FIRST_LAYER, describe, first_layer_shape, is_edit_checkpoint, sha256
+from ip2p.edit import EditError
 
 
 def state_dict(channels: int) -> dict:
@@ -189,3 +191,71 @@ def test_a_replaced_file_is_looked_at_again(tmp_path):
     assert not is_edit_checkpoint(path)
     save_file(state_dict(8), path)
     assert is_edit_checkpoint(path)
+
+
+ATTENTION = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
+FAMILIES = {
+    "SD 1.x": ("cond_stage_model.transformer.text_model.final_layer_norm.weight", 768),
+    "SD 2.x": ("cond_stage_model.model.ln_final.weight", 1024),
+    "SDXL": ("conditioner.embedders.0.transformer.text_model.final_layer_norm.weight", 2048),
+}
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "ckpt"])
+@pytest.mark.parametrize("dtype, precision", [(torch.float32, "fp32"), (torch.float16, "fp16"), (torch.bfloat16, "bf16")])
+@pytest.mark.parametrize("with_text", [True, False])
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.filterwarnings("ignore:.*TypedStorage")
+def test_a_checkpoint_is_described(tmp_path, family, with_text, dtype, precision, suffix):
+    text, width = FAMILIES[family]
+    state = {**state_dict(8), ATTENTION: torch.zeros(8, width), **({text: torch.zeros(width)} if with_text else {})}
+    state = {name: tensor.to(dtype) for name, tensor in state.items()}
+    state["model_ema.diffusion_modelout2bias"] = torch.zeros(100_000)
+    state["positions"] = torch.arange(100_000)
+    path = tmp_path / f"model.{suffix}"
+    (save_file if suffix == "safetensors" else torch.save)(state, path)
+    assert describe(path) == {
+        "file": path.name,
+        "bytes": path.stat().st_size,
+        "format": "safetensors" if suffix == "safetensors" else "pickle",
+        "family": family,
+        "edit": True,
+        "input_channels": 8,
+        "precision": precision,
+        "ema": True,
+        "tensors": len(state),
+    }
+
+
+def test_a_mixed_precision_and_no_ema_are_told(tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_file({**state_dict(4), ATTENTION: torch.zeros(1, 768, dtype=torch.float16)}, path)
+    found = describe(path)
+    assert (found["precision"], found["ema"], found["edit"], found["family"]) == ("mixed", False, False, "SD 1.x")
+
+
+def test_the_hash_is_the_files_and_the_webuis_is_its_beginning(tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_file(state_dict(8), path)
+    expected = hashlib.sha256(path.read_bytes()).hexdigest()
+    found = describe(path, with_hash=True)
+    assert found["sha256"] == sha256(path) == expected and found["short_hash"] == expected[:10]
+
+
+def test_describing_runs_nothing_and_loads_nothing(tmp_path, monkeypatch):
+    trap = tmp_path / "trap"
+    path = tmp_path / "model.ckpt"
+    torch.save({"callbacks": Malicious(trap), "state_dict": {k: v.half() for k, v in state_dict(8).items()}}, path)
+    monkeypatch.setattr(torch, "load", None)
+    assert describe(path)["precision"] == "fp16"
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize("name", GARBAGE)
+def test_garbage_is_described_in_a_sentence(tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(GARBAGE[name])
+    try:
+        assert not describe(path)["edit"]
+    except EditError as e:
+        assert str(e).endswith("no checkpoint.")

@@ -126,7 +126,7 @@ def test_a_file_that_is_there_stays(server, target):
 
 def test_a_full_disk_is_said_before_the_download(server, target, monkeypatch):
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 0))
-    with pytest.raises(EditError, match="no space left.*make room"):
+    with pytest.raises(EditError, match=r"no space left.*make room"):
         fetch(target, server.url, SHA256)
     assert not target.exists()
 
@@ -143,7 +143,7 @@ def test_a_disk_that_fills_up_is_a_sentence(server, target, monkeypatch):
 def test_no_network_or_no_such_file_is_a_sentence(server, target):
     with pytest.raises(EditError, match="404 Not Found"):
         fetch(target, server.url + "x", SHA256)
-    with pytest.raises(EditError, match="is there a network"):
+    with pytest.raises(EditError, match=r"is there a network"):
         fetch(target, "http://127.0.0.1:1/model.safetensors", SHA256)
 
 

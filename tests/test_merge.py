@@ -143,7 +143,7 @@ def test_what_does_not_fit_is_refused_in_a_sentence(files, tmp_path):
         merge(tmp_path / "bad.safetensors", edit, base, out)
     states["mine"][ATTENTION] = torch.zeros(8, 1024)
     mine, edit, base, out = write()
-    with pytest.raises(EditError, match="another family: .* is 8x1024 but in the edit model 8x768"):
+    with pytest.raises(EditError, match=r"another family: .* is 8x1024 but in the edit model 8x768"):
         merge(mine, edit, base, out)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "bad.safetensors",

@@ -1,0 +1,298 @@
+"""python -m ip2p: one line for what a person got wrong, and `edit` over a folder. The editor here is a stand-in."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from ip2p.__main__ import VERBS, main
+from ip2p.checkpoint import FIRST_LAYER
+from ip2p.cli_edit import natural
+from ip2p.contact_sheet import contact_sheet
+from ip2p.edit import EditError
+from ip2p.progress import Plain
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclasses.dataclass
+class StandInResult:
+    image: Image.Image
+    seed: int
+    infotext: str
+
+
+class StandInEditor:
+    """Stands in for ip2p.editor.Editor: every result is the picture's size in one colour. edits: all that were asked for."""
+
+    loaded, edits = [], []
+
+    @classmethod
+    def load(cls, model):
+        cls.loaded.append(model)
+        return cls()
+
+    def edit(self, edit, on_step=None):
+        self.edits.append(edit)
+        if edit.instruction == "fail":
+            raise EditError("The sampler is unknown.")
+        for step in range(edit.steps):
+            on_step(step + 1, edit.steps, None)
+        first = max(edit.seed, 0)
+        cells = [(c.text_scale, c.image_scale, c.seed) for c in edit.variants]
+        cells = cells or [(edit.text_scale, edit.image_scale, first + i) for i in range(edit.count)]
+        return [
+            StandInResult(
+                Image.new("RGB", edit.image.size, (int(text * 10), int(image * 10), 0)), seed, f"{edit.instruction}\nSeed: {seed}"
+            )
+            for text, image, seed in cells
+        ]
+
+
+@pytest.fixture(autouse=True)
+def stand_in(monkeypatch):
+    module = types.ModuleType("ip2p.editor")
+    module.Editor = StandInEditor
+    monkeypatch.setitem(sys.modules, "ip2p.editor", module)
+    monkeypatch.setattr(StandInEditor, "loaded", [])
+    monkeypatch.setattr(StandInEditor, "edits", [])
+    return StandInEditor
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number in (10, 2, 1):
+        Image.new("RGB", (64 + number, 64)).save(folder / f"p{number}.jpg")
+    (folder / "notes.txt").write_text("hello")
+    return folder
+
+
+def refusal(capsys, *argv) -> str:
+    """The one line with which a command is refused."""
+    try:
+        status = main(list(map(str, argv)))
+    except SystemExit as e:
+        status = e.code
+    captured = capsys.readouterr()
+    assert status == 2 and captured.out == ""
+    assert captured.err.count("\n") == 1 and "Traceback" not in captured.err
+    return captured.err
+
+
+def ip2p(*argv, **options) -> subprocess.CompletedProcess:
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    return subprocess.run([sys.executable, "-m", "ip2p", *map(str, argv)], cwd=ROOT, env=env, capture_output=True, text=True, **options)
+
+
+def test_the_table_of_verbs_is_told_and_each_has_help(capsys):
+    with pytest.raises(SystemExit) as e:
+        main(["--help"])
+    told = capsys.readouterr().out
+    assert e.value.code == 0 and all(verb in told for verb in VERBS)
+    for argv in (["edit", "--help"], ["model", "--help"], *(["model", verb, "--help"] for verb in ("info", "fetch", "convert", "merge"))):
+        with pytest.raises(SystemExit) as e:
+            main(argv)
+        assert e.value.code == 0 and capsys.readouterr().out.startswith("usage: python -m ip2p")
+
+
+@pytest.mark.parametrize(
+    "argv, said",
+    [
+        ([], "VERB"),
+        (["paint"], "invalid choice: 'paint'"),
+        (["model"], "required"),
+        (["model", "paint"], "invalid choice"),
+        (["model", "info"], "file"),
+        (["model", "info", "/nowhere/x.safetensors"], "no file"),
+        (["model", "info", "/"], "folder"),
+        (["model", "convert", "/nowhere/x.safetensors", "/nowhere/out"], "no file"),
+        (["model", "convert", "/nowhere/x.ckpt", "/nowhere/out.ckpt"], "can run code"),
+        (["model", "merge", "a", "b", "c", "d.ckpt"], ".safetensors"),
+        (["model", "fetch", "--webui", "/nowhere"], "no WebUI"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(capsys, argv, said):
+    if "convert" in argv:
+        pytest.importorskip("diffusers", reason="diffusers is not installed")
+    assert said in refusal(capsys, *argv)
+
+
+def test_a_missing_package_is_one_line(capsys, monkeypatch, pictures, tmp_path):
+    monkeypatch.setitem(sys.modules, "ip2p.editor", None)
+    assert "pip install" in refusal(capsys, "edit", pictures, "make it winter", "--output", tmp_path / "out")
+
+
+def test_ctrl_c_ends_with_130_and_a_line(capsys, monkeypatch, pictures, tmp_path):
+    def interrupt(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(StandInEditor, "edit", interrupt)
+    assert main(["edit", str(pictures), "make it winter", "--output", str(tmp_path / "out")]) == 130
+    assert capsys.readouterr().err.strip() == "Interrupted."
+
+
+def test_info_is_told_to_people_and_to_programs(tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_file({FIRST_LAYER: torch.zeros(6, 8, 3, 3).half(), "cond_stage_model.transformer.x": torch.zeros(1).half()}, path)
+    told = ip2p("model", "info", path)
+    assert told.returncode == 0 and "edit model, SD 1.x" in told.stdout and "fp16" in told.stdout and not told.stderr
+    found = json.loads(ip2p("model", "info", path, "--json", "--hash").stdout)
+    assert found["edit"] and len(found["sha256"]) == 64
+    bad = tmp_path / "bad.ckpt"
+    bad.write_bytes(b"hello")
+    refused = ip2p("model", "info", bad)
+    assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (2, "", 1)
+
+
+def test_one_picture_is_edited(pictures, tmp_path, capsys, stand_in):
+    out = tmp_path / "new" / "winter.png"
+    argv = ["edit", str(pictures / "p2.jpg"), "make it winter", "--output", str(out), "--model", "m", "--text-scale", "6", "--image-scale"]
+    argv += ["1.2", "--steps", "3", "--seed", "7", "--sampler", "DDIM", "--negative", "rain", "--size", "128x64"]
+    assert main(argv) == 0
+    assert capsys.readouterr().out.strip() == str(out) and stand_in.loaded == ["m"]
+    (edit,) = stand_in.edits
+    assert (edit.text_scale, edit.image_scale, edit.steps, edit.seed, edit.sampler_name) == (6, 1.2, 3, 7, "DDIM")
+    assert (edit.negative_prompt, edit.width, edit.height, edit.image.size) == ("rain", 128, 64, (66, 64))
+    with Image.open(out) as image:
+        assert image.info["parameters"] == "make it winter\nSeed: 7"
+
+
+def test_a_folder_is_edited_in_natural_order(pictures, tmp_path, capsys, stand_in):
+    assert main(["edit", str(pictures), "make it winter", "--output", str(tmp_path / "out"), "--size", "256"]) == 0
+    assert [edit.image.width for edit in stand_in.edits] == [65, 66, 74] and stand_in.edits[0].longest_side == 256
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["p1.png", "p10.png", "p2.png"]
+    assert capsys.readouterr().out.strip() == "3 edited, 0 there already, 0 failed."
+    assert sorted([Path("a10"), Path("A9b"), Path("9"), Path("a9")], key=natural) == [Path("9"), Path("a9"), Path("A9b"), Path("a10")]
+
+
+def test_one_bad_file_is_told_and_does_not_end_the_run(pictures, tmp_path, capsys, stand_in):
+    (pictures / "p1.jpg").write_bytes(b"hello")
+    argv = ["edit", str(pictures), "make it winter", "--output", str(tmp_path / "out")]
+    assert main(argv) == 1
+    captured = capsys.readouterr()
+    assert "p1.jpg: The picture can't be read" in captured.err and "2 edited, 0 there already, 1 failed." in captured.out
+    assert len(stand_in.edits) == 2
+    Image.new("RGB", (70, 64)).save(pictures / "p1.jpg")
+    assert main(argv) == 0 and len(stand_in.edits) == 3, "only what was missing"
+    assert "1 edited, 2 there already, 0 failed." in capsys.readouterr().out
+    assert main(argv) == 0 and len(stand_in.loaded) == 2, "no model is loaded for nothing"
+
+
+def test_other_settings_do_not_pass_for_finished(pictures, tmp_path, capsys, stand_in):
+    out = tmp_path / "out"
+    assert main(["edit", str(pictures), "make it winter", "--output", str(out)]) == 0
+    capsys.readouterr()
+    assert "other settings" in refusal(capsys, "edit", pictures, "make it summer", "--output", out)
+    assert len(stand_in.edits) == 3
+    assert main(["edit", str(pictures), "make it summer", "--output", str(out), "--force"]) == 0
+    with Image.open(out / "p1.png") as image:
+        assert image.info["parameters"].startswith("make it summer")
+
+
+def test_several_results_and_equal_stems_have_names_of_their_own(pictures, tmp_path):
+    Image.new("RGB", (64, 64)).save(pictures / "p1.png")
+    assert main(["edit", str(pictures), "make it winter", "--output", str(tmp_path / "out"), "--count", "2", "--seed", "5"]) == 0
+    names = ["p1.jpg-1.png", "p1.jpg-2.png", "p1.png-1.png", "p1.png-2.png", "p10-1.png", "p10-2.png", "p2-1.png", "p2-2.png"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
+    with Image.open(tmp_path / "out" / "p2-2.png") as image:
+        assert image.info["parameters"].endswith("Seed: 6")
+
+
+def test_a_grid_is_one_labelled_sheet(pictures, tmp_path, stand_in):
+    out = tmp_path / "sheet.png"
+    argv = ["edit", str(pictures / "p2.jpg"), "make it winter", "--output", str(out), "--grid", "--text-scale", "5,7.5", "--image-scale"]
+    assert main([*argv, "1.2, 1.5, 1.8"]) == 0
+    (edit,) = stand_in.edits
+    scales = [(cell.text_scale, cell.image_scale) for cell in edit.variants]
+    assert scales == [(5, 1.2), (5, 1.5), (5, 1.8), (7.5, 1.2), (7.5, 1.5), (7.5, 1.8)]
+    assert len({cell.seed for cell in edit.variants}) == 1 and edit.variants[0].seed >= 0
+    with Image.open(out) as sheet:
+        assert sheet.width > 3 * 66 and sheet.height > 2 * 64 and sheet.info["parameters"].startswith("make it winter")
+
+
+def test_a_sheet_has_its_cells_in_place_and_its_labels_beside_them():
+    cells = [Image.new("RGB", (160, 96), (0, 0, 40 * i)) for i in range(6)]
+    sheet = np.asarray(contact_sheet(cells, ["text 5", "text 7.5"], ["image 1.2", "image 1.5", "image 1.8"])).astype(int)
+    left, top = sheet.shape[1] - 3 * 168, sheet.shape[0] - 2 * 104
+    for i in range(6):
+        y, x = divmod(i, 3)
+        cell = sheet[top + y * 104 :, left + x * 168 :][:96, :160]
+        assert (cell == (0, 0, 40 * i)).all()
+    for y in range(2):
+        assert (sheet[top + y * 104 :, :left][:96] < 100).any(), "a label beside the row"
+    for x in range(3):
+        assert (sheet[:top, left + x * 168 :][:, :160] < 100).any(), "a label above the column"
+
+
+def test_a_preset_brings_instruction_scales_and_steps(pictures, tmp_path, stand_in):
+    argv = ["edit", str(pictures / "p1.jpg"), "--output", str(tmp_path / "a.png"), "--preset", "change-weather", "--choice", "to=foggy"]
+    assert main([*argv, "--steps", "4"]) == 0
+    (edit,) = stand_in.edits
+    assert edit.instruction == "change the weather from sunny to foggy" and edit.steps == 4
+
+
+def test_every_line_of_an_instruction_edits_the_result_of_the_one_before(pictures, tmp_path, stand_in):
+    mask = tmp_path / "mask.png"
+    Image.new("L", (65, 64), 255).save(mask)
+    argv = ["edit", str(pictures / "p1.jpg"), "make it winter\nadd snow", "--output", str(tmp_path / "a.png"), "--mask", str(mask)]
+    assert main([*argv, "--seed", "3"]) == 0
+    assert [edit.instruction for edit in stand_in.edits] == ["make it winter", "add snow"]
+    assert stand_in.edits[1].image.getpixel((0, 0)) == (75, 15, 0) and stand_in.edits[1].mask.size == (65, 64)
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["{in}/none.jpg", "x"], "no picture"),
+        (["{in}/p1.jpg"], "what to change"),
+        (["{in}/p1.jpg", " "], "instruction is empty"),
+        (["{in}/p1.jpg", "fail"], "The sampler is unknown."),
+        (["{in}/p1.jpg", "x", "--steps", "0"], "between 1 and 200"),
+        (["{in}/p1.jpg", "x", "--steps", "many"], "invalid int"),
+        (["{in}/p1.jpg", "x", "--text-scale", "5,6"], "--grid"),
+        (["{in}/p1.jpg", "x", "--text-scale", "much"], "numbers with commas"),
+        (["{in}/p1.jpg", "x", "--text-scale", "nan"], "between 0"),
+        (["{in}/p1.jpg", "x", "--grid", "--text-scale", ",".join("12345678"), "--image-scale", "1,2,3,4,5,6,7"], "1 to 49 cells"),
+        (["{in}/p1.jpg", "x", "--grid", "--count", "2"], "--count"),
+        (["{in}/p1.jpg", "x", "--size", "big"], "--size is"),
+        (["{in}/p1.jpg", "x", "--size", "9x9"], "between 64"),
+        (["{in}/p1.jpg", "x", "--preset", "fog"], "not both"),
+        (["{in}/p1.jpg", "--preset", "fogg"], "Near ones: fog"),
+        (["{in}/p1.jpg", "--preset", "change-weather", "--choice", "foggy"], "WORD=TEXT"),
+        (["{in}/p1.jpg", "--preset", "change-weather", "--choice", "colour=red"], "no choice"),
+        (["{in}/p1.jpg", "x", "--choice", "to=foggy"], "--preset"),
+        (["{in}/p1.jpg", "x", "--output", "{in}/p1.jpg"], ".png"),
+        (["{in}", "x", "--output", "{in}"], "folder of the pictures itself"),
+        (["{in}", "x", "--output", "{in}/a.png"], "into a folder"),
+        (["{in}/empty", "x"], "no pictures"),
+        (["{in}/notes.txt", "x"], "can't be read"),
+        (["{in}/p1.jpg", "x", "--mask", "{in}/p2.jpg"], "The mask is 66x64 but the picture is 65x64"),
+        (["{in}/p1.jpg", "x", "--mask", "{in}/none.png"], "can't be read"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_settings_are_one_line_and_write_nothing(pictures, tmp_path, capsys, arguments, said):
+    (pictures / "empty").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    arguments = ["--output", "{out}", *arguments]
+    assert said in refusal(
+        capsys, "edit", *(part.replace("{in}", str(pictures)).replace("{out}", str(tmp_path / "out")) for part in arguments)
+    )
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_plain_bar_tells_what_is_left():
+    line = Plain(10, "step")
+    line.update(4)
+    assert line.line(8.0) == "4/10 step, 0:12 left"

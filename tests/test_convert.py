@@ -1,0 +1,344 @@
+"""LDM → diffusers → LDM keeps every weight's bits, and what comes out is what diffusers and the WebUI load."""
+
+import copy
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("diffusers", reason="diffusers is not installed")
+pytest.importorskip("transformers", reason="transformers is not installed")
+
+import torch
+from diffusers import AutoencoderKL, StableDiffusionInstructPix2PixPipeline, UNet2DConditionModel
+from omegaconf import OmegaConf
+from safetensors.torch import load_file, save_file
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from ip2p import ldm
+from ip2p.__main__ import main
+from ip2p.checkpoint import UNET, describe, is_edit_checkpoint
+from ip2p.convert import convert
+from ip2p.edit import EditError
+from ip2p.keys import POSITIONS, ema_name, names_in_ldm
+from ip2p.tensors import Weights
+from webui_folder import NONE_FOUND, webui_folder, webui_python
+
+MAKER = Path(__file__).parent / "host" / "make_checkpoint.py"
+UNET_CONFIG = {
+    "in_channels": 8,
+    "out_channels": 4,
+    "block_out_channels": [32, 64, 64],
+    "layers_per_block": 2,
+    "down_block_types": ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"],
+    "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"],
+    "attention_head_dim": 4,
+    "cross_attention_dim": 64,
+}
+VAE_CONFIG = {
+    "in_channels": 3,
+    "out_channels": 3,
+    "block_out_channels": [32, 64],
+    "down_block_types": ["DownEncoderBlock2D"] * 2,
+    "up_block_types": ["UpDecoderBlock2D"] * 2,
+    "layers_per_block": 1,
+    "latent_channels": 4,
+}
+TEXT_CONFIG = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 1, "vocab_size": 1000}
+
+
+@pytest.fixture(scope="session")
+def networks():
+    torch.manual_seed(0)
+    return {
+        "unet": UNet2DConditionModel(**UNET_CONFIG),
+        "vae": AutoencoderKL(**VAE_CONFIG),
+        "text_encoder": CLIPTextModel(CLIPTextConfig(**TEXT_CONFIG)),
+    }
+
+
+@pytest.fixture(scope="session")
+def made(networks, tmp_path_factory):
+    """A diffusers folder as diffusers and transformers write it, of random networks."""
+    folder = tmp_path_factory.mktemp("diffusers") / "model"
+    for name, network in networks.items():
+        network.save_pretrained(folder / name)
+    (folder / "tokenizer").mkdir()
+    (folder / "tokenizer" / "vocab.json").write_text(json.dumps({"<|startoftext|>": 0, "<|endoftext|>": 1, "a</w>": 2}))
+    (folder / "tokenizer" / "merges.txt").write_text("#version: 0.2\n")
+    (folder / "scheduler").mkdir()
+    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps({"prediction_type": "epsilon"}))
+    return folder
+
+
+@pytest.fixture
+def ldm_file(made, tmp_path):
+    path = tmp_path / "ldm.safetensors"
+    convert(made, path)
+    return path
+
+
+def same_bits(one: dict, other: dict) -> bool:
+    return one.keys() == other.keys() and all(
+        a.dtype == b.dtype and a.shape == b.shape and torch.equal(a.reshape(-1).view(torch.uint8), b.reshape(-1).view(torch.uint8))
+        for a, b in ((one[name], other[name]) for name in one)
+    )
+
+
+def states_of(folder: Path) -> dict:
+    found = {}
+    for part in ("unet", "vae", "text_encoder"):
+        (file,) = (folder / part).glob("*.safetensors")
+        found |= {f"{part}.{name.removeprefix('text_model.')}": tensor for name, tensor in load_file(file).items()}
+    return found
+
+
+def test_diffusers_to_ldm_to_diffusers_keeps_every_bit(made, ldm_file, tmp_path):
+    assert is_edit_checkpoint(ldm_file) and describe(ldm_file)["family"] == "SD 1.x"
+    done = convert(ldm_file, tmp_path / "back")
+    assert same_bits(states_of(made), states_of(tmp_path / "back"))
+    assert done.kept == len(states_of(made)) and done.left_out == [POSITIONS]
+
+
+def test_ldm_to_diffusers_to_ldm_keeps_every_bit(ldm_file, tmp_path):
+    """With mixed precisions and values that only bits tell apart."""
+    state = load_file(ldm_file)
+    state[UNET + "out.2.bias"] = torch.tensor([-0.0, float("nan"), 1e-45, -1.0])
+    state[UNET + "out.2.weight"] = state[UNET + "out.2.weight"].half()
+    state["first_stage_model.quant_conv.weight"] = state["first_stage_model.quant_conv.weight"].bfloat16()
+    save_file(state, ldm_file)
+    convert(ldm_file, tmp_path / "folder")
+    convert(tmp_path / "folder", tmp_path / "back.safetensors")
+    assert same_bits(state, load_file(tmp_path / "back.safetensors"))
+    assert OmegaConf.load(tmp_path / "back.yaml").model.params.unet_config == OmegaConf.load(tmp_path / "ldm.yaml").model.params.unet_config
+
+
+@pytest.fixture(scope="session")
+def real(tmp_path_factory):
+    """A checkpoint whose networks LDM's own code made, in the WebUI's Python."""
+    if webui_python() is None:
+        pytest.skip(NONE_FOUND)
+    path = tmp_path_factory.mktemp("ldm") / "edit.safetensors"
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    subprocess.run([webui_python(), MAKER, webui_folder(), path], env=env, check=True, capture_output=True)
+    return path
+
+
+def test_a_checkpoint_of_ldms_own_code_keeps_every_bit(real, tmp_path):
+    done = convert(real, tmp_path / "folder")
+    convert(tmp_path / "folder", tmp_path / "back.safetensors")
+    assert same_bits(load_file(real), load_file(tmp_path / "back.safetensors"))
+    assert done.left_out == [POSITIONS]
+    before, after = (OmegaConf.to_container(OmegaConf.load(path.with_suffix(".yaml"))) for path in (real, tmp_path / "back.safetensors"))
+    for config in (before, after):
+        config["model"]["params"]["cond_stage_config"].pop("params")
+        config["model"]["params"]["first_stage_config"]["params"].pop("monitor", None)
+    assert before == after
+
+
+def test_a_converted_folder_is_a_pipeline_of_diffusers(real, tmp_path):
+    convert(real, tmp_path / "folder")
+    pipeline = StableDiffusionInstructPix2PixPipeline.from_pretrained(tmp_path / "folder")
+    assert pipeline.unet.config.in_channels == 8 and pipeline.scheduler.config.prediction_type == "epsilon"
+    ids = pipeline.tokenizer("make it winter").input_ids
+    assert (ids[0], ids[-1], len(ids)) == (49406, 49407, 5)
+    state = load_file(real)
+    assert torch.equal(pipeline.unet.conv_in.weight.half(), state[UNET + "input_blocks.0.0.weight"])
+
+
+def test_the_standard_networks_have_a_name_for_every_weight():
+    """Of the size of the published model, without its weights."""
+    params = ldm.standard(8)
+    configs = ldm.unet_config(params), ldm.vae_config(params)
+    with torch.device("meta"):
+        unet, vae = UNet2DConditionModel.from_config(configs[0]), AutoencoderKL.from_config(configs[1])
+    for names, network, count in zip(names_in_ldm(*configs), (unet, vae), (686, 248)):
+        state = network.state_dict()
+        assert len(state) == count and state.keys() <= names.keys()
+        assert len({names[name].ldm for name in state}) == count
+    taken = [ema_name(names_in_ldm(*configs)[0][name].ldm) for name in unet.state_dict()]
+    assert len(set(taken)) == len(taken)
+
+
+def with_extras(path: Path) -> dict:
+    """EMA weights, another number each, schedule and training state put into a file; gives the state."""
+    state = load_file(path)
+    state |= {ema_name(name): tensor + 1 for name, tensor in state.items() if name.startswith(UNET)}
+    state |= {"model_ema.decay": torch.tensor(0.9999), "model_ema.num_updates": torch.tensor(3, dtype=torch.int32)}
+    state |= {"alphas_cumprod": torch.rand(1000), "betas": torch.rand(1000)}
+    save_file(state, path)
+    return state
+
+
+def test_ema_weights_are_taken_when_asked_for_and_listed_when_not(ldm_file, tmp_path):
+    state = with_extras(ldm_file)
+    networks = {name for name in load_file(ldm_file) if name.startswith((UNET, "first_stage_model.", "cond_stage_model."))}
+    plain, averaged = convert(ldm_file, tmp_path / "plain"), convert(ldm_file, tmp_path / "averaged", ema=True)
+    assert set(plain.left_out) == set(state) - networks | {POSITIONS}
+    assert {"alphas_cumprod", "model_ema.decay", UNET + "out.2.weight"} < set(averaged.left_out)
+    convert(tmp_path / "averaged", tmp_path / "back.safetensors")
+    back = load_file(tmp_path / "back.safetensors")
+    assert same_bits(
+        {name: state[ema_name(name)] for name in networks if name.startswith(UNET)}, {n: t for n, t in back.items() if UNET in n}
+    )
+    assert same_bits({name: state[name] for name in networks if UNET not in name}, {n: t for n, t in back.items() if UNET not in n})
+
+
+def test_a_file_is_made_smaller(ldm_file, tmp_path):
+    state = with_extras(ldm_file)
+    done = convert(ldm_file, tmp_path / "small.safetensors", ema=True, half=True)
+    small = load_file(tmp_path / "small.safetensors")
+    assert torch.equal(small[UNET + "out.2.weight"], state["model_ema.diffusion_modelout2weight"].half())
+    assert describe(tmp_path / "small.safetensors")["precision"] == "fp16" and not describe(tmp_path / "small.safetensors")["ema"]
+    assert len(small) == done.kept + 1 and (tmp_path / "small.yaml").read_text() == (tmp_path / "ldm.yaml").read_text()
+    assert (tmp_path / "small.safetensors").stat().st_size < 0.35 * ldm_file.stat().st_size
+
+
+def test_half_is_fp16_both_ways(made, ldm_file, tmp_path):
+    convert(ldm_file, tmp_path / "folder", half=True)
+    assert {tensor.dtype for tensor in states_of(tmp_path / "folder").values()} == {torch.float16}
+    convert(made, tmp_path / "half.safetensors", half=True)
+    assert describe(tmp_path / "half.safetensors")["precision"] == "fp16"
+
+
+def test_a_ckpt_is_read_and_nothing_in_it_is_run(ldm_file, tmp_path):
+    state = load_file(ldm_file)
+    torch.save({"state_dict": state, "epoch": 3}, tmp_path / "model.ckpt")
+    (tmp_path / "model.yaml").write_bytes((tmp_path / "ldm.yaml").read_bytes())
+    convert(tmp_path / "model.ckpt", tmp_path / "again.safetensors")
+    assert same_bits(state, load_file(tmp_path / "again.safetensors"))
+
+    class Foreign:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "trap"),)
+
+    torch.save({"state_dict": state, "callback": Foreign()}, tmp_path / "model.ckpt")
+    with pytest.raises(EditError, match="more than weights"):
+        convert(tmp_path / "model.ckpt", tmp_path / "more.safetensors")
+    assert not (tmp_path / "trap").exists()
+
+
+def test_former_names_of_a_vaes_attention_are_known(made, tmp_path, ldm_file):
+    import shutil
+
+    shutil.copytree(made, tmp_path / "old")
+    (file,) = (tmp_path / "old" / "vae").glob("*.safetensors")
+    former = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+    state = {}
+    for name, tensor in load_file(file).items():
+        for today, name_then in former.items():
+            name = name.replace(f".{today}.", f".{name_then}.")
+        state[name] = tensor
+    save_file(state, file)
+    convert(tmp_path / "old", tmp_path / "old.safetensors")
+    assert same_bits(load_file(ldm_file), load_file(tmp_path / "old.safetensors"))
+
+
+def test_v_prediction_survives(made, ldm_file, tmp_path):
+    config = OmegaConf.load(tmp_path / "ldm.yaml")
+    assert config.model.target == "modules.models.diffusion.ddpm_edit.LatentDiffusion"
+    assert (config.model.params.conditioning_key, config.model.params.cond_stage_key) == ("hybrid", "edit")
+    config.model.params.parameterization = "v"
+    OmegaConf.save(config, tmp_path / "ldm.yaml")
+    convert(ldm_file, tmp_path / "folder")
+    convert(tmp_path / "folder", tmp_path / "back.safetensors")
+    back = OmegaConf.load(tmp_path / "back.yaml").model
+    assert back.params.parameterization == "v" and back.target == "ldm.models.diffusion.ddpm.LatentDiffusion"
+
+
+def test_what_does_not_fit_is_refused_in_a_sentence(made, ldm_file, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    state = load_file(ldm_file)
+    lone = tmp_path / "lone.safetensors"
+    lone.write_bytes(ldm_file.read_bytes())
+    clip = tmp_path / "ldm.clip"
+    with pytest.raises(EditError, match="does not fit its configuration"):
+        convert(lone, tmp_path / "out", tokenizer=clip)  # without its yaml it would be of SD 1.x's size
+    yaml = (tmp_path / "ldm.yaml").read_text()
+    (tmp_path / "lone.yaml").write_text(yaml)
+    with pytest.raises(EditError, match="no EMA weights"):
+        convert(lone, tmp_path / "out", ema=True)
+    save_file({name: tensor for name, tensor in state.items() if name != UNET + "out.2.weight"}, lone)
+    with pytest.raises(EditError, match=r"lacks conv_out\.weight"):
+        convert(lone, tmp_path / "out")
+    save_file({**state, UNET + "label_emb.0.weight": torch.zeros(1)}, lone)
+    with pytest.raises(EditError, match="label_emb"):
+        convert(lone, tmp_path / "out")
+    (tmp_path / "lone.yaml").write_text("model: {params: {}}")
+    with pytest.raises(EditError, match="no configuration"):
+        convert(lone, tmp_path / "out")
+    save_file({"lora_down.weight": torch.zeros(1)}, lone)
+    with pytest.raises(EditError, match="no checkpoint"):
+        convert(lone, tmp_path / "out")
+    with pytest.raises(EditError, match=r"no unet/config\.json"):
+        convert(clip, tmp_path / "out.safetensors")
+    for arguments in ({"ema": True}, {}):
+        with pytest.raises(EditError, match=r"--ema is for files|name a \.safetensors file"):
+            convert(made, tmp_path / "out", **arguments)
+    with pytest.raises(EditError, match=r"has no vocab\.json"):
+        convert(ldm_file, tmp_path / "out", tokenizer=made / "unet")
+    assert not (tmp_path / "out").exists() and not list(tmp_path.glob(".*"))
+
+
+def test_other_families_are_refused(made, tmp_path):
+    import shutil
+
+    for change in ({"use_linear_projection": True}, {"attention_head_dim": [5, 10, 20]}, {"norm_num_groups": 16}):
+        shutil.copytree(made, tmp_path / "other")
+        config = json.loads((tmp_path / "other" / "unet" / "config.json").read_text())
+        (tmp_path / "other" / "unet" / "config.json").write_text(json.dumps(config | change))
+        with pytest.raises(EditError, match=r"another family|groups"):
+            convert(tmp_path / "other", tmp_path / "out.safetensors")
+        shutil.rmtree(tmp_path / "other")
+
+
+def test_nothing_is_overwritten_unless_forced(made, ldm_file, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / "mine.jpg").write_text("mine")
+    for force in (False, True):
+        with pytest.raises(EditError, match=r"--force|not overwritten"):
+            convert(ldm_file, folder, force=force)
+    assert (folder / "mine.jpg").read_text() == "mine"
+    convert(ldm_file, tmp_path / "model")
+    with pytest.raises(EditError, match="--force"):
+        convert(ldm_file, tmp_path / "model")
+    convert(ldm_file, tmp_path / "model", force=True)
+    with pytest.raises(EditError, match="--force"):
+        convert(made, ldm_file)
+    convert(made, ldm_file, force=True)
+    assert is_edit_checkpoint(ldm_file)
+
+
+def test_a_full_disk_leaves_nothing_behind(ldm_file, tmp_path, monkeypatch):
+    def full(path, *rest):
+        Path(path).write_bytes(b"some")
+        raise OSError(28, "No space left on device")
+
+    before = sorted(tmp_path.iterdir())
+    monkeypatch.setattr("ip2p.convert.write_safetensors", full)
+    with pytest.raises(EditError, match="no space left"):
+        convert(ldm_file, tmp_path / "folder")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_convert_and_merge_from_the_command_line(ldm_file, tmp_path, capsys):
+    with_extras(ldm_file)
+    assert main(["model", "convert", str(ldm_file), str(tmp_path / "folder"), "--ema"]) == 0
+    told = capsys.readouterr().out
+    assert "betas" in told and "Left out" in told
+    assert main(["model", "merge", *[str(ldm_file)] * 3, str(tmp_path / "merged.safetensors")]) == 0
+    assert "the difference was added to" in capsys.readouterr().out
+    with Weights(ldm_file) as one, Weights(tmp_path / "merged.safetensors") as other:
+        assert torch.equal(one.read(UNET + "out.2.weight"), other.read(UNET + "out.2.weight"))
+
+
+def test_the_configurations_convert_back(networks):
+    unet = json.loads(networks["unet"].to_json_string())
+    vae = json.loads(networks["vae"].to_json_string())
+    params = ldm.to_yaml(copy.deepcopy(unet), vae, {})["model"]["params"]
+    for given, back in ((unet, ldm.unet_config(params)), (vae, ldm.vae_config(params))):
+        kept = {key: value for key, value in back.items() if key not in ("sample_size",)}
+        assert {key: given[key] for key in kept} == kept
