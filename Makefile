@@ -14,10 +14,18 @@ for version in 3.11 3.12 3.13 3.10 3; do \
 done
 endef
 
-.PHONY: test host-test lint format bench clean
+EDITED := outputs/winter.png
+
+.PHONY: test edit host-test lint format bench clean
 
 test: $(READY)
 	$(VENV_PYTHON) -m pytest
+
+# Until a checkpoint is shipped the model is a small random one: it shows that everything runs, not what an edit looks like.
+edit: $(READY)
+	@echo "No checkpoint is shipped yet: this edit runs on a small random network and gives noise, not winter."
+	$(VENV_PYTHON) tests/tiny_model.py .cache/tiny
+	$(VENV_PYTHON) -m ip2p edit ip2p/examples/chelsea.jpg "make it winter" --model .cache/tiny --output $(EDITED) --seed 1 --force
 
 host-test: $(READY)
 	$(VENV_PYTHON) -m pytest tests/host

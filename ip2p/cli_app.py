@@ -12,6 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", help="address to listen at (default: this machine only)")
     parser.add_argument("--port", type=int, help="port to listen at (default: the first free one from 7860)")
     parser.add_argument("--share", action="store_true", help="a public link through Gradio's servers")
+    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -93,7 +93,7 @@ def fit_size(width: int, height: int, longest_side: int = 512) -> tuple[int, int
 
     def cost(size: tuple[int, int]) -> float:
         w, h = size
-        return abs(math.log(w / h / aspect)) + 0.25 * abs(math.log(largest / (w * h)))
+        return abs(math.log(w / h / aspect)) + 0.5 * abs(math.log(largest / (w * h)))
 
     return min(((w, h) for w in sides for h in sides), key=cost)
 

@@ -16,7 +16,7 @@ pytest.importorskip("transformers", reason="tests of the editor need transformer
 
 from ip2p.edit import Edit, EditError, Variant, random_scales
 from ip2p.editor import OUT_OF_MEMORY, SAMPLERS, Editor, Interrupted, Run
-from tiny_model import tiny_editor
+from tiny_model import save_folder, tiny_editor
 
 ROOT = Path(__file__).resolve().parents[1]
 NEGATIVE = "blurry"
@@ -407,12 +407,6 @@ def test_a_folder_is_loaded_without_a_network(editor, edit, tmp_path):
     assert (loaded.name, loaded.dtype, loaded.device.type) == (tmp_path.name, torch.float32, "cpu")
     assert difference(loaded.edit(edit)[0], editor.edit(edit)[0]) == 0
     assert Editor.load(str(tmp_path), device="cpu", dtype="bf16").dtype == torch.bfloat16
-
-
-def save_folder(editor: Editor, folder: Path) -> None:
-    for name in ("unet", "vae", "text_encoder", "tokenizer"):
-        getattr(editor, name).save_pretrained(folder / name)
-    editor.scheduler(Edit(image=Image.new("RGB", (64, 64)), instruction="x")).save_pretrained(folder / "scheduler")
 
 
 def test_what_is_no_edit_model_is_a_sentence(tmp_path):

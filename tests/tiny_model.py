@@ -1,13 +1,16 @@
 """A small random edit model of diffusers' and transformers' networks. It proves equality and speed, never quality."""
 
 import importlib.util
+import sys
 from functools import cache
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from PIL import Image
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from ip2p.edit import Edit
 from ip2p.editor import Editor
 from ip2p.networks import tokenizer_of
 
@@ -65,3 +68,14 @@ def tiny_editor(width: int = 16, seed: int = 0, channels: int = 8, prediction_ty
                 if name.endswith("token_embedding.weight"):
                     parameter.mul_(20)  # random token embeddings are tiny: make words differ
     return Editor(unet, vae, text, tokenizer, name="tiny", prediction_type=prediction_type)
+
+
+def save_folder(editor: Editor, folder: Path) -> None:
+    """Writes a diffusers folder, which `Editor.load` reads."""
+    for name in ("unet", "vae", "text_encoder", "tokenizer"):
+        getattr(editor, name).save_pretrained(folder / name)
+    editor.scheduler(Edit(image=Image.new("RGB", (64, 64)), instruction="x")).save_pretrained(folder / "scheduler")
+
+
+if __name__ == "__main__":
+    save_folder(tiny_editor(), Path(sys.argv[1]))

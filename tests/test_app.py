@@ -1,0 +1,161 @@
+"""The standalone page in a real browser."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("diffusers", reason="tests of the page need diffusers and transformers (pip install -e '.[edit]')")
+
+from host.browser import CHROMIUM, PHONE, WIDE, chromium_running, expect
+from tiny_model import save_folder, tiny_editor
+
+ROOT = Path(__file__).resolve().parents[1]
+PHOTO = ROOT / "ip2p" / "examples" / "chelsea.jpg"
+AFTER = "#ip2p_compare img"
+assert CHROMIUM
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory):
+    """`python -m ip2p app` with a tiny random model."""
+    folder = tmp_path_factory.mktemp("model")
+    save_folder(tiny_editor(), folder)
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "GRADIO_ANALYTICS_ENABLED": "False"}
+    command = [sys.executable, "-m", "ip2p", "app", "--model", str(folder), "--host", "127.0.0.1", "--port", str(port)]
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        address = f"http://127.0.0.1:{port}"
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(address, timeout=5).read()
+                break
+            except OSError:
+                assert process.poll() is None, "the page ended"
+                time.sleep(0.1)
+        yield address
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with chromium_running() as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(chromium, url):
+    page = chromium.new_context(viewport=WIDE).new_page()
+    page.set_default_timeout(60_000)
+    errors = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(url)
+    page.locator("#ip2p_image input[type=file]").wait_for(state="attached")
+    yield page
+    page.context.close()
+    assert errors == []
+
+
+def field(page, name):
+    return page.locator(f"#ip2p_{name}").locator("textarea, input[type=number], input[type=text]").first
+
+
+def set_up(page, instruction="make it winter", steps=4):
+    page.locator("#ip2p_image input[type=file]").set_input_files(PHOTO)
+    page.locator("#ip2p_image img").wait_for()
+    field(page, "prompt").fill(instruction)
+    field(page, "steps").fill(str(steps))
+    field(page, "steps").blur()
+
+
+def generate(page):
+    before = field(page, "infotext").input_value()
+    page.locator("#ip2p_generate").click()
+    page.wait_for_function("before => document.querySelector('#ip2p_infotext textarea').value !== before", arg=before)
+    return field(page, "infotext").input_value()
+
+
+def test_a_photograph_is_edited_and_compared(page):
+    set_up(page)
+    field(page, "neg_prompt").fill("blurry")
+    infotext = generate(page)
+    assert infotext.startswith("make it winter\nNegative prompt: blurry\nSteps: 4, Sampler: Euler a")
+    assert "CFG scale: 7.5, Image CFG scale: 1.5, Seed: 1371" in infotext
+    expect(page.locator(AFTER)).to_have_count(2)
+    sources = [image.get_attribute("src") for image in page.locator(AFTER).all()]
+    assert len(set(sources)) == 2
+    if folder := os.environ.get("IP2P_SCREENSHOTS"):
+        page.screenshot(path=Path(folder) / "app.png", full_page=True)
+
+
+def test_seed_and_scales_are_fixed_or_random(page):
+    set_up(page)
+    first = generate(page)
+    page.locator("#ip2p_seed_mode label", has_text="Random").click()
+    page.locator("#ip2p_scale_mode label", has_text="Random").click()
+    drawn = generate(page)
+    assert first != drawn
+    assert 6 <= float(field(page, "text_scale").input_value()) <= 9
+    assert 1.2 <= float(field(page, "image_scale").input_value()) <= 1.8
+    assert f"Seed: {field(page, 'seed').input_value()}," in drawn
+
+
+def test_the_chain_goes_on_from_a_result_and_back(page):
+    set_up(page, "first")
+    generate(page)
+    start = page.locator("#ip2p_image img").get_attribute("src")
+    page.locator("#ip2p_use_result").click()
+    page.wait_for_function("start => document.querySelector('#ip2p_image img')?.src !== start", arg=start)
+    field(page, "prompt").fill("second")
+    generate(page)
+    expect(page.locator("#ip2p_history .thumbnail-lg")).to_have_count(2)
+    page.locator("#ip2p_history_back").click()
+    expect(page.locator("#ip2p_history .thumbnail-lg")).to_have_count(1)
+    assert field(page, "prompt").input_value() == "second"
+
+
+def test_an_example_is_loaded_and_everything_reset(page):
+    page.locator("#ip2p_example").click()
+    page.locator("#ip2p_image img").wait_for()
+    assert field(page, "prompt").input_value()
+    field(page, "text_scale").fill("9")
+    page.locator("#ip2p_reset").click()
+    page.locator("#ip2p_image img").wait_for(state="detached")
+    assert (field(page, "prompt").input_value(), field(page, "text_scale").input_value()) == ("", "7.5")
+
+
+@pytest.mark.parametrize("what", ["picture", "instruction"])
+def test_what_is_missing_is_a_sentence(page, what):
+    if what == "instruction":
+        set_up(page, instruction=" ")
+    else:
+        field(page, "prompt").fill("make it winter")
+    page.locator("#ip2p_generate").click()
+    expect(page.locator(".toast-body")).to_contain_text(what)
+
+
+def test_a_running_edit_is_stopped(page):
+    set_up(page, steps=200)
+    page.locator("#ip2p_generate").click()
+    page.locator(".progress-text, .progress-level").first.wait_for()
+    page.locator("#ip2p_interrupt").click()
+    expect(page.locator(".toast-body")).to_contain_text("stopped", timeout=30_000)
+
+
+@pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])
+def test_nothing_sticks_out_of_the_window(chromium, url, viewport):
+    page = chromium.new_context(viewport=viewport).new_page()
+    page.goto(url)
+    page.locator("#ip2p_generate").wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+    page.context.close()
