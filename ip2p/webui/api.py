@@ -137,7 +137,11 @@ class Route(APIRoute):
             try:
                 return await answer(LimitedRequest(request.scope, request.receive))
             except RequestValidationError as e:
-                raise HTTPException(422, first_fault(e)) from e
+                e.__traceback__, refusal = None, HTTPException(422, first_fault(e))
+            except HTTPException as e:
+                e.__traceback__, refusal = None, HTTPException(e.status_code, e.detail, e.headers)
+            # Raised anew: the traceback of the first holds the body and its picture, in a cycle that is collected hours later.
+            raise refusal
 
         return handler
 

@@ -145,6 +145,15 @@ def test_two_hundred_megabytes_of_base64_are_a_sentence(host):
     assert "damaged or not a picture" in sentence(answer)
 
 
+@pytest.mark.parametrize("field", ("image", "no such field"))
+def test_what_was_sent_with_a_refused_request_is_forgotten(host, field):
+    host.refusal(**{field: "A" * 20_000_000})
+    before = host.probe("memory")
+    for _ in range(8):
+        host.refusal(**{field: "A" * 20_000_000})
+    assert host.probe("memory") < before + 80e6, "of the last one or two is left what the allocator keeps"
+
+
 @pytest.mark.parametrize(
     "body, kind, said",
     (
