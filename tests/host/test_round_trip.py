@@ -157,7 +157,7 @@ KLACE_PROMPTS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", KLACE_PROMPTS)
+@pytest.mark.parametrize("kind", ("commas", "quotes"))
 def test_a_picture_of_the_former_extension_pastes(tab, kind):
     written, negative_written, prompt, negative = KLACE_PROMPTS[kind]
     tab.open_accordion("schedule")
@@ -181,14 +181,13 @@ def test_a_picture_of_the_former_extension_comes_through_png_info(tab, photo, tm
     assert tab.pixels("#ip2p_image img") == source
 
 
-def test_a_picture_of_the_former_extension_is_read_over_http(host):
-    image = io.BytesIO()
-    info = PngImagePlugin.PngInfo()
-    info.add_text("parameters", KLACE.format(*KLACE_PROMPTS["commas"][:2]))
-    Image.new("RGB", (8, 8)).save(image, "PNG", pnginfo=info)
-    read = host.post("/sdapi/v1/png-info", {"image": base64.b64encode(image.getvalue()).decode()}).json()["parameters"]
-    assert read["Prompt"] == 'make it winter, with "deep" snow'
-    assert [read[name] for name in ("Negative prompt", "CFG scale", "Image CFG scale")] == ["blurry, low: quality", "9.5", "1.2"]
+@pytest.mark.parametrize("kind", KLACE_PROMPTS)
+def test_a_picture_of_the_former_extension_is_read_over_http(host, tmp_path, kind):
+    written, negative_written, prompt, negative = KLACE_PROMPTS[kind]
+    file = png(tmp_path, Image.new("RGB", (8, 8)), KLACE.format(written, negative_written))
+    read = host.post("/sdapi/v1/png-info", {"image": base64.b64encode(file.read_bytes()).decode()}).json()["parameters"]
+    assert [read[name] for name in ("Prompt", "Negative prompt")] == [prompt, negative]
+    assert [read[name] for name in ("CFG scale", "Image CFG scale", "Seed", "Steps")] == ["9.5", "1.2", "1234", "30"]
 
 
 # Send to Instruct edit
@@ -245,7 +244,7 @@ def test_a_result_of_the_tab_says_in_png_info_how_it_was_made_and_goes_back(tab,
         assert tuple(tab.pixels("#ip2p_image img")[:2]) == image.size
 
 
-@pytest.mark.parametrize("size", [(101, 67), (40, 30), (4608, 96)], ids=str)
+@pytest.mark.parametrize("size", [(40, 30), (4608, 96)], ids=str)
 def test_a_picture_of_any_size_is_sent_and_leaves_the_size_of_ones_own(tab, size, tmp_path):
     tab.set(size_mode="Custom")
     tab.set(width="128", height="72")
