@@ -17,7 +17,7 @@ import gradio as gr
 
 from .edit import IMAGE_SCALE, MAX_SEED, MAX_STEPS, TEXT_SCALE, Edit, EditError, random_scales
 from .editor import SAMPLERS, Editor, Interrupted
-from .images import read_image
+from .images import fit, read_image
 
 EXAMPLES = Path(__file__).with_name("examples")
 TRY = (
@@ -72,7 +72,7 @@ def build(model: str) -> gr.Blocks:
         finally:
             stops.pop(request.session_hash, None)
         chain = [*chain, (edit.image, result.image, instruction)]
-        before = edit.image.resize(result.image.size)
+        before = fit(edit.image, result.image.size)
         return (before, result.image), result.seed, result.text_scale, result.image_scale, chain, strip(chain), result.infotext
 
     def stop_edit(request: gr.Request):
@@ -116,7 +116,7 @@ def build(model: str) -> gr.Blocks:
                 with gr.Row():
                     use_button = gr.Button("Use result as picture", elem_id="ip2p_use_result")
                     back_button = gr.Button("Step back", elem_id="ip2p_history_back")
-                history = gr.Gallery(label="Chain of edits", elem_id="ip2p_history", columns=4, height=180, allow_preview=True)
+                history = gr.Gallery(label="Chain of edits", elem_id="ip2p_history", columns=4, height=180, fit_columns=False)
                 infotext = gr.Textbox(label="Parameters", elem_id="ip2p_infotext", interactive=False, buttons=["copy"])
         with gr.Row():
             steps = gr.Slider(1, MAX_STEPS, STEPS, step=1, label="Steps", elem_id="ip2p_steps")

@@ -84,12 +84,12 @@ def read_file(path: Path) -> dict:
         config = {"model": {"params": params}}
         unet = ldm.create_unet_diffusers_config_from_ldm(config, state)
         vae = ldm.create_vae_diffusers_config_from_ldm(config, state)
-        networks = {
-            "unet": filled(UNet2DConditionModel(**unet), ldm.convert_ldm_unet_checkpoint(state, unet)),
-            "vae": filled(AutoencoderKL(**vae), ldm.convert_ldm_vae_checkpoint(state, vae)),
-        }
+        with torch.device("meta"):  # no memory and no time for weights that are replaced
+            networks = {"unet": UNet2DConditionModel(**unet), "vae": AutoencoderKL(**vae)}
+        filled(networks["unet"], ldm.convert_ldm_unet_checkpoint(state, unet))
+        filled(networks["vae"], ldm.convert_ldm_vae_checkpoint(state, vae))
         folder = clip_folder(path, params)
-        text = {key.removeprefix(TEXT): value for key, value in state.items() if key.startswith(TEXT)}
+        text = {key.removeprefix(TEXT): value for key, value in state.items() if key.startswith(TEXT) and not key.endswith("position_ids")}
         networks["text_encoder"] = filled(CLIPTextModel(text_config(folder)), text)
     except (KeyError, RuntimeError, ValueError, AssertionError, TypeError) as e:
         hint = (
@@ -122,7 +122,7 @@ def filled(network: torch.nn.Module, state: dict[str, torch.Tensor]) -> torch.nn
     own = network.state_dict()
     if not own.keys() & state.keys():
         state = {key.removeprefix("text_model."): value for key, value in state.items()}
-    network.load_state_dict(state)
+    network.load_state_dict(state, assign=True)
     return network.eval()
 
 

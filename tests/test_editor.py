@@ -16,6 +16,7 @@ pytest.importorskip("transformers", reason="tests of the editor need transformer
 
 from ip2p.edit import Edit, EditError, Variant, random_scales
 from ip2p.editor import OUT_OF_MEMORY, SAMPLERS, Editor, Interrupted, Run
+from ip2p.networks import SD1_EDIT, text_config
 from tiny_model import save_folder, tiny_editor
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -92,6 +93,7 @@ def plain_formula(editor: Editor, edit: Edit, seed: int) -> torch.Tensor:
 
 def deviation(ours: torch.Tensor, theirs: torch.Tensor) -> float:
     """The largest difference as a share of the largest latent."""
+    ours, theirs = ours.detach(), theirs.detach()
     return float((ours - theirs).abs().max() / theirs.abs().max())
 
 
@@ -426,6 +428,22 @@ def test_what_is_no_edit_model_is_a_sentence(tmp_path):
     torch.save({"state_dict": {"a": torch.zeros(1)}}, tmp_path / "other.ckpt")
     with pytest.raises(EditError, match="has no UNet"):
         Editor.load(tmp_path / "other.ckpt")
+
+
+def test_a_file_without_a_yaml_is_taken_for_instruct_pix2pix():
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from diffusers.loaders import single_file_utils as ldm
+    from transformers import CLIPTextModel
+
+    config = {"model": {"params": SD1_EDIT}}
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(**ldm.create_unet_diffusers_config_from_ldm(config, {}))
+        vae = AutoencoderKL(**ldm.create_vae_diffusers_config_from_ldm(config, {}))
+        text = CLIPTextModel(text_config(None))
+    # Stable Diffusion 1.5's, and four more input channels of 320 × 3 × 3.
+    assert unet.num_parameters() == 859_520_964 + 4 * 320 * 9
+    assert vae.num_parameters() == 83_653_863 and vae.config.scaling_factor == 0.18215
+    assert text.num_parameters() == 123_060_480
 
 
 def test_a_name_on_the_hub_without_a_network_is_a_sentence():

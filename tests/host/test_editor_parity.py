@@ -1,11 +1,15 @@
 """The editor without the WebUI gives the tab's picture: the same file, the same settings, the same seed."""
 
+import shutil
+
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 pytest.importorskip("diffusers", reason="the editor's parity needs diffusers and transformers (pip install -e '.[edit]')")
 
-from ip2p.edit import Edit
+from ip2p.edit import Edit, EditError
 from ip2p.editor import Editor
 from ip2p.infotext import PREFIX
 from webui import checkpoints, find_webui
@@ -91,3 +95,25 @@ def test_the_infotext_is_the_host_s_but_for_its_own_fields(host, editors):
     host_only = ("Model hash", "Version", "VAE", "RNG")
     kept = [field for field in theirs[-1].split(", ") if not field.startswith(host_only)]
     assert sorted(ours[-1].split(", ")) == sorted(kept) and any(field.startswith(PREFIX) for field in kept)
+
+
+def test_a_ckpt_is_read_as_the_safetensors_file_is(host, editors, tmp_path):
+    source = checkpoints(find_webui()) / "edit.safetensors"
+    shutil.copy(source.with_suffix(".yaml"), tmp_path)
+    torch.save({"state_dict": load_file(source)}, tmp_path / "edit.ckpt")
+    one, other = (editor.edit(edit_like(host))[0].image for editor in (editors("edit"), Editor.load(tmp_path / "edit.ckpt", device="cpu")))
+    assert np.array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    "name, sentence", (("plain", "its network has 4 input channels"), ("sdxl-edit", "has no CLIP text encoder of SD 1.x"))
+)
+def test_a_file_of_another_kind_is_a_sentence(editors, name, sentence):
+    with pytest.raises(EditError, match=sentence):
+        editors(name)
+
+
+def test_a_small_file_without_its_yaml_is_a_sentence(tmp_path):
+    shutil.copy(checkpoints(find_webui()) / "edit.safetensors", tmp_path)
+    with pytest.raises(EditError, match=r"has no edit\.yaml beside it"):
+        Editor.load(tmp_path / "edit.safetensors")
