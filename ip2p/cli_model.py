@@ -31,7 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     convert.add_argument("output", type=Path, help="a folder, or a .safetensors file")
     convert.add_argument("--ema", action="store_true", help="take the averaged weights, which the paper used and the WebUI does not")
     convert.add_argument("--half", action="store_true", help="store fp16")
-    convert.add_argument("--tokenizer", type=Path, metavar="DIR", help="a folder with CLIP's vocab.json and merges.txt")
+    convert.add_argument(
+        "--tokenizer",
+        type=Path,
+        metavar="PLACE",
+        help="CLIP's vocabulary: a folder with vocab.json and merges.txt, or bpe_simple_vocab_16e6.txt.gz",
+    )
     convert.add_argument("--force", action="store_true", help="overwrite the output")
     convert.set_defaults(run=run_convert)
 

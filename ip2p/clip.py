@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
+import zlib
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 from .edit import EditError
 
 HUB = "openai/clip-vit-large-patch14"
 VOCABULARY, MERGES = "vocab.json", "merges.txt"
+MERGES_OF_OPENAI = "bpe_simple_vocab_16e6.txt.gz"
 STANDARD = {
     "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12, "vocab_size": 49408,
     "max_position_embeddings": 77,
@@ -61,24 +65,56 @@ def text_config(folder: Path | None, shapes: Mapping[str, tuple[int, ...]]) -> d
     }
 
 
-def tokenizer_files(folder: Path | None) -> dict[str, bytes]:
-    """Name → content of a tokenizer's files, CLIP's own vocabulary: from `folder`, else from the hub or its cache on this
-    machine. Raises EditError when they can't be had.
+def clip_folder(file: Path, params: Mapping) -> Path | None:
+    """Where the text encoder's configuration and vocabulary of a checkpoint file are: the folder that its yaml names, else
+    the one beside it with the suffix .clip; None: it is SD 1.x's own."""
+    version = ((params.get("cond_stage_config") or {}).get("params") or {}).get("version")
+    places = ([Path(version)] if version else []) + [file.with_suffix(".clip")]
+    return next((place for place in places if place.is_dir()), None)
+
+
+def tokenizer_files(place: Path | None) -> dict[str, bytes]:
+    """Name → content of a tokenizer's files, CLIP's own vocabulary.
+
+    place: a folder with vocab.json and merges.txt, or OpenAI's bpe_simple_vocab_16e6.txt.gz; without one it is taken from
+    an installed open_clip, as the WebUI has it, else from the hub or its cache. Raises EditError when it can't be had.
     """
-    if folder:
-        paths = {name: folder / name for name in (VOCABULARY, MERGES)}
-        if missing := [name for name, path in paths.items() if not path.is_file()]:
-            raise EditError(f"{folder} has no {missing[0]}, which the tokenizer needs.")
-    else:
+    if place is None and (found := find_spec("open_clip")):
+        place = Path(found.origin).with_name(MERGES_OF_OPENAI)
+    if place is None:
         from huggingface_hub import hf_hub_download
 
         try:
-            paths = {name: Path(hf_hub_download(HUB, name)) for name in (VOCABULARY, MERGES)}
+            place = Path(hf_hub_download(HUB, VOCABULARY)).parent
+            hf_hub_download(HUB, MERGES)
         except Exception as e:  # offline, no such file, no network: the hub's client raises many
             raise EditError(
-                f"CLIP's {VOCABULARY} and {MERGES} are not on this machine and the hub can't be reached: name a folder with them by --tokenizer."
+                f"CLIP's vocabulary is not on this machine and the hub can't be reached: name a folder with its {VOCABULARY} "
+                f"and {MERGES}, or the file {MERGES_OF_OPENAI} of a WebUI's open_clip, by --tokenizer."
             ) from e
-    return {**{name: path.read_bytes() for name, path in paths.items()}, "tokenizer_config.json": json.dumps(TOKENIZER, indent=2).encode()}
+    if place.is_dir():
+        if missing := [name for name in (VOCABULARY, MERGES) if not (place / name).is_file()]:
+            raise EditError(f"{place} has no {missing[0]}, which the tokenizer needs.")
+        files = {name: (place / name).read_bytes() for name in (VOCABULARY, MERGES)}
+    else:
+        files = from_openai(place)
+    return {**files, "tokenizer_config.json": json.dumps(TOKENIZER, indent=2).encode()}
+
+
+def from_openai(path: Path) -> dict[str, bytes]:
+    """vocab.json and merges.txt of OpenAI's list of merges, ids in the order of its `simple_tokenizer.py`: every byte, every byte at
+    a word's end, every merge, then start and end."""
+    try:
+        merges = gzip.decompress(path.read_bytes()).decode("utf8").split("\n")[1 : STANDARD["vocab_size"] - 2 * 256 - 2 + 1]
+    except (OSError, ValueError, EOFError, zlib.error) as e:
+        raise EditError(f"{path} is neither a folder nor {MERGES_OF_OPENAI}.") from e
+    # Printable bytes stand for themselves, the others for characters from 256 on.
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    letters = [chr(byte) for byte in printable] + [chr(256 + i) for i in range(256 - len(printable))]
+    words = [*letters, *(letter + "</w>" for letter in letters), *(merge.replace(" ", "") for merge in merges)]
+    words += [TOKENIZER["bos_token"], TOKENIZER["eos_token"]]
+    vocabulary = json.dumps({word: i for i, word in enumerate(words)}, ensure_ascii=False)
+    return {VOCABULARY: vocabulary.encode(), MERGES: "\n".join(["#version: 0.2", *merges]).encode()}
 
 
 def copy_tokenizer(source: Path, target: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from omegaconf import OmegaConf
 
 from .checkpoint import EMA, FIRST_LAYER, TEXT_1, UNET, VAE, Tensor, family_of
-from .clip import copy_tokenizer, is_standard, text_config, tokenizer_files
+from .clip import clip_folder, copy_tokenizer, is_standard, text_config, tokenizer_files
 from .edit import EditError
 from .files import refuse_existing, why, written_whole
 from .keys import POSITIONS, Name, ema_name, names_in_ldm, text_name_in_ldm, todays_name
@@ -48,11 +48,11 @@ def convert(
     """A file to a folder or, when `output` ends in .safetensors, to a smaller file; a folder to a file with its yaml.
 
     ema: the averaged weights in place of the plain ones, as the paper used them. half: stored in fp16.
-    tokenizer: a folder with CLIP's vocab.json and merges.txt, else the yaml's, else the hub's.
+    tokenizer: where CLIP's vocabulary is, see `clip.tokenizer_files`; else it is looked for.
     Raises EditError when the source is no SD 1.x model, does not fit its yaml or lacks what was asked for.
     """
     to_file = output.suffix == ".safetensors"
-    if output.suffix and not to_file and output.suffix in (".ckpt", ".pt", ".bin"):
+    if output.suffix in (".ckpt", ".pt", ".bin"):
         raise EditError(f"{output.suffix} files are not written, because loading one can run code: name a .safetensors file.")
     if source.is_dir():
         if ema:
@@ -60,7 +60,9 @@ def convert(
         if not to_file:
             raise EditError(f"{source} is a folder already: name a .safetensors file to convert it to.")
         return folder_to_file(source, output, half, force)
-    return (file_to_file if to_file else file_to_folder)(source, output, ema, half, force, **({} if to_file else {"tokenizer": tokenizer}))
+    if to_file:
+        return file_to_file(source, output, ema, half, force)
+    return file_to_folder(source, output, ema, half, force, tokenizer)
 
 
 def file_to_folder(source: Path, output: Path, ema: bool, half: bool, force: bool, tokenizer: Path | None = None) -> Converted:
@@ -72,8 +74,7 @@ def file_to_folder(source: Path, output: Path, ema: bool, half: bool, force: boo
         params = params_of(source, weights)
         sources = sources_of(weights, ema, half)
         configs = {"unet": unet_config(params), "vae": vae_config(params)}
-        version = (params.get("cond_stage_config") or {}).get("params", {}).get("version")
-        clip = Path(version) if version and Path(version).is_dir() else None
+        clip = clip_folder(source, params)
         configs["text_encoder"] = text_config(clip, {name.removeprefix(TEXT_1): s.tensor.shape for name, s in sources.items()})
         names = names_of(configs)
         files = tokenizer_files(tokenizer or clip)
@@ -95,11 +96,11 @@ def file_to_folder(source: Path, output: Path, ema: bool, half: bool, force: boo
 
 def folder_to_file(source: Path, output: Path, half: bool, force: bool) -> Converted:
     """diffusers → LDM, with the yaml beside it, and beside that the text encoder's configuration when it is not CLIP ViT-L/14."""
-    yaml, clip_folder = output.with_suffix(".yaml"), output.with_suffix(".clip")
+    yaml, clip = output.with_suffix(".yaml"), output.with_suffix(".clip")
     for path in (output, yaml):
         refuse_existing(path, force)
-    if clip_folder.exists() and not (force and (clip_folder / "config.json").is_file()):
-        raise EditError(f"{clip_folder} exists already: choose another name for the file.")
+    if clip.exists() and not (force and (clip / "config.json").is_file()):
+        raise EditError(f"{clip} exists already: choose another name for the file.")
     configs = {part: read_json(source / part / "config.json") for part in WEIGHTS}
     if configs["text_encoder"].get("architectures", ["CLIPTextModel"]) != ["CLIPTextModel"]:
         raise EditError("Only SD 1.x models can be converted, and this text encoder is of another family.")
@@ -107,7 +108,7 @@ def folder_to_file(source: Path, output: Path, half: bool, force: bool) -> Conve
     scheduler = read_json(source / "scheduler" / "scheduler_config.json")
     own_clip = not is_standard(configs["text_encoder"])
     try:
-        content = to_yaml(configs["unet"], configs["vae"], scheduler, str(clip_folder.resolve()) if own_clip else None)
+        content = to_yaml(configs["unet"], configs["vae"], scheduler, str(clip.resolve()) if own_clip else None)
     except KeyError as e:
         raise EditError(f"{source} lacks {e} in a config.json.") from e
     names = names_of(configs)
@@ -126,7 +127,7 @@ def folder_to_file(source: Path, output: Path, half: bool, force: bool) -> Conve
         positions = configs["text_encoder"].get("max_position_embeddings", 77)
         with written_whole(output, force) as beside, written_whole(yaml, force) as beside_yaml:
             if own_clip:
-                with written_whole(clip_folder, force) as folder:
+                with written_whole(clip, force) as folder:
                     copy_tokenizer(source / "tokenizer", folder)
                     write_json(folder / "config.json", configs["text_encoder"])
             beside_yaml.write_text(OmegaConf.to_yaml(OmegaConf.create(content)), encoding="utf8")

@@ -14,7 +14,7 @@ import torch
 from PIL import Image, ImageDraw
 from safetensors.torch import save_file
 
-from ip2p.checkpoint import FIRST_LAYER, is_edit_checkpoint
+from ip2p.checkpoint import FIRST_LAYER, describe, is_edit_checkpoint
 from ip2p.edit import Edit, EditError, random_scales
 from ip2p.guidance import Guidance, Interval, pass_weights, passes_needed, plan_passes
 from ip2p.images import fit, fit_size, heat_picture, keep_outside, read_base64, read_image, working_size
@@ -76,6 +76,7 @@ def check_checkpoint(folder: Path):
         torch.save({"state_dict": state, "callback": Foreign()}, folder / f"model{channels}.ckpt")
         assert is_edit_checkpoint(folder / "model.safetensors") is (channels == 8)
         assert is_edit_checkpoint(folder / f"model{channels}.ckpt") is (channels == 8)
+        assert [describe(folder / f"model{end}")["precision"] for end in (".safetensors", f"{channels}.ckpt")] == ["fp32", "fp32"]
     (folder / "bad.ckpt").write_bytes(b"PK\x03\x04")
     assert is_edit_checkpoint(folder / "bad.ckpt") is False
 

@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from ip2p import ldm
 from ip2p.__main__ import main
 from ip2p.checkpoint import UNET, describe, is_edit_checkpoint
+from ip2p.clip import tokenizer_files
 from ip2p.convert import convert
 from ip2p.edit import EditError
 from ip2p.keys import POSITIONS, ema_name, names_in_ldm
@@ -148,6 +150,25 @@ def test_a_converted_folder_is_a_pipeline_of_diffusers(real, tmp_path):
     assert torch.equal(pipeline.unet.conv_in.weight.half(), state[UNET + "input_blocks.0.0.weight"])
 
 
+def test_the_vocabulary_is_made_from_openais_list(real):
+    """As the transformers that made the checkpoint's own folder took it."""
+    found = sorted((webui_python().parent.parent / "lib").glob("python3*/site-packages/open_clip/bpe_simple_vocab_16e6.txt.gz"))
+    if not found:
+        pytest.skip("the WebUI has no open_clip")
+    files, folder = tokenizer_files(found[0]), real.with_suffix(".clip")
+    assert json.loads(files["vocab.json"]) == json.loads((folder / "vocab.json").read_text(encoding="utf8"))
+    assert files["merges.txt"].decode() == (folder / "merges.txt").read_text(encoding="utf8")
+    with pytest.raises(EditError, match="neither a folder nor"):
+        tokenizer_files(real)
+
+
+def test_without_a_vocabulary_the_conversion_says_where_to_find_one(monkeypatch):
+    monkeypatch.setattr("ip2p.clip.find_spec", lambda name: None)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *args: open("/nowhere/at/all"))
+    with pytest.raises(EditError, match="--tokenizer"):
+        tokenizer_files(None)
+
+
 def test_the_standard_networks_have_a_name_for_every_weight():
     """Of the size of the published model, without its weights."""
     params = ldm.standard(8)
@@ -221,8 +242,6 @@ def test_a_ckpt_is_read_and_nothing_in_it_is_run(ldm_file, tmp_path):
 
 
 def test_former_names_of_a_vaes_attention_are_known(made, tmp_path, ldm_file):
-    import shutil
-
     shutil.copytree(made, tmp_path / "old")
     (file,) = (tmp_path / "old" / "vae").glob("*.safetensors")
     former = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
@@ -283,8 +302,6 @@ def test_what_does_not_fit_is_refused_in_a_sentence(made, ldm_file, tmp_path, mo
 
 
 def test_other_families_are_refused(made, tmp_path):
-    import shutil
-
     for change in ({"use_linear_projection": True}, {"attention_head_dim": [5, 10, 20]}, {"norm_num_groups": 16}):
         shutil.copytree(made, tmp_path / "other")
         config = json.loads((tmp_path / "other" / "unet" / "config.json").read_text())
