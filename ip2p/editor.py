@@ -122,7 +122,7 @@ class Editor:
 
     def to(self, device: str | torch.device, dtype: torch.dtype) -> Editor:
         for network in (self.unet, self.vae, self.text_encoder):
-            network.to(device, dtype)
+            torch.nn.Module.to(network, device, dtype)  # diffusers' own warns of layers kept in fp32, of which these have none
         return self
 
     @property
