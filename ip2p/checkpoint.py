@@ -157,11 +157,9 @@ def describe(path: str | Path, with_hash: bool = False) -> dict:
     "mixed" when a tenth of them has another. with_hash adds `sha256` of the file and `short_hash`, its first ten digits,
     by which the WebUI names it. Raises EditError with a sentence when the file can't be read.
     """
-    from .edit import EditError
-
     path = Path(path)
     if not path.is_file():
-        raise EditError(f"{path} is a folder, not a checkpoint file." if path.is_dir() else f"There is no file {path}.")
+        raise error(f"{path} is a folder, not a checkpoint file." if path.is_dir() else f"There is no file {path}.")
     try:
         tensors = tensors_of(path)
         first = tensors.get(FIRST_LAYER)
@@ -178,11 +176,18 @@ def describe(path: str | Path, with_hash: bool = False) -> dict:
             "tensors": len(tensors),
         }
     except Exception as e:  # a damaged pickle or archive raises nearly anything
-        raise EditError(f"{path} can't be read: it is damaged, cut short or no checkpoint.") from e
+        raise error(f"{path} can't be read: it is damaged, cut short or no checkpoint.") from e
     if with_hash:
         found["sha256"] = sha256(path)
         found["short_hash"] = found["sha256"][:10]
     return found
+
+
+def error(sentence: str) -> Exception:
+    """An EditError, whose module loads torch: this one does without until something is wrong."""
+    from .edit import EditError
+
+    return EditError(sentence)
 
 
 def family_of(tensors: dict[str, Tensor]) -> str | None:

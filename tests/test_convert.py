@@ -164,7 +164,7 @@ def test_the_vocabulary_is_made_from_openais_list(real):
 
 def test_without_a_vocabulary_the_conversion_says_where_to_find_one(monkeypatch):
     monkeypatch.setattr("ip2p.clip.find_spec", lambda name: None)
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *args: open("/nowhere/at/all"))
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *args: Path("/nowhere/at/all").read_bytes())
     with pytest.raises(EditError, match="--tokenizer"):
         tokenizer_files(None)
 
@@ -175,11 +175,12 @@ def test_the_standard_networks_have_a_name_for_every_weight():
     configs = ldm.unet_config(params), ldm.vae_config(params)
     with torch.device("meta"):
         unet, vae = UNet2DConditionModel.from_config(configs[0]), AutoencoderKL.from_config(configs[1])
-    for names, network, count in zip(names_in_ldm(*configs), (unet, vae), (686, 248)):
+    found = names_in_ldm(*configs)
+    for names, network, count in zip(found, (unet, vae), (686, 248)):
         state = network.state_dict()
         assert len(state) == count and state.keys() <= names.keys()
         assert len({names[name].ldm for name in state}) == count
-    taken = [ema_name(names_in_ldm(*configs)[0][name].ldm) for name in unet.state_dict()]
+    taken = [ema_name(found[0][name].ldm) for name in unet.state_dict()]
     assert len(set(taken)) == len(taken)
 
 
