@@ -13,10 +13,10 @@ import torch
 from omegaconf import OmegaConf
 from safetensors import SafetensorError, safe_open
 
+from .clip import HUB, MERGES, MERGES_OF_OPENAI
 from .edit import EditError
 
 UNET, VAE, TEXT = "model.diffusion_model.", "first_stage_model.", "cond_stage_model.transformer."
-CLIP = "openai/clip-vit-large-patch14"  # the text encoder of SD 1.x
 # What stands in configs/instruct-pix2pix.yaml of the WebUI, for a file that has no yaml beside it.
 SD1_EDIT = {
     "unet_config": {
@@ -147,17 +147,17 @@ def find_tokenizer(folder: Path | None):
     """CLIP's tokenizer without a network: from the folder, the hub's cache, or an installed open_clip. Raises EditError."""
     from transformers import CLIPTokenizer
 
-    if folder is not None and (folder / "merges.txt").is_file():
+    if folder is not None and (folder / MERGES).is_file():
         return CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
     try:
-        return CLIPTokenizer.from_pretrained(CLIP, local_files_only=True)
+        return CLIPTokenizer.from_pretrained(HUB, local_files_only=True)
     except (OSError, ValueError):
         found = importlib.util.find_spec("open_clip")
         if found is None:
             raise EditError(
                 "CLIP's vocabulary is missing: put it into a folder of the model's name with the suffix .clip, or pip install open_clip_torch."
             ) from None
-        return tokenizer_of(Path(found.origin).with_name("bpe_simple_vocab_16e6.txt.gz"))
+        return tokenizer_of(Path(found.origin).with_name(MERGES_OF_OPENAI))
 
 
 def tokenizer_of(merges_file: Path):

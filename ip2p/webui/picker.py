@@ -73,7 +73,7 @@ def connect(p: dict, prompt, controls: dict) -> None:
     filled = [prompt, controls["text_scale"], controls["image_scale"], controls["steps"]]
 
     def chosen(group: str, name: str) -> Preset | None:
-        return next((presets()[key] for other, key in of_group(group) if other == name), None)
+        return next((preset for preset in presets().values() if (preset.group, preset.name) == (group, name)), None)
 
     def show_group(group: str):
         return gr.update(choices=[name for name, _ in of_group(group)], value=None)
