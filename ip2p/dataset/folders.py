@@ -262,9 +262,17 @@ def csv_pairs(file: Path) -> PairSet:
     digest = hashlib.sha256()
     pictures, columns = csv_columns(file)
     for row in csv_rows(file):
-        paths = [row[picture] and row[picture]["path"] for picture in pictures]
-        digest.update(f"{row} {[os.path.exists(path) and os.stat(path)[6:9:2] for path in paths if path]}\n".encode())
+        files = [row[picture]["path"] for picture in pictures if row[picture]]
+        digest.update(f"{row} {[stat_of(file) for file in files]}\n".encode())
     return indexed(file, digest.hexdigest()[:32], {name: IMAGE if name in pictures else pa.string() for name in columns}, csv_rows(file))
+
+
+def stat_of(file: str) -> tuple[int, int] | None:
+    try:
+        about = os.stat(file)
+    except OSError:
+        return None
+    return about.st_size, about.st_mtime_ns
 
 
 def csv_columns(file: Path) -> tuple[set[str], list[str]]:
