@@ -15,6 +15,7 @@ VERBS = {
     "edit": ("cli_edit", "edit a picture, or every picture of a folder"),
     "app": ("cli_app", "serve a page to edit pictures on"),
     "model": ("cli_model", "look at, fetch, convert and merge checkpoints"),
+    "train": ("cli_train", "train an edit model, from a checkpoint or from nothing"),
 }
 BAD_INPUT, INTERRUPTED = 2, 130
 NEEDS = "This needs the package {}: install it with pip install 'sd-webui-instruct-edit[edit]'."
