@@ -15,10 +15,12 @@ VERBS = {
     "edit": ("cli_edit", "edit a picture, or every picture of a folder"),
     "app": ("cli_app", "serve a page to edit pictures on"),
     "model": ("cli_model", "look at, fetch, convert and merge checkpoints"),
+    "dataset": ("cli_dataset", "look at, check, convert and make pair sets"),
     "train": ("cli_train", "train an edit model, from a checkpoint or from nothing"),
 }
 BAD_INPUT, INTERRUPTED = 2, 130
-NEEDS = "This needs the package {}: install it with pip install 'sd-webui-instruct-edit[edit]'."
+NEEDS = "This needs the package {}: install it with pip install 'sd-webui-instruct-edit[{}]'."
+EXTRAS = {"datasets": "train", "pyarrow": "train"}  # of a package that `edit` does not bring
 
 
 class Parser(argparse.ArgumentParser):
@@ -60,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except ImportError as e:
-        return say(NEEDS.format(e.name) if e.name else f"{e}.", BAD_INPUT)
+        return say(NEEDS.format(e.name, EXTRAS.get(e.name.partition(".")[0], "edit")) if e.name else f"{e}.", BAD_INPUT)
     except Exception as e:
         from .edit import EditError
 

@@ -27,12 +27,22 @@ def read_image(source: str | Path | IO[bytes], what: str = "picture") -> Image.I
 
     Raises EditError when it is no picture, truncated, or larger than 64 megapixels.
     """
+    return upright_rgb(opened(source, what))
+
+
+def opened(source: str | Path | IO[bytes], what: str = "picture", quick: bool = False) -> Image.Image:
+    """The picture as its file has it, decoded. quick: a JPEG at an eighth of its size, which still reads all of it.
+
+    Raises EditError as `read_image` does.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is the stricter one
             Image.init()
             image = Image.open(source, formats=[name for name in READABLE if name in Image.OPEN])
         check_pixels(image, what)
+        if quick:
+            image.draft(None, (1, 1))
         image.load()
     except EditError:
         raise
@@ -40,7 +50,7 @@ def read_image(source: str | Path | IO[bytes], what: str = "picture") -> Image.I
         raise EditError(f"The {what} is far larger than 64 megapixels: make it smaller first.") from e
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, MemoryError) as e:
         raise EditError(f"The {what} can't be read: it is damaged or not a picture.") from e
-    return upright_rgb(image)
+    return image
 
 
 def check_pixels(image: Image.Image, what: str = "picture") -> None:

@@ -1,0 +1,18 @@
+"""python -m ip2p dataset …: the table of its sub-verbs."""
+
+from __future__ import annotations
+
+import argparse
+from importlib import import_module
+
+# Sub-verb: its module, with `add_arguments(parser)` and `run(args) -> exit status`, quick to import; and what it does.
+VERBS: dict[str, tuple[str, str]] = {}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    verbs = parser.add_subparsers(dest="dataset_verb", metavar="|".join(VERBS), required=True)
+    for verb, (module, summary) in VERBS.items():
+        module = import_module(f".{module}", __package__)
+        verb_parser = verbs.add_parser(verb, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        module.add_arguments(verb_parser)
+        verb_parser.set_defaults(run=module.run)
