@@ -13,7 +13,9 @@ CONFIGS = Path(__file__).with_name("configs")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     names = ", ".join(path.stem for path in sorted(CONFIGS.glob("*.yaml")))
     parser.add_argument("config", type=Path, help=f"a yaml file, or the name of one that comes with the package: {names}")
-    parser.add_argument("changes", nargs="*", metavar="key=value", help="settings in place of the file's, for instance seed=1 stages.edit.steps=100")
+    parser.add_argument(
+        "changes", nargs="*", metavar="key=value", help="settings in place of the file's, for instance seed=1 stages.edit.steps=100"
+    )
     parser.set_defaults(run=run)
 
 

@@ -199,7 +199,9 @@ def checked(config: Config) -> Config:
         if stage.decay not in ("constant", "cosine"):
             raise EditError(f"{said}.decay is “{stage.decay}”: choose constant or cosine.")
         if stage.kind == AUTOENCODER and config.model.start:
-            raise EditError(f"{said} trains an autoencoder from nothing, but model.start names a model that has one: leave one of them out.")
+            raise EditError(
+                f"{said} trains an autoencoder from nothing, but model.start names a model that has one: leave one of them out."
+            )
     if config.precision not in ("no", "fp16", "bf16"):
         raise EditError(f"precision is “{config.precision}”: choose no, fp16 or bf16.")
     if config.save_every < 1 or config.keep < 1:

@@ -10,6 +10,7 @@ import csv
 import hashlib
 import random
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -33,31 +34,41 @@ def order_of(rows: int, seed: int, stage: int, epoch: int) -> np.ndarray:
     return generator_of(seed, stage, 1, epoch).permutation(rows)
 
 
+def crop_generator(seed: int, row: int, variant: int) -> np.random.Generator:
+    """The same in every stage, so that they can share cached latents."""
+    return generator_of(seed, 3, row, variant)
+
+
 def row_of(n: int, rows: int, seed: int, stage: int) -> int:
     """Every row once an epoch, in an order of its own."""
     epoch, place = divmod(n, rows)
     return int(order_of(rows, seed, stage, epoch)[place])
 
 
-class Samples(torch.utils.data.Dataset):
-    """draw(row, generator of the sample, generator of its crop) → tensors, of `rows` rows."""
+@dataclass(frozen=True)
+class Draw:
+    """draw(row, generator of everything but the crop, variant of the crop) → tensors, of `rows` rows."""
 
-    def __init__(self, rows: int, draw: Callable, stage: Stage, seed: int, number: int):
-        self.rows, self.draw, self.stage, self.seed, self.number = rows, draw, stage, seed, number
+    rows: int
+    draw: Callable[[int, np.random.Generator, int], dict[str, torch.Tensor]]
+
+
+class Samples(torch.utils.data.Dataset):
+    """The samples of stage `number`, by their number."""
+
+    def __init__(self, draw: Draw, stage: Stage, seed: int, number: int):
+        self.draw, self.stage, self.seed, self.number = draw, stage, seed, number
 
     def place(self, n: int) -> tuple[int, int, np.random.Generator]:
         """→ row, variant of its crop and flip, generator of everything else."""
         rng = generator_of(self.seed, self.number, 2, n)
         variant = int(rng.integers(self.stage.variants)) if self.stage.variants else n
-        return row_of(n, self.rows, self.seed, self.number), variant, rng
+        return row_of(n, self.draw.rows, self.seed, self.number), variant, rng
 
     def __getitem__(self, n: int) -> dict[str, torch.Tensor]:
         row, variant, rng = self.place(n)
-        sample = self.draw(row, rng, self.crop_generator(row, variant))
+        sample = self.draw.draw(row, rng, variant)
         return {**sample, "seed": torch.tensor(int(rng.integers(2**62)))}
-
-    def crop_generator(self, row: int, variant: int) -> np.random.Generator:
-        return generator_of(self.seed, self.number, 3, row, variant)
 
 
 class Order(torch.utils.data.Sampler):
@@ -133,10 +144,6 @@ def licences_of(path: Path) -> dict[str, str]:
             return {row["file"]: row["licence"] for row in csv.DictReader(file)}
     except (OSError, KeyError, ValueError) as e:
         raise EditError(f"data.licences: {path} is no CSV with the columns file and licence.") from e
-
-
-def phrasing(prompts: Sequence[str], rng: np.random.Generator) -> str:
-    return prompts[int(rng.integers(len(prompts)))] if prompts else ""
 
 
 def dropped(stage: Stage, r: float) -> tuple[bool, bool]:

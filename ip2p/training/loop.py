@@ -22,7 +22,9 @@ from . import state as states
 from .config import Config, Stage
 from .data import Order, Samples
 
-FULL = "There is not enough {} memory: lower stages.{}.batch_size (now {}) and raise accumulate as much, or set gradient_checkpointing=true."
+FULL = (
+    "There is not enough {} memory: lower stages.{}.batch_size (now {}) and raise accumulate as much, or set gradient_checkpointing=true."
+)
 
 
 class Loop:
@@ -77,7 +79,9 @@ class Loop:
                     mean, losses = sum(losses) / len(losses), []
                     log(self.step, mean, samples)
                     if shown and hasattr(shown, "set_postfix_str"):
-                        shown.set_postfix_str(f"{self.name}: loss {mean:.4f}, {samples * self.step / max(self.seconds, 1e-9):.1f} samples/s")
+                        shown.set_postfix_str(
+                            f"{self.name}: loss {mean:.4f}, {samples * self.step / max(self.seconds, 1e-9):.1f} samples/s"
+                        )
                 stop = self.any_process(asked.is_set())
                 last = self.step == stage.steps
                 if stop or last or self.step % self.config.save_every == 0:
@@ -188,7 +192,11 @@ class Loop:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / "log.jsonl"
-        kept = [line for line in path.read_text().splitlines() if whole(line) and json.loads(line)["step"] <= self.step] if path.exists() else []
+        kept = (
+            [line for line in path.read_text().splitlines() if whole(line) and json.loads(line)["step"] <= self.step]
+            if path.exists()
+            else []
+        )
         path.write_text("".join(line + "\n" for line in kept))
         board = None
         if self.config.tensorboard:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -159,15 +159,12 @@ def fingerprint(*networks: torch.nn.Module) -> str:
     """Of weights and configuration: another one when any weight is another."""
     digest = hashlib.sha256()
     for network in networks:
-        digest.update(network.config.to_json_string().encode())
-        for name, tensor in _tensors(network):
+        config = network.config if isinstance(network.config, dict) else network.config.to_dict()
+        digest.update(str(sorted((key, str(value)) for key, value in config.items() if not key.startswith("_"))).encode())
+        for name, tensor in sorted(network.state_dict().items()):
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
-
-
-def _tensors(network: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    yield from sorted(network.state_dict().items())
 
 
 def token_ids(tokenizer: CLIPTokenizer, text: str) -> torch.Tensor:

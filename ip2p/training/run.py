@@ -16,10 +16,11 @@ from ..contact_sheet import contact_sheet
 from ..edit import Edit, EditError
 from ..files import written_whole
 from . import config as configs
+from .cache import cached
 from .config import AUTOENCODER, EDIT, Config, Stage
-from .data import Folder, Samples, crop, dropped, phrasing, seeded
-from .losses import AutoencoderLoss, DenoisingLoss
+from .data import Draw, Folder, Samples, crop, crop_generator, dropped, seeded
 from .loop import Loop
+from .losses import AutoencoderLoss, DenoisingLoss
 from .networks import Networks, new_text_encoder, new_tokenizer, new_unet, new_vae, token_ids, widened
 
 MODEL = "model"  # the networks after a stage, with averaged weights
@@ -64,15 +65,18 @@ def one_stage(config: Config, name: str, number: int, networks: Networks, rows: 
         check = AutoencoderCheck(config, name, networks, rows)
     else:
         module = DenoisingLoss(networks, stage)
-        draw = rows.edits(stage, networks, accelerator) if stage.kind == EDIT else rows.captions(stage, networks)
+        if stage.cache:
+            draw = cached(Path(config.output), config.seed, stage, networks, rows, accelerator)
+        else:
+            draw = rows.edits(stage, networks) if stage.kind == EDIT else rows.captions(stage, networks)
         check = EditCheck(config, name, networks, rows) if stage.kind == EDIT else None
     module.to(accelerator.device)
-    loop = Loop(config, name, module, Samples(draw.rows, draw, stage, config.seed, number), accelerator, check)
+    loop = Loop(config, name, module, Samples(draw, stage, config.seed, number), accelerator, check)
     loop.run()
     loop.ema.copy_to([p for _, p in loop.trained])
     for network in (networks.vae, networks.text_encoder, networks.unet):
         if network is not None:
-            network.to("cpu").requires_grad_(True)
+            torch.nn.Module.to(network, "cpu").requires_grad_(True)  # diffusers' own warns of layers that these have not
     if stage.kind == AUTOENCODER:
         factor = scaling_factor(networks.vae, rows, stage, config.seed, number)
         networks.vae.register_to_config(scaling_factor=factor)
@@ -143,59 +147,52 @@ class Rows:
             found.update(texts["edit_prompts"], (texts["original_prompt"], texts["edited_prompt"]))
         return sorted(found - {"", None})
 
-    def pictures(self, stage: Stage):
+    def pictures(self, stage: Stage) -> Draw:
         """For the autoencoder: the folder's pictures, or both pictures of every pair."""
         if self.config.data.pictures:
-            return Draw(len(self.folder), lambda row, rng, cut: {"pixels": crop([self.folder[row]], stage, cut)[0]})
 
-        def draw(row, rng, cut):
+            def draw(row, rng, variant):
+                return {"pixels": self.crop([self.folder[row]], stage, row, variant)[0]}
+
+            return Draw(len(self.folder), draw)
+
+        def draw_of_pairs(row, rng, variant):
             pair = self.pairs[self.usable[row // 2]]
-            return {"pixels": crop([pair.edited_image if row % 2 else pair.original_image], stage, cut)[0]}
+            return {"pixels": self.crop([pair.edited_image if row % 2 else pair.original_image], stage, row // 2, variant)[0]}
 
-        return Draw(2 * len(self.usable), draw)
+        return Draw(2 * len(self.usable), draw_of_pairs)
 
-    def captions(self, stage: Stage, networks: Networks):
+    def captions(self, stage: Stage, networks: Networks) -> Draw:
         """For text to image: every pair's two pictures with their captions."""
 
-        def draw(row, rng, cut):
+        def draw(row, rng, variant):
             pair = self.pairs[self.usable[row // 2]]
             picture, caption = (pair.edited_image, pair.edited_prompt) if row % 2 else (pair.original_image, pair.original_prompt)
-            no_text = rng.random() < stage.drop_text + stage.drop_both
-            return {"edited": crop([picture], stage, cut)[0], "tokens": token_ids(networks.tokenizer, "" if no_text else caption)}
+            no_text, _ = dropped(stage, rng.random())
+            pixels = self.crop([picture], stage, row // 2, variant)[0]
+            return {"edited": pixels, "tokens": token_ids(networks.tokenizer, "" if no_text else caption)}
 
         return Draw(2 * len(self.usable), draw)
 
-    def edits(self, stage: Stage, networks: Networks, accelerator: Accelerator):
-        if stage.cache:
-            from .cache import cached_edits
-
-            return cached_edits(self.config, stage, networks, self, accelerator)
-
-        def draw(row, rng, cut):
+    def edits(self, stage: Stage, networks: Networks) -> Draw:
+        def draw(row, rng, variant):
             pair = self.pairs[self.usable[row]]
             no_text, no_image = dropped(stage, rng.random())
-            original, edited = crop([pair.original_image, pair.edited_image], stage, cut)
-            text = "" if no_text else phrasing(pair.edit_prompts, rng)
-            tokens = token_ids(networks.tokenizer, text)
+            original, edited = self.crop([pair.original_image, pair.edited_image], stage, row, variant)
+            text = pair.edit_prompts[int(rng.integers(len(pair.edit_prompts)))]
+            tokens = token_ids(networks.tokenizer, "" if no_text else text)
             return {"original": original, "edited": edited, "tokens": tokens, "drop_image": torch.tensor(no_image)}
 
         return Draw(len(self.usable), draw)
 
-
-class Draw:
-    """draw(row, generator of the sample, generator of its crop), of `rows` rows."""
-
-    def __init__(self, rows: int, draw: Callable):
-        self.rows, self.draw = rows, draw
-
-    def __call__(self, row, rng, cut):
-        return self.draw(row, rng, cut)
+    def crop(self, pictures: Sequence[Image.Image], stage: Stage, row: int, variant: int) -> list[torch.Tensor]:
+        return crop(pictures, stage, crop_generator(self.config.seed, row, variant))
 
 
 @torch.no_grad()
 def scaling_factor(vae, rows: Rows, stage: Stage, seed: int, number: int) -> float:
     """One over the deviation of the latents (Rombach et al., appendix G), so that they have unit variance."""
-    samples = Samples(rows.pictures(stage).rows, rows.pictures(stage), stage, seed, number)
+    samples = Samples(rows.pictures(stage), stage, seed, number)
     pixels = torch.stack([samples[i]["pixels"] for i in range(MEASURED)])
     latents = torch.cat([vae.encode(part).latent_dist.mean for part in pixels.split(8)])
     return 1 / float(latents.std())
