@@ -12,16 +12,15 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 from safetensors import safe_open
-from safetensors.torch import save_file
 
 from ..files import written_whole
 from ..progress import bar
 from .config import EDIT, Stage
 from .data import Draw, crop, crop_generator, dropped
 from .networks import Networks, fingerprint, token_ids
+from .state import save_tensors
 
 SHARD = 256  # rows in a file
-ENCODED = 8  # pictures the VAE is given at once
 
 
 class Cache:
@@ -47,7 +46,7 @@ class Cache:
                     made |= {f"{row - rows[0]}.{key}": value.half().contiguous() for key, value in self.make(row).items()}
                     shown.update(1)
                 with written_whole(self.path(shard), force=True) as beside:
-                    save_file(made, beside)
+                    save_tensors(made, beside)
             shown.close()
         accelerator.wait_for_everyone()
 

@@ -126,7 +126,8 @@ class Config:
     keep: int = 2
     log_every: int = 10
     tensorboard: bool = True
-    export: bool = True
+    export: str = "ema"  # or "plain", "both", "none": the weights that are exported
+    half: bool = True  # exported in fp16
     evaluate: str = ""  # "scenes": measure the finished model on scenes never seen
     model: Model = field(default_factory=Model)
     data: Data = field(default_factory=Data)
@@ -204,6 +205,8 @@ def checked(config: Config) -> Config:
             )
     if config.precision not in ("no", "fp16", "bf16"):
         raise EditError(f"precision is “{config.precision}”: choose no, fp16 or bf16.")
+    if config.export not in ("ema", "plain", "both", "none"):
+        raise EditError(f"export is “{config.export}”: choose ema, plain, both or none.")
     if config.save_every < 1 or config.keep < 1:
         raise EditError("save_every and keep must be at least 1.")
     if not config.data.pairs and not (config.data.pictures and all(s.kind == AUTOENCODER for s in config.stages.values())):

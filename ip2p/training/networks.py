@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from ..checkpoint import EDIT_CHANNELS
 from ..clip import TOKENIZER
+from ..convert import model_index, write_json
 from ..edit import EditError
 from ..editor import TRAINED, Editor
 from ..files import written_whole
@@ -38,6 +40,8 @@ class Networks:
                 if network := getattr(self, part.name):
                     network.save_pretrained(beside / part.name)
             DDIMScheduler(**TRAINED, prediction_type="epsilon").save_pretrained(beside / "scheduler")
+            if self.unet is not None:
+                write_json(beside / "model_index.json", model_index(self.unet.config.in_channels))
 
     @classmethod
     def read(cls, folder: Path) -> Networks:
@@ -111,32 +115,24 @@ def new_text_encoder(model: Model, tokenizer: CLIPTokenizer) -> CLIPTextModel:
 def new_tokenizer(texts: Iterable[str], vocabulary: int) -> CLIPTokenizer:
     """CLIP's kind of byte-pair encoding, learned from the texts: any text can be written with it.
 
-    Laid out as CLIP's: every byte, every byte at a word's end, the merges, then start and end.
+    Laid out as CLIP's: every byte, every byte at a word's end, the merges, then start and end; at most `vocabulary` of them.
     """
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-    letters = pre_tokenizers.ByteLevel.alphabet()
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
-    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
+    tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(r"\s+", "removed", False), pre_tokenizers.Punctuation(), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        [pre_tokenizers.Split(" ", "removed"), pre_tokenizers.Punctuation(), pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )
     trainer = trainers.BpeTrainer(
-        vocab_size=max(vocabulary - 2, 0), initial_alphabet=sorted(letters), end_of_word_suffix="</w>", show_progress=False, min_frequency=2
+        vocab_size=vocabulary, initial_alphabet=letters, end_of_word_suffix="</w>", show_progress=False, min_frequency=2
     )
     tokenizer.train_from_iterator(texts, trainer)
-    merges = [tuple(merge) for merge in _merges(tokenizer)]
-    base = sorted(letters)
-    words = [*base, *(letter + "</w>" for letter in base), *("".join(merge) for merge in merges)]
-    words = [*dict.fromkeys(words), START, END]
+    learned = json.loads(tokenizer.to_str())["model"]["merges"]
+    merges = [tuple(merge.split() if isinstance(merge, str) else merge) for merge in learned][: max(vocabulary - 2 * len(letters) - 2, 0)]
+    words = [*letters, *(letter + "</w>" for letter in letters), *("".join(merge) for merge in merges), START, END]
     return CLIPTokenizer(vocab={word: i for i, word in enumerate(words)}, merges=merges, model_max_length=TOKENS)
-
-
-def _merges(tokenizer) -> list:
-    import json
-
-    merges = json.loads(tokenizer.to_str())["model"]["merges"]
-    return [merge.split() if isinstance(merge, str) else merge for merge in merges]
 
 
 def widened(unet: UNet2DConditionModel, channels: int = EDIT_CHANNELS) -> UNet2DConditionModel:
@@ -152,7 +148,7 @@ def widened(unet: UNet2DConditionModel, channels: int = EDIT_CHANNELS) -> UNet2D
     weight = narrow.new_zeros(narrow.shape[0], channels, *narrow.shape[2:])
     weight[:, : narrow.shape[1]] = narrow
     wide.load_state_dict({**state, "conv_in.weight": weight})
-    return wide.to(narrow.device, narrow.dtype)
+    return torch.nn.Module.to(wide, narrow.device, narrow.dtype)  # diffusers' own warns of layers that this has not
 
 
 def fingerprint(*networks: torch.nn.Module) -> str:

@@ -276,12 +276,12 @@ def save_sheet(sheet: Image.Image, folder: Path, step: int) -> None:
 
 def finish(config: Config, folder: Path) -> None:
     """Exports the finished model and measures it, as the configuration says."""
-    if config.export and (folder / "unet").is_dir():
+    if (folder / "unet").is_dir():
         from .export import export
 
         for path in export(config, folder):
-            print(path)
+            print(f"Exported {path}")
     if config.evaluate == "scenes":
-        from ..evaluation.scenes import measure
+        from .scenes import measure
 
         measure(folder, Path(config.output) / "scenes")

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ..edit import EditError
-from ..files import remove, written_whole
+from ..files import remove, why, written_whole
 
 NAME = "state-{:08d}"
 SUMS = "state.json"
@@ -36,7 +36,7 @@ def write(folder: Path, state: State, keep: int) -> Path:
     with written_whole(path, force=True) as beside:
         beside.mkdir()
         for name, tensors in state.tensors.items():
-            save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, beside / f"{name}.safetensors")
+            save_tensors(tensors, beside / f"{name}.safetensors")
         sums = {file.name: sha256(file) for file in sorted(beside.iterdir())}
         (beside / SUMS).write_text(json.dumps({"step": state.step, "numbers": state.numbers, "sha256": sums}, indent=2))
         for file in beside.iterdir():  # a rename must not reach the disk before what it renames
@@ -47,6 +47,14 @@ def write(folder: Path, state: State, keep: int) -> Path:
     for torn in folder.glob(".state-*.part"):
         remove(torn)
     return path
+
+
+def save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """Raises OSError when it can't be written, which safetensors has an error of its own for."""
+    try:
+        save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, path)
+    except SafetensorError as e:
+        raise OSError(why(e)) from e
 
 
 def newest(folder: Path, say: Callable[[str], None]) -> State | None:
