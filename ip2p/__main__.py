@@ -16,6 +16,7 @@ VERBS = {
     "app": ("cli_app", "serve a page to edit pictures on"),
     "model": ("cli_model", "look at, fetch, convert and merge checkpoints"),
     "dataset": ("cli_dataset", "look at, check, convert and make pair sets"),
+    "train": ("cli_train", "train an edit model, from a checkpoint or from nothing"),
 }
 BAD_INPUT, INTERRUPTED = 2, 130
 NEEDS = "This needs the package {}: install it with pip install 'sd-webui-instruct-edit[{}]'."
