@@ -100,7 +100,8 @@ class Stage:
     min_snr: float = 0.0  # gamma of Hang et al., arXiv 2303.09556; 0: every noise level alike
     l1: float = 1.0
     l2: float = 0.0
-    edges: float = 0.0
+    edges: float = 0.0  # L1 between the differences of neighbouring pixels
+    coarse: float = 0.0  # L1 between means of 8x8 pixels
     perceptual: float = 0.0
     kl: float = 1e-6
 

@@ -36,6 +36,8 @@ class AutoencoderLoss(nn.Module):
         loss = stage.l1 * F.l1_loss(decoded, pixels) + stage.l2 * F.mse_loss(decoded, pixels)
         if stage.edges:
             loss = loss + stage.edges * (edges_loss(decoded, pixels, -1) + edges_loss(decoded, pixels, -2))
+        if stage.coarse:
+            loss = loss + stage.coarse * F.l1_loss(F.avg_pool2d(decoded, 8), F.avg_pool2d(pixels, 8))
         if self.features:
             with torch.no_grad():
                 wanted = self.features(pixels)
