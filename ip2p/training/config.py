@@ -97,7 +97,7 @@ class Stage:
     drop_both: float = 0.05
     drop_image: float = 0.05
     train_text: bool = False
-    min_snr: float = 0.0  # gamma of Hang et al., arXiv 2303.09556; 0: every noise level alike
+    weighting: str = "epsilon"  # of noise levels; or "v", as if v were predicted: the noisiest ones, which decide colours, count more
     l1: float = 1.0
     l2: float = 0.0
     edges: float = 0.0  # L1 between the differences of neighbouring pixels
@@ -200,6 +200,8 @@ def checked(config: Config) -> Config:
             raise EditError(f"{said} drops more than every sample: drop_text, drop_both and drop_image are shares that sum to at most 1.")
         if stage.decay not in ("constant", "cosine"):
             raise EditError(f"{said}.decay is “{stage.decay}”: choose constant or cosine.")
+        if stage.weighting not in ("epsilon", "v"):
+            raise EditError(f"{said}.weighting is “{stage.weighting}”: choose epsilon or v.")
         if stage.kind == AUTOENCODER and config.model.start:
             raise EditError(
                 f"{said} trains an autoencoder from nothing, but model.start names a model that has one: leave one of them out."

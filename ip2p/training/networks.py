@@ -81,20 +81,18 @@ def new_vae(model: Model) -> AutoencoderKL:
         latent_channels=4,
         sample_size=256,
     )
+    zero(vae, "conv2", "to_out.0")
     with torch.no_grad():
-        for name, module in vae.named_modules():
-            if name.endswith(("conv2", "to_out.0")):
-                module.weight.zero_()
-                module.bias.zero_()
         vae.quant_conv.weight[4:] = 0
         vae.quant_conv.bias[4:] = NARROW
     return vae
 
 
 def new_unet(model: Model, channels: int) -> UNet2DConditionModel:
+    """A UNet that begins as LDM's own code begins it, its residual branches and its output zero; diffusers does not."""
     shape = model.unet
     attends = [level in shape.attention for level in range(len(shape.channels))]
-    return UNet2DConditionModel(
+    unet = UNet2DConditionModel(
         sample_size=32,
         in_channels=channels,
         block_out_channels=tuple(shape.channels),
@@ -104,6 +102,16 @@ def new_unet(model: Model, channels: int) -> UNet2DConditionModel:
         attention_head_dim=shape.heads,  # heads, in spite of its name
         cross_attention_dim=model.text.width,
     )
+    zero(unet, "conv2", "proj_out", "conv_out")
+    return unet
+
+
+@torch.no_grad()
+def zero(network: torch.nn.Module, *endings: str) -> None:
+    for name, module in network.named_modules():
+        if name.endswith(endings):
+            module.weight.zero_()
+            module.bias.zero_()
 
 
 def new_text_encoder(model: Model, tokenizer: CLIPTokenizer) -> CLIPTextModel:
