@@ -1,0 +1,310 @@
+"""One page of a run: curves, tables, comparisons and pictures, readable in light and dark, with everything inside it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from string import Template
+
+from PIL import Image
+
+from ..contact_sheet import contact_sheet
+from ..files import written_whole
+from . import plots
+from .computed import DISTANCES, share
+from .metrics import Interval
+from .summary import MEASURES, Comparison, Means, sure
+from .sweep import Bench, Task, plain
+
+THUMBNAIL = 224  # px of a picture's longest side in the page
+PAGE, FIGURES, SHEET = "report.html", "figures.json", "contact_sheet.jpg"
+
+
+def write_report(
+    folder: Path, facts: Mapping[str, str], notes: Sequence[str], found: Sequence[Means], compared: Sequence[Comparison],
+    computed: Sequence[Mapping], sheet: Sequence[tuple[str, list[tuple[str, Image.Image]]]],
+) -> Path:  # fmt: skip
+    """Writes `report.html`, `figures.json`, the plots and the contact sheet; returns the page.
+
+    facts: what was measured; notes: what the reader must know of the scorer; computed: `computed.figures` of every model;
+    sheet: of every pair shown its title and its labelled pictures.
+    """
+    (folder / "plots").mkdir(parents=True, exist_ok=True)
+    parts = [f"<h1>{escape(facts['title'])}</h1>", definitions({name: text for name, text in facts.items() if name != "title"})]
+    parts += [f'<p class="note">{escape(note)}</p>' for note in notes]
+    for figures in computed:
+        parts += of_computed(figures, folder / "plots", len(computed) > 1)
+    parts += trade_offs(found, folder / "plots")
+    parts += [
+        "<h2>Every setting</h2>",
+        '<p class="soft">Means with 95 % bootstrap intervals, photographs drawn whole.</p>',
+        settings_table(found),
+    ]
+    if compared:
+        parts += [
+            "<h2>Side by side</h2>",
+            '<p class="soft">Differences over the pairs both edited, with paired 95 % bootstrap intervals; bold where the interval leaves 0 out.</p>',
+            comparison_table(compared),
+        ]
+    if sheet:
+        parts += ["<h2>Pictures</h2>", pictures_table(sheet)]
+        write_sheet(folder / SHEET, sheet)
+    figures = {
+        "facts": facts,
+        "notes": list(notes),
+        "settings": [
+            {**vars(row.setting), "edits": row.n, **{name: row.measures[name]._asdict() for name in row.measures}} for row in found
+        ],
+        "comparisons": [
+            {"one": vars(row.one), "other": vars(row.other), "pairs": row.n, **{name: d._asdict() for name, d in row.differences.items()}}
+            for row in compared
+        ],
+        "computed": [named(figures) for figures in computed],
+    }
+    with written_whole(folder / FIGURES, force=True) as beside:
+        beside.write_text(json.dumps(plain(figures), indent=1, ensure_ascii=False), encoding="utf8")
+    template = Template(Path(__file__).with_name("report.html").read_text(encoding="utf8"))
+    with written_whole(folder / PAGE, force=True) as beside:
+        beside.write_text(template.substitute(title=escape(facts["title"]), body="\n".join(parts)), encoding="utf8")
+    return folder / PAGE
+
+
+def named(value):
+    """Intervals by name rather than as lists of four numbers."""
+    if isinstance(value, Interval):
+        return value._asdict()
+    if isinstance(value, Mapping):
+        return {key: named(item) for key, item in value.items()}
+    return [named(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def definitions(facts: Mapping[str, str]) -> str:
+    return '<dl class="facts">' + "".join(f"<dt>{escape(name)}</dt><dd>{escape(str(text))}</dd>" for name, text in facts.items()) + "</dl>"
+
+
+def figure(svg: str, caption: str) -> str:
+    return f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>"
+
+
+def trade_offs(found: Sequence[Means], folder: Path) -> list[str]:
+    """The paper's curve, similarity to the input against directional similarity; and against the way towards the target."""
+    there = {name for row in found for name in row.measures}
+    y = "image_similarity" if "image_similarity" in there else "perceptual_input" if "perceptual_input" in there else "rms_input"
+    drawings = []
+    for x, caption in (
+        ("directional_similarity", "Up and to the right is better. Small numbers at the points are image scales, or SDEdit's strengths."),
+        ("progress", "0 is the untouched picture and 1 the target of the pair set, along the straight way between them at 64 px."),
+    ):
+        if x in there:
+            drawings.append(figure(plots.drawn(plots.tradeoff(x, y, found), f"{y}-{x}", folder), caption))
+    return ["<h2>Keeping the picture against making the edit</h2>", f'<div class="plots">{"".join(drawings)}</div>']
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """header: plain texts; rows: cells as HTML, each with its own tag."""
+    head = "".join(f"<th>{escape(name)}</th>" for name in header)
+    return (
+        f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>'
+        + "".join(f"<tr>{''.join(row)}</tr>" for row in rows)
+        + "</tbody></table></div>"
+    )
+
+
+def cell(found: Interval | None, sign: bool = False) -> str:
+    if found is None or not found.n:
+        return "<td>–</td>"
+    form = "+.3f" if sign else ".3f"
+    bold = ' class="sure"' if sign and sure(found) else ""
+    return f"<td{bold}>{found.mean:{form}}<small>{found.low:{form}} … {found.high:{form}}</small></td>"
+
+
+def settings_table(found: Sequence[Means]) -> str:
+    names = [name for name in MEASURES if any(name in row.measures for row in found)]
+    rows = [
+        [
+            f"<td>{escape(row.setting.maker)}<small>{escape(row.setting.label)}</small></td>",
+            f"<td>{row.n}</td>",
+            *(cell(row.measures.get(name)) for name in names),
+        ]
+        for row in found
+    ]
+    return table(["setting", "edits", *(MEASURES[name][0] + {1: " ↑", -1: " ↓", 0: ""}[MEASURES[name][1]] for name in names)], rows)
+
+
+def comparison_table(compared: Sequence[Comparison]) -> str:
+    names = [name for name in MEASURES if any(name in row.differences for row in compared)]
+    rows = [
+        [
+            f"<td>{escape(row.one.full_label)}<small>minus {escape(row.other.full_label)}</small></td>",
+            f"<td>{row.n}</td>",
+            *(cell(row.differences.get(name), True) for name in names),
+        ]
+        for row in compared
+    ]
+    return table(["difference", "pairs", *(MEASURES[name][0] + {1: " ↑", -1: " ↓", 0: ""}[MEASURES[name][1]] for name in names)], rows)
+
+
+def of_computed(figures: Mapping, folder: Path, several: bool) -> list[str]:
+    """The section of one model on computed edits."""
+    slug = "".join(c if c.isalnum() else "-" for c in figures["maker"])
+    parts = [f"<h2>Computed edits: {escape(figures['maker'])}, {escape(figures['setting'])}</h2>"]
+    parts.append(f"<p>{figures['edits']} edits of {figures['photos']} photographs, each with a known target.</p>")
+    tiles = []
+    for name, label in DISTANCES.items():
+        if name in figures["nearer"]:
+            near, seen = figures["nearer"][name], figures["recognised"][name]
+            tiles.append(
+                (
+                    near["counting"],
+                    f"nearer to the target than the untouched photograph, by {label}, over the {near['counting_kinds']} of {near['kinds']} kinds that count",
+                )
+            )
+            tiles.append(
+                (
+                    seen["asked"],
+                    f"the asked edit is the nearest target, by {label}; without text {share(seen['blank'])}, another kind's instruction {share(seen['other'])}, chance {seen['chance'].mean:.3f}",
+                )
+            )
+    tiles.append((figures["autoencoder_psnr"], "dB, PSNR of the photographs after the autoencoder"))
+    parts.append(
+        '<div class="tiles">'
+        + "".join(
+            f'<div class="tile"><b>{found.mean:.3g}</b><span class="soft">[{found.low:.3g}, {found.high:.3g}]</span> {escape(text)}</div>'
+            for found, text in tiles
+            if found.n
+        )
+        + "</div>"
+    )
+    drawings = []
+    for name, label in DISTANCES.items():
+        if name in figures["nearer"]:
+            kinds, seen = figures["kinds"][name], figures["recognised"][name]
+            side = 1.6 + 0.32 * len(kinds)
+            drawings.append(
+                figure(
+                    plots.drawn(plots.shares(kinds), f"nearer-{name}-{slug}", folder, (6.4, side)),
+                    f"By {label}. Pale: kinds that do not count, whose edit is less than twice what the autoencoder loses.",
+                )
+            )
+            drawings.append(
+                figure(
+                    plots.drawn(
+                        plots.confusion(seen["order"], seen["confusion"]), f"confusion-{name}-{slug}", folder, (side + 1.2, side + 1.2)
+                    ),
+                    f"Which target is nearest, by {label}.",
+                )
+            )
+    for over, scale, measures in (
+        ("over_image_scale", "image scale s_I", ("image_similarity", "progress")),
+        ("over_text_scale", "text scale s_T", ("perceptual_input", "rms_input", "progress")),
+    ):
+        rows = figures[over]["rows"]
+        measures = [name for name in measures if rows and name in rows[0]]
+        if len(rows) > 1:
+            drawings.append(
+                figure(
+                    plots.drawn(plots.over_scale(rows, measures, scale), f"{over}-{slug}", folder),
+                    f"{figures[over]['photos']} photographs; the other scale as above.",
+                )
+            )
+    parts.append(f'<div class="plots">{"".join(drawings)}</div>')
+    parts += [f"<h2>Kinds{', ' + escape(figures['maker']) if several else ''}</h2>", kinds_table(figures["kinds"])]
+    return parts
+
+
+def kinds_table(kinds: Mapping[str, Mapping[str, Mapping]]) -> str:
+    """Of every kind how large its edit is, whether it counts, and what came of it, by both distances."""
+    header, rows = ["kind", "edits"], {}
+    for name, of_kinds in kinds.items():
+        label = DISTANCES[name]
+        header += [
+            f"{label}: the edit",
+            "lost by the autoencoder",
+            "counts",
+            "nearer ↑",
+            "nearer inside the mask ↑",
+            "outside: result",
+            "outside: autoencoder",
+        ]
+        for kind, found in of_kinds.items():
+            row = rows.setdefault(kind, [f"<td>{escape(kind)}</td>", f"<td>{found['edits']}</td>"])
+            row += [
+                f"<td>{found['edit']:.4f}</td>",
+                f"<td>{found['autoencoder']:.4f}</td>",
+                f"<td>{'yes' if found['counts'] else 'no'}</td>",
+                cell(found["nearer"]),
+            ]
+            if "inside" in found:
+                row += [
+                    cell(found["inside"]["nearer"]),
+                    cell(found["outside"]["result"]),
+                    f"<td>{found['outside']['autoencoder']:.4f}</td>",
+                ]
+            else:
+                row += ["<td>–</td>"] * 3
+    return table(header, list(rows.values()))
+
+
+def pictures_table(sheet: Sequence[tuple[str, list[tuple[str, Image.Image]]]]) -> str:
+    rows = []
+    for title, pictures in sheet:
+        cells = "".join(
+            f'<td><img alt="{escape(label)}" src="{embedded(image)}"><small>{escape(label)}</small></td>' for label, image in pictures
+        )
+        rows.append(f"<tr><th>{escape(title)}</th>{cells}</tr>")
+    return f'<div class="scroll"><table class="sheet"><tbody>{"".join(rows)}</tbody></table></div>'
+
+
+def thumbnail(image: Image.Image) -> Image.Image:
+    image = image.copy()
+    image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
+    return image
+
+
+def embedded(image: Image.Image) -> str:
+    """As a data URL."""
+    data = io.BytesIO()
+    thumbnail(image).save(data, "JPEG", quality=85)
+    return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode()
+
+
+def write_sheet(path: Path, sheet: Sequence[tuple[str, list[tuple[str, Image.Image]]]]) -> None:
+    """The same pictures in one file, where every pair has the same ones."""
+    columns = list(dict.fromkeys(label for _, pictures in sheet for label, _ in pictures))
+    side = max(thumbnail(image).width for _, pictures in sheet for _, image in pictures)
+    high = max(thumbnail(image).height for _, pictures in sheet for _, image in pictures)
+    cells = []
+    for _, pictures in sheet:
+        of = dict(pictures)
+        for label in columns:
+            place = Image.new("RGB", (side, high), "white")
+            if label in of:
+                place.paste(thumbnail(of[label]), (0, 0))
+            cells.append(place)
+    with written_whole(path, force=True) as beside:
+        contact_sheet(cells, [title[:40] for title, _ in sheet], columns).save(beside, "JPEG", quality=88)
+
+
+def pictures_of(
+    lines: Sequence[Mapping], tasks: Sequence[Task], bench: Bench, folder: Path
+) -> list[tuple[str, list[tuple[str, Image.Image]]]]:
+    """Of every row with pictures kept: its instruction, the input, the target and every result, in the order of the tasks."""
+    from .sweep import key_of
+
+    kept = {key_of(line): line["picture"] for line in lines if line["picture"]}
+    found: dict[int, tuple[str, list]] = {}
+    several = len({task.setting.maker for task in tasks if task.keep}) > 1
+    for task in tasks:
+        name = kept.get(task.key)
+        if task.keep and name and (folder / name).is_file():
+            if task.row not in found:
+                row = bench.row(task.row)
+                found[task.row] = task.instruction, [("input", row.before), ("target", row.target)]
+            label = task.setting.full_label if several else task.setting.label
+            with Image.open(folder / name) as image:
+                found[task.row][1].append((label, image.convert("RGB")))
+    return list(found.values())
