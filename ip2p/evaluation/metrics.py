@@ -13,6 +13,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 SMALL = 64  # longest side in pixels of the pictures that `rms_small` compares
 HIGHEST_PSNR = 100.0  # dB, given for equal pictures
+NO_CHANGE = 1e-4  # two vectors of length 1 that are nearer than this are one, computed in batches of other sizes
 RESAMPLES = 2000
 
 
@@ -87,6 +88,8 @@ def cosine(a: torch.Tensor, b: torch.Tensor) -> float:
 def directional_similarity(before: torch.Tensor, after: torch.Tensor, words_before: torch.Tensor, words_after: torch.Tensor) -> float:
     """Cosine of the pictures' change and the captions' change, all in one space (StyleGAN-NADA, arXiv 2108.00946, sec. 4.1, whose
     loss is 1 minus this; InstructPix2Pix, sec. 4). 0 for a picture or a caption that does not change."""
+    if float((after - before).norm()) < NO_CHANGE:
+        return 0.0
     return cosine(after - before, words_after - words_before)
 
 

@@ -22,6 +22,8 @@ except ImportError as e:
 INK = "#010203"  # becomes the page's text colour
 # Okabe and Ito's colours, which people with any colour vision tell apart; brighter ones in the page's dark dress (report.html).
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b58900", "#56b4e9")
+SIZE = (5.2, 3.6)  # inches, small enough that the text is read on a phone
+PAGE_DPI = 125  # the largest a drawing becomes
 STYLE = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
@@ -35,7 +37,7 @@ STYLE = {
 }
 
 
-def drawn(draw: Callable, name: str, folder: Path, size: tuple[float, float] = (6.4, 4.2)) -> str:
+def drawn(draw: Callable, name: str, folder: Path, size: tuple[float, float] = SIZE) -> str:
     """draw(axes) → SVG for the page; the same as a PNG in `folder`. size: inches."""
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
         figure = Figure(figsize=size, layout="constrained")
@@ -49,35 +51,49 @@ def drawn(draw: Callable, name: str, folder: Path, size: tuple[float, float] = (
         svg = svg.replace(colour, f"var(--series-{n})")
     # Identifiers are the whole page's, and the drawing takes the width there is.
     svg = re.sub(r'(id="|#)(?=[A-Za-z])', rf"\g<1>{name}-", svg)
-    return re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', 'role="img"', svg, count=1)
+    return re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', f'role="img" style="max-width: {size[0] * PAGE_DPI:.0f}px"', svg, count=1)
 
 
-def tradeoff(x: str, y: str, found: Sequence[Means]) -> Callable:
-    """Measure `x` against measure `y` of every setting, one line for every model and text scale, over its image scales."""
+Points = list[tuple[str, Interval, Interval]]  # what to write at a point, and where it is
+
+
+def lines_of(x: str, y: str, found: Sequence[Means]) -> dict[str, Points]:
+    """Measures `x` and `y` of every setting: one line for every model and text scale, over its image scales or SDEdit's strengths."""
+    lines: dict[str, Points] = {}
+    for row in sorted(found, key=lambda row: row.setting.strength if row.setting.image_scale is None else row.setting.image_scale):
+        if x in row.measures and y in row.measures:
+            setting = row.setting
+            scale = setting.strength if setting.image_scale is None else setting.image_scale
+            untouched = setting.maker == UNTOUCHED
+            label = setting.maker if untouched else f"{setting.maker}, s_T {setting.text_scale:g}"
+            lines.setdefault(label, []).append(("" if untouched else f"{scale:g}", row.measures[x], row.measures[y]))
+    return lines
+
+
+def tradeoff(x: str, y: str, lines: Mapping[str, Points]) -> Callable:
+    """Measure `x` against measure `y`."""
 
     def draw(axes) -> None:
-        lines: dict[tuple, list[Means]] = {}
-        for row in found:
-            if x in row.measures and y in row.measures:
-                setting = row.setting
-                sdedit = setting.maker != UNTOUCHED and setting.image_scale is None
-                lines.setdefault((setting.maker, "" if setting.maker == UNTOUCHED else f", s_T {setting.text_scale:g}", sdedit), []).append(
-                    row
-                )
-        for n, ((maker, text, sdedit), rows) in enumerate(lines.items()):
-            rows = sorted(rows, key=lambda row: row.setting.strength if sdedit else row.setting.image_scale or 0)
-            colour = INK if maker == UNTOUCHED else SERIES[n % len(SERIES)]
-            xs, ys = [row.measures[x] for row in rows], [row.measures[y] for row in rows]
+        colours = iter(SERIES * len(lines))
+        for label, points in lines.items():
+            untouched = label == UNTOUCHED
+            colour = INK if untouched else next(colours)
+            xs, ys = [a for _, a, _ in points], [b for _, _, b in points]
             axes.errorbar(
-                [v.mean for v in xs], [v.mean for v in ys], fmt="D" if maker == UNTOUCHED else "o--" if sdedit else "o-", color=colour,
-                xerr=bars(xs), yerr=bars(ys), elinewidth=0.6, markersize=4, label=maker + text,
-            )  # fmt: skip
-            for row, a, b in zip(rows, xs, ys):
-                if maker != UNTOUCHED:
-                    scale = row.setting.strength if sdedit else row.setting.image_scale
-                    axes.annotate(f"{scale:g}", (a.mean, b.mean), xytext=(5, 4), textcoords="offset points", fontsize=8)
+                [v.mean for v in xs],
+                [v.mean for v in ys],
+                xerr=bars(xs),
+                yerr=bars(ys),
+                fmt="D" if untouched else "o-",
+                color=colour,
+                elinewidth=0.6,
+                markersize=4,
+                label=label,
+            )
+            for text, a, b in points:
+                axes.annotate(text, (a.mean, b.mean), xytext=(5, 4), textcoords="offset points", fontsize=8)
         axes.set(xlabel=MEASURES[x][0], ylabel=MEASURES[y][0])
-        axes.legend(fontsize=9)
+        axes.legend(fontsize=8)
 
     return draw
 
@@ -93,7 +109,7 @@ def over_scale(rows: Sequence[Mapping], measures: Sequence[str], label: str) -> 
                 color=SERIES[n], label=MEASURES[name][0],
             )  # fmt: skip
         axes.set(xlabel=label)
-        axes.legend(fontsize=9)
+        axes.legend(fontsize=8)
 
     return draw
 

@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from string import Template
 
-from PIL import Image
-
-from ..contact_sheet import contact_sheet
 from ..files import written_whole
-from . import plots
+from . import plots, sheet
 from .computed import DISTANCES, share
 from .metrics import Interval
 from .summary import MEASURES, Comparison, Means, sure
-from .sweep import Bench, Task, plain
+from .sweep import plain
 
-THUMBNAIL = 224  # px of a picture's longest side in the page
 PAGE, FIGURES, SHEET = "report.html", "figures.json", "contact_sheet.jpg"
 
 
 def write_report(
     folder: Path, facts: Mapping[str, str], notes: Sequence[str], found: Sequence[Means], compared: Sequence[Comparison],
-    computed: Sequence[Mapping], sheet: Sequence[tuple[str, list[tuple[str, Image.Image]]]],
+    computed: Sequence[Mapping], pictures: Sequence[sheet.Row],
 ) -> Path:  # fmt: skip
     """Writes `report.html`, `figures.json`, the plots and the contact sheet; returns the page.
 
     facts: what was measured; notes: what the reader must know of the scorer; computed: `computed.figures` of every model;
-    sheet: of every pair shown its title and its labelled pictures.
+    pictures: rows of the contact sheet.
     """
     (folder / "plots").mkdir(parents=True, exist_ok=True)
     parts = [f"<h1>{escape(facts['title'])}</h1>", definitions({name: text for name, text in facts.items() if name != "title"})]
@@ -50,9 +44,9 @@ def write_report(
             '<p class="soft">Differences over the pairs both edited, with paired 95 % bootstrap intervals; bold where the interval leaves 0 out.</p>',
             comparison_table(compared),
         ]
-    if sheet:
-        parts += ["<h2>Pictures</h2>", pictures_table(sheet)]
-        write_sheet(folder / SHEET, sheet)
+    if pictures:
+        parts += ["<h2>Pictures</h2>", sheet.html(pictures)]
+        sheet.write(folder / SHEET, pictures)
     figures = {
         "facts": facts,
         "notes": list(notes),
@@ -92,6 +86,8 @@ def figure(svg: str, caption: str) -> str:
 
 def trade_offs(found: Sequence[Means], folder: Path) -> list[str]:
     """The paper's curve, similarity to the input against directional similarity; and against the way towards the target."""
+    most = {row.setting.maker: max(other.n for other in found if other.setting.maker == row.setting.maker) for row in found}
+    found = [row for row in found if row.n == most[row.setting.maker]]  # means over other pairs can't be drawn as one curve
     there = {name for row in found for name in row.measures}
     y = "image_similarity" if "image_similarity" in there else "perceptual_input" if "perceptual_input" in there else "rms_input"
     drawings = []
@@ -100,7 +96,7 @@ def trade_offs(found: Sequence[Means], folder: Path) -> list[str]:
         ("progress", "0 is the untouched picture and 1 the target of the pair set, along the straight way between them at 64 px."),
     ):
         if x in there:
-            drawings.append(figure(plots.drawn(plots.tradeoff(x, y, found), f"{y}-{x}", folder), caption))
+            drawings.append(figure(plots.drawn(plots.tradeoff(x, y, plots.lines_of(x, y, found)), f"{y}-{x}", folder), caption))
     return ["<h2>Keeping the picture against making the edit</h2>", f'<div class="plots">{"".join(drawings)}</div>']
 
 
@@ -117,7 +113,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def cell(found: Interval | None, sign: bool = False) -> str:
     if found is None or not found.n:
         return "<td>–</td>"
-    form = "+.3f" if sign else ".3f"
+    form = "+.4f" if sign else ".4f"
     bold = ' class="sure"' if sign and sure(found) else ""
     return f"<td{bold}>{found.mean:{form}}<small>{found.low:{form}} … {found.high:{form}}</small></td>"
 
@@ -183,17 +179,17 @@ def of_computed(figures: Mapping, folder: Path, several: bool) -> list[str]:
     for name, label in DISTANCES.items():
         if name in figures["nearer"]:
             kinds, seen = figures["kinds"][name], figures["recognised"][name]
-            side = 1.6 + 0.32 * len(kinds)
+            side = 0.9 + 0.28 * len(kinds)
             drawings.append(
                 figure(
-                    plots.drawn(plots.shares(kinds), f"nearer-{name}-{slug}", folder, (6.4, side)),
+                    plots.drawn(plots.shares(kinds), f"nearer-{name}-{slug}", folder, (plots.SIZE[0], side)),
                     f"By {label}. Pale: kinds that do not count, whose edit is less than twice what the autoencoder loses.",
                 )
             )
             drawings.append(
                 figure(
                     plots.drawn(
-                        plots.confusion(seen["order"], seen["confusion"]), f"confusion-{name}-{slug}", folder, (side + 1.2, side + 1.2)
+                        plots.confusion(seen["order"], seen["confusion"]), f"confusion-{name}-{slug}", folder, (side + 1.6, side + 1.6)
                     ),
                     f"Which target is nearest, by {label}.",
                 )
@@ -211,9 +207,23 @@ def of_computed(figures: Mapping, folder: Path, several: bool) -> list[str]:
                     f"{figures[over]['photos']} photographs; the other scale as above.",
                 )
             )
+    lines = sweep_lines(figures)
+    if lines:
+        svg = plots.drawn(plots.tradeoff("progress", "image_similarity", lines), f"tradeoff-{slug}", folder)
+        drawings.append(figure(svg, "The two sweeps as a trade-off, each over its own scale while the other stays."))
     parts.append(f'<div class="plots">{"".join(drawings)}</div>')
     parts += [f"<h2>Kinds{', ' + escape(figures['maker']) if several else ''}</h2>", kinds_table(figures["kinds"])]
     return parts
+
+
+def sweep_lines(figures: Mapping) -> dict[str, plots.Points]:
+    """Both sweeps as lines of the way to the target and the similarity to the input; none without a scorer."""
+    found = {}
+    for over, label in (("over_image_scale", "over s_I"), ("over_text_scale", "over s_T")):
+        rows = figures[over]["rows"]
+        if len(rows) > 1 and "image_similarity" in rows[0]:
+            found[label] = [(f"{row['scale']:g}", row["progress"], row["image_similarity"]) for row in rows]
+    return found
 
 
 def kinds_table(kinds: Mapping[str, Mapping[str, Mapping]]) -> str:
@@ -247,64 +257,3 @@ def kinds_table(kinds: Mapping[str, Mapping[str, Mapping]]) -> str:
             else:
                 row += ["<td>–</td>"] * 3
     return table(header, list(rows.values()))
-
-
-def pictures_table(sheet: Sequence[tuple[str, list[tuple[str, Image.Image]]]]) -> str:
-    rows = []
-    for title, pictures in sheet:
-        cells = "".join(
-            f'<td><img alt="{escape(label)}" src="{embedded(image)}"><small>{escape(label)}</small></td>' for label, image in pictures
-        )
-        rows.append(f"<tr><th>{escape(title)}</th>{cells}</tr>")
-    return f'<div class="scroll"><table class="sheet"><tbody>{"".join(rows)}</tbody></table></div>'
-
-
-def thumbnail(image: Image.Image) -> Image.Image:
-    image = image.copy()
-    image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
-    return image
-
-
-def embedded(image: Image.Image) -> str:
-    """As a data URL."""
-    data = io.BytesIO()
-    thumbnail(image).save(data, "JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode()
-
-
-def write_sheet(path: Path, sheet: Sequence[tuple[str, list[tuple[str, Image.Image]]]]) -> None:
-    """The same pictures in one file, where every pair has the same ones."""
-    columns = list(dict.fromkeys(label for _, pictures in sheet for label, _ in pictures))
-    side = max(thumbnail(image).width for _, pictures in sheet for _, image in pictures)
-    high = max(thumbnail(image).height for _, pictures in sheet for _, image in pictures)
-    cells = []
-    for _, pictures in sheet:
-        of = dict(pictures)
-        for label in columns:
-            place = Image.new("RGB", (side, high), "white")
-            if label in of:
-                place.paste(thumbnail(of[label]), (0, 0))
-            cells.append(place)
-    with written_whole(path, force=True) as beside:
-        contact_sheet(cells, [title[:40] for title, _ in sheet], columns).save(beside, "JPEG", quality=88)
-
-
-def pictures_of(
-    lines: Sequence[Mapping], tasks: Sequence[Task], bench: Bench, folder: Path
-) -> list[tuple[str, list[tuple[str, Image.Image]]]]:
-    """Of every row with pictures kept: its instruction, the input, the target and every result, in the order of the tasks."""
-    from .sweep import key_of
-
-    kept = {key_of(line): line["picture"] for line in lines if line["picture"]}
-    found: dict[int, tuple[str, list]] = {}
-    several = len({task.setting.maker for task in tasks if task.keep}) > 1
-    for task in tasks:
-        name = kept.get(task.key)
-        if task.keep and name and (folder / name).is_file():
-            if task.row not in found:
-                row = bench.row(task.row)
-                found[task.row] = task.instruction, [("input", row.before), ("target", row.target)]
-            label = task.setting.full_label if several else task.setting.label
-            with Image.open(folder / name) as image:
-                found[task.row][1].append((label, image.convert("RGB")))
-    return list(found.values())

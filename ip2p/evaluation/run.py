@@ -19,7 +19,7 @@ from ..dataset.pairs import open_pairs
 from ..edit import Edit, EditError, read_scales
 from ..editor import DTYPES, Editor, check_editor_can
 from ..files import remove, why, written_whole
-from . import report, summary
+from . import report, sheet, summary
 from .computed import Photo, PhotoBench, computed_tasks, figures, measure_references, photos_of, printed, reconstruction
 from .scorers import Perceptual, scorer_named
 from .sdedit import SDEdit
@@ -105,8 +105,9 @@ class Run:
             raise EditError(f"None of the pairs of {args.data} could be read.")
         of_models = self.computed(found)
         means, compared = summary.means(found + others), summary.comparisons(found + others)
-        sheet = report.pictures_of(found, self.tasks, self.bench, folder / PICTURES)
-        page = report.write_report(folder, self.facts(len(found), broken), self.notes, means, compared, of_models, sheet)
+        results = sheet.kept(found, self.tasks, folder / PICTURES)
+        pictures = sheet.by_photo(results, self.photos, self.bench) if self.photos else sheet.by_pair(results, self.bench)
+        page = report.write_report(folder, self.facts(len(found), broken), self.notes, means, compared, of_models, pictures)
         parts = [summary.headline(means), compared and summary.comparison_table(compared), *map(printed, of_models), *self.notes, str(page)]
         print("\n\n".join(part for part in parts if part))
         return 1 if broken else 0

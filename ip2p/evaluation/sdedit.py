@@ -41,11 +41,13 @@ class SDEdit:
                 f"“{name}” can't do SDEdit: its network has {unet.config.in_channels} input channels; name a text-to-image model, which has 4."
             )
         kind, options = SAMPLERS["Euler a"]
-        scheduler = kind(**TRAINED, prediction_type=prediction_type, timestep_spacing="linspace", **options)
+        scheduler = kind(**TRAINED, prediction_type=prediction_type, timestep_spacing="linspace", steps_offset=1, **options)
+        for part in ("unet", "vae", "text_encoder"):
+            torch.nn.Module.to(networks[part], device, dtype)  # as in `Editor.to`
         pipeline = StableDiffusionImg2ImgPipeline(
             **networks, scheduler=scheduler, safety_checker=None, feature_extractor=None, requires_safety_checker=False
         )
-        return cls(pipeline.to(device, dtype))
+        return cls(pipeline)
 
     def edit(self, edits: Sequence[Edit], *, batch_size: int = 16) -> list[Result]:
         """Raises EditError when strength and steps leave no step to make."""

@@ -23,6 +23,7 @@ from . import metrics
 from .scorers import Perceptual, Scorer
 
 UNTOUCHED = "untouched picture"
+NEARER = 1 - 1e-4  # of a distance: less apart than this is rounding
 ROWS_KEPT = 32  # rows whose features stay in memory
 
 
@@ -268,7 +269,7 @@ class Bench:
             if layers is not None:
                 found["perceptual_input_outside"] = metrics.layers_distance(layers, row.layers[0], outside)
         distances = self.to_target(row, pixels, layers)
-        nearer = {f"nearer_{name.replace('_target', '')}": float(d < row.untouched[name]) for name, d in distances.items()}
+        nearer = {f"nearer_{name.replace('_target', '')}": float(d < NEARER * row.untouched[name]) for name, d in distances.items()}
         return {**found, **distances, **nearer}
 
 
