@@ -67,7 +67,7 @@ def judge(pairs: PairSet, broken: int, max_broken: float) -> None:
         raise EditError(f"{pairs.name} has no rows.")
     if broken > max_broken * len(pairs) or broken == len(pairs):
         raise EditError(
-            f"{pairs.name}: {broken} of {len(pairs)} rows or more are broken, and {max_broken:.2%} may be: "
+            f"{pairs.name}: at least {broken} of {len(pairs)} rows are broken, and {max_broken:.2%} may be: "
             "mend them, take them out by python -m ip2p dataset convert, or allow a larger share."
         )
 

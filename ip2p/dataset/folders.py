@@ -17,12 +17,11 @@ import pyarrow as pa
 from ..edit import EditError
 from ..files import why, written_whole
 from ..progress import bar
-from .pairs import BROKEN, EXTRA, PICTURES, PairSet, columns_of, is_number, listed
+from .pairs import BROKEN, EXTRA, LAYOUT, PICTURES, PairSet, columns_of, is_number, listed
 from .tables import IMAGE, ArrowRows, RowOf, cache_folder
 
 SEEDS, PROMPT, METADATA = "seeds.json", "prompt.json", "metadata.jsonl"
 NAMES = {"original_image": "{}_0.jpg", "edited_image": "{}_1.jpg", "mask": "{}_mask.png"}
-LAYOUT = "layout"  # a column: what a layout has that the other columns don't tell, in JSON, so that it can be written again as it was
 TEXTS = ("edit_prompt", "original_prompt", "edited_prompt", "scores", LAYOUT, EXTRA, BROKEN)
 INDEX = dict.fromkeys(PICTURES, IMAGE) | dict.fromkeys(TEXTS, pa.string()) | {"edit_prompts": pa.list_(pa.string()), "seed": pa.int64()}
 BATCH = 1000

@@ -35,6 +35,7 @@ NEEDED = {
     "instructions": ["edit_prompt", "edit_prompts"],
 }
 BEFORE, AFTER = "picture before", "picture after"
+LAYOUT = "layout"  # a column: what an original layout has that the others don't tell, in JSON, so that it can be written as it was
 EXTRA, BROKEN = "_extra", "_broken"  # columns of our own indexes: extra columns in JSON, and why a row is broken
 SPLITS = {"train": (0.0, 0.9), "val": (0.9, 0.95), "test": (0.95, 1.0)}
 SAME_SPLIT = {"validation": "val", "valid": "val", "dev": "val", "eval": "val", "training": "train"}
@@ -203,7 +204,7 @@ def open_pairs(source: str | Path, split: str | None = None, in_order: bool = Fa
         else:
             what = "several CSV files: name one" if files else f"no parquet files, no {folders.SEEDS} and no CSV"
             raise EditError(f"{path} holds {what}.")
-    elif HUB_NAME.fullmatch(str(source)):
+    elif HUB_NAME.fullmatch(str(source)) and path.suffix.lower() not in (".parquet", ".csv", ".json"):
         return tables.hub_pairs(str(source), split)
     else:
         raise EditError(f"There is no pair set {source}.")

@@ -15,12 +15,13 @@ from ..contact_sheet import GAP, font_of
 from ..edit import EditError
 from ..files import refuse_existing, written_whole
 from ..progress import bar
-from .pairs import BrokenRow, Pair, PairSet, open_pairs
+from .pairs import LAYOUT, BrokenRow, Pair, PairSet, open_pairs
 
 COUNT, MAX_COUNT = 12, 400
 SIDE = 224
 TEXT, SMALL = 15, 11  # sizes of letters
-GREY = "#666666"
+LEADING = 4
+GREY, PALE = "#666666", "#d8d8d8"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,41 +73,42 @@ def chosen(pairs: PairSet, count: int, seed: int | None) -> tuple[list[Image.Ima
 def cell(pair: Pair, row: int) -> Image.Image:
     """A pair in a line: before, what is said of it, after; both pictures within SIDE x SIDE."""
     before, after = (ImageOps.contain(picture, (SIDE, SIDE)) for picture in (pair.original_image, pair.edited_image))
-    drawn = Image.new("RGB", (3 * SIDE + 2 * GAP, SIDE), "white")
-    for x, picture in ((0, before), (2 * (SIDE + GAP), after)):
-        drawn.paste(picture, (x + (SIDE - picture.width) // 2, (SIDE - picture.height) // 2))
     if pair.mask is not None:
-        outline = ImageOps.contain(pair.mask, (SIDE, SIDE))
-        drawn.paste(tinted(before, outline), ((SIDE - before.width) // 2, (SIDE - before.height) // 2))
-    draw_texts(ImageDraw.Draw(drawn), pair, row, SIDE + 2 * GAP)
+        before = veiled(before, pair.mask)
+    lines = lines_of(pair, row)
+    height = max(before.height, after.height, sum(size + LEADING for _, size, _ in lines))
+    drawn = Image.new("RGB", (3 * SIDE + 2 * GAP, height), "white")
+    drawn.paste(before, (SIDE - before.width, 0))
+    drawn.paste(after, (2 * (SIDE + GAP), 0))
+    draw, y = ImageDraw.Draw(drawn), 0
+    for line, size, colour in lines:
+        draw.text((SIDE + 2 * GAP, y), line, colour, font_of(size))
+        y += size + LEADING
     return drawn
 
 
-def tinted(picture: Image.Image, mask: Image.Image) -> Image.Image:
-    """What is edited under a thin veil of red."""
+def veiled(picture: Image.Image, mask: Image.Image) -> Image.Image:
+    """What is edited under a thin red veil."""
     veil = Image.blend(picture, Image.new("RGB", picture.size, "red"), 0.35)
     return Image.composite(veil, picture, mask.resize(picture.size))
 
 
-def draw_texts(draw: ImageDraw.ImageDraw, pair: Pair, row: int, left: int) -> None:
-    """The phrasings, the captions and the figures, one below the other; what does not fit is cut with an ellipsis."""
-    width, bottom = SIDE - 2 * GAP, SIDE - 2
-    figures = [f"row {row}"] + ([f"seed {pair.seed}"] if pair.seed is not None else [])
-    figures += [f"{name} {value:.3g}" for name, value in pair.scores.items()]
-    last = wrapped(", ".join(figures), width, SMALL, 3)
-    captions = " → ".join(filter(None, (pair.original_prompt, pair.edited_prompt)))
-    y = 2
-    room = bottom - len(last) * (SMALL + 4)
-    for text, size, colour in [(text, TEXT if i == 0 else SMALL + 1, "black") for i, text in enumerate(pair.edit_prompts)] + [
-        (captions, SMALL, GREY)
-    ]:
-        lines = wrapped(text, width, size, max((room - y) // (size + 4), 0)) if text else []
-        for line in lines:
-            draw.text((left, y), line, colour, font_of(size))
-            y += size + 4
-        y += 6 if lines else 0
-    for number, line in enumerate(last):
-        draw.text((left, room + number * (SMALL + 4)), line, GREY, font_of(SMALL))
+def lines_of(pair: Pair, row: int) -> list[tuple[str, int, str]]:
+    """Lines, sizes and colours of the instruction, its other phrasings, the captions and the figures."""
+    others = pair.edit_prompts[1:]
+    captions = [f"{when}: {text}" for when, text in (("before", pair.original_prompt), ("after", pair.edited_prompt)) if text]
+    figures = {"row": row, "seed": pair.seed, **pair.scores, **{name: value for name, value in pair.extra.items() if name != LAYOUT}}
+    told = [
+        f"{name} = {value:.3g}" if isinstance(value, float) else f"{name} = {value}" for name, value in figures.items() if value is not None
+    ]
+    blocks = [(pair.edit_prompt, TEXT, "black", 8), *((text, TEXT - 2, "black", 3) for text in others[:3])]
+    blocks += [(f"and {len(others) - 3} more", SMALL, GREY, 1)] if len(others) > 3 else []
+    blocks += [(text, SMALL, GREY, 4) for text in captions] + [(", ".join(told), SMALL, GREY, 5)]
+    lines = []
+    for text, size, colour, most in blocks:
+        if text.strip():
+            lines += [(line, size, colour) for line in wrapped(text, SIDE - 2 * GAP, size, most)] + [("", 2, colour)]
+    return lines
 
 
 def wrapped(text: str, width: int, size: int, most: int) -> list[str]:
@@ -120,16 +122,16 @@ def wrapped(text: str, width: int, size: int, most: int) -> list[str]:
             else:
                 lines.append(piece)
         if len(lines) > most:
+            lines = lines[:most]
+            while font.getlength(lines[-1] + "…") > width:
+                lines[-1] = lines[-1][:-1]
+            lines[-1] += "…"
             break
-    if len(lines) <= most:
-        return lines
-    lines = lines[:most]
-    while lines and lines[-1] and font.getlength(lines[-1] + "…") > width:
-        lines[-1] = lines[-1][:-1]
-    return [*lines[:-1], lines[-1] + "…"] if lines else []
+    return lines
 
 
 def pieces(word: str, width: int, font) -> list[str]:
+    """The word, or parts of it that fit within `width`."""
     found = [""]
     for letter in word:
         if found[-1] and font.getlength(found[-1] + letter) > width:
@@ -139,12 +141,21 @@ def pieces(word: str, width: int, font) -> list[str]:
 
 
 def sheet(cells: Sequence[Image.Image]) -> Image.Image:
-    """The cells in as many columns as make it about as wide as high."""
-    width, height = cells[0].size
-    columns = max(1, min(len(cells), round(math.sqrt(len(cells) * height / width))))
-    rows = math.ceil(len(cells) / columns)
-    drawn = Image.new("RGB", (columns * (width + 3 * GAP) - GAP, rows * (height + GAP) + GAP), "white")
-    for i, picture in enumerate(cells):
-        x, y = divmod(i, rows)
-        drawn.paste(picture, (GAP + x * (width + 3 * GAP), GAP + y * (height + GAP)))
+    """The cells below one another, in as many columns as make it about as wide as high, with a line between them."""
+    width, step = cells[0].width, cells[0].width + 4 * GAP
+    total = sum(cell.height + 2 * GAP for cell in cells)
+    columns = max(1, round(math.sqrt(total / step)))
+    places, x, y, bottom = [], 0, 0, 0
+    for cell in cells:
+        if y >= total / columns and x + 1 < columns:
+            x, y = x + 1, 0
+        places.append((2 * GAP + x * step, GAP + y))
+        y += cell.height + 2 * GAP
+        bottom = max(bottom, y)
+    drawn = Image.new("RGB", ((x + 1) * step, bottom), "white")
+    draw = ImageDraw.Draw(drawn)
+    for cell, (left, top) in zip(cells, places):
+        drawn.paste(cell, (left, top))
+        if top > GAP:
+            draw.line((left, top - GAP, left + width, top - GAP), PALE)
     return drawn
