@@ -42,6 +42,8 @@ def drawn(draw: Callable, name: str, folder: Path, size: tuple[float, float] = S
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
         figure = Figure(figsize=size, layout="constrained")
         draw(figure.add_subplot())
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # the layout is settled, and costs more than the drawing
         figure.savefig(folder / f"{name}.png", dpi=150, facecolor="white")
         text = io.StringIO()
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
