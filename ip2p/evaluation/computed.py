@@ -57,7 +57,7 @@ class PhotoBench(Bench):
     def _measure(self, index, result, features, joint, layers):
         found = super()._measure(index, result, features, joint, layers)
         pixels = metrics.pixels(result)
-        targets = {kind: self.row(row) for kind, row in self.photo_of[index].rows.items()}
+        targets = {kind: self.row(row) for kind, row in self.photo_of[index].rows.items() if self.readable(row)}
         found["distances"] = {"rms": {kind: metrics.rms_small(pixels, row.pixels[1]) for kind, row in targets.items()}}
         if layers is not None:
             near = {kind: metrics.layers_distance(layers, row.layers[1]) for kind, row in targets.items()}
@@ -94,7 +94,7 @@ def measure_references(
     for photo in photos:
         lost = None
         for kind, index in photo.rows.items():
-            if (maker, index) in done:
+            if (maker, index) in done or not bench.readable(index):
                 continue
             row = bench.row(index)
             if lost is None:

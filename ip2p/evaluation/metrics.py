@@ -70,8 +70,9 @@ def layers_distance(a: Sequence[torch.Tensor], b: Sequence[torch.Tensor], weight
     """
     distances = []
     for x, y in zip(a, b):
+        difference = (x - y).square_()
         local = None if weight is None else adaptive_avg_pool2d(weight[None], x.shape[-2:])[0].to(x)
-        distances.append(weighted((x - y).square().sum(0), local))
+        distances.append(weighted(difference, local) * len(difference))
     return sum(distances) / len(distances)
 
 

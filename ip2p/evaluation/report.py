@@ -149,32 +149,7 @@ def of_computed(figures: Mapping, folder: Path, several: bool) -> list[str]:
     slug = "".join(c if c.isalnum() else "-" for c in figures["maker"])
     parts = [f"<h2>Computed edits: {escape(figures['maker'])}, {escape(figures['setting'])}</h2>"]
     parts.append(f"<p>{figures['edits']} edits of {figures['photos']} photographs, each with a known target.</p>")
-    tiles = []
-    for name, label in DISTANCES.items():
-        if name in figures["nearer"]:
-            near, seen = figures["nearer"][name], figures["recognised"][name]
-            tiles.append(
-                (
-                    near["counting"],
-                    f"nearer to the target than the untouched photograph, by {label}, over the {near['counting_kinds']} of {near['kinds']} kinds that count",
-                )
-            )
-            tiles.append(
-                (
-                    seen["asked"],
-                    f"the asked edit is the nearest target, by {label}; without text {share(seen['blank'])}, another kind's instruction {share(seen['other'])}, chance {seen['chance'].mean:.3f}",
-                )
-            )
-    tiles.append((figures["autoencoder_psnr"], "dB, PSNR of the photographs after the autoencoder"))
-    parts.append(
-        '<div class="tiles">'
-        + "".join(
-            f'<div class="tile"><b>{found.mean:.3g}</b><span class="soft">[{found.low:.3g}, {found.high:.3g}]</span> {escape(text)}</div>'
-            for found, text in tiles
-            if found.n
-        )
-        + "</div>"
-    )
+    parts.append(f'<div class="tiles">{"".join(tiles(figures))}</div>')
     drawings = []
     for name, label in DISTANCES.items():
         if name in figures["nearer"]:
@@ -214,6 +189,26 @@ def of_computed(figures: Mapping, folder: Path, several: bool) -> list[str]:
     parts.append(f'<div class="plots">{"".join(drawings)}</div>')
     parts += [f"<h2>Kinds{', ' + escape(figures['maker']) if several else ''}</h2>", kinds_table(figures["kinds"])]
     return parts
+
+
+def tiles(figures: Mapping) -> list[str]:
+    """The figures that answer the four questions."""
+    found = []
+    for name, label in DISTANCES.items():
+        if name in figures["nearer"]:
+            near, seen = figures["nearer"][name], figures["recognised"][name]
+            kinds = f"over the {near['counting_kinds']} of {near['kinds']} kinds that count"
+            found.append((near["counting"], 3, f"nearer to the target than the untouched photograph, by {label}, {kinds}"))
+            beside = (
+                f"without text {share(seen['blank'])}, another kind's instruction {share(seen['other'])}, chance {seen['chance'].mean:.3f}"
+            )
+            found.append((seen["asked"], 3, f"the asked edit is the nearest target, by {label}; {beside}"))
+    found.append((figures["autoencoder_psnr"], 1, "dB, PSNR of the photographs after the autoencoder"))
+    return [
+        f'<div class="tile"><b>{value.mean:.{n}f}</b><span class="soft">[{value.low:.{n}f}, {value.high:.{n}f}]</span> {escape(text)}</div>'
+        for value, n, text in found
+        if value.n
+    ]
 
 
 def sweep_lines(figures: Mapping) -> dict[str, plots.Points]:

@@ -31,9 +31,9 @@ AT_ONCE = 16  # pictures in one pass
 
 
 class Scorer(ABC):
-    """Pictures and texts as vectors. `name` and `note` go into the report: what the scores are, and what they can't see.
+    """Pictures and texts as vectors of length 1. `name` and `note` go into the report: what the scores are, and what they can't see.
 
-    Nothing moves a vector of `pictures` nearer to one of `joint` or `texts` unless `one_space`.
+    reads_text: whether it has `texts`, and pictures in their space.
     """
 
     name: str
@@ -41,15 +41,11 @@ class Scorer(ABC):
     reads_text = True
 
     @abstractmethod
-    def pictures(self, images: Sequence[Image.Image]) -> torch.Tensor:
-        """→ (n, width) of length 1, for the similarity of pictures."""
-
-    def joint(self, images: Sequence[Image.Image]) -> torch.Tensor:
-        """→ (n, width) of length 1, in the space of `texts`."""
-        return self.pictures(images)
+    def pictures(self, images: Sequence[Image.Image]) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """→ (n, width) for the similarity of pictures, and (n, width) in the space of `texts` where it reads text."""
 
     def texts(self, texts: Sequence[str]) -> torch.Tensor:
-        """→ (n, width) of length 1."""
+        """→ (n, width)."""
         raise EditError(f"The scorer {self.name} reads no text.")
 
 
@@ -75,7 +71,8 @@ class Clip(Scorer):
 
     @torch.inference_mode()
     def pictures(self, images):
-        return in_parts(images, lambda part: self.model.visual_projection(self.model.vision_model(self._read(part)).pooler_output))
+        found = in_parts(images, lambda part: self.model.visual_projection(self.model.vision_model(self._read(part)).pooler_output))
+        return found, found
 
     @torch.inference_mode()
     def texts(self, texts):
@@ -111,7 +108,8 @@ class OpenClip(Scorer):
 
     @torch.inference_mode()
     def pictures(self, images):
-        return in_parts(images, lambda part: self.model.encode_image(torch.stack([self.prepare(x) for x in part]).to(self.device)))
+        found = in_parts(images, lambda part: self.model.encode_image(torch.stack([self.prepare(x) for x in part]).to(self.device)))
+        return found, found
 
     @torch.inference_mode()
     def texts(self, texts):
@@ -129,10 +127,7 @@ class EfficientNet(Scorer):
         self.network = Lite0.on(device)
 
     def pictures(self, images):
-        return in_parts(images, lambda part: self.network.read(squeezed(part, Lite0.SIDE))[0])
-
-    def joint(self, images):
-        raise EditError(f"The scorer {self.name} reads no text.")
+        return in_parts(images, lambda part: self.network.read(squeezed(part, Lite0.SIDE))[0]), None
 
 
 class Conse(EfficientNet):
@@ -151,12 +146,16 @@ class Conse(EfficientNet):
         self.sentences = Sentences(device)
         self.classes = self.sentences.read(class_names())
 
-    def joint(self, images):
-        def read(part):
-            likely, which = self.network.read(squeezed(part, Lite0.SIDE))[1].softmax(-1).topk(NEAREST_CLASSES)
-            return (likely[..., None] * self.classes[which]).sum(1)
+    def pictures(self, images):
+        width = Lite0.WIDTH
 
-        return in_parts(images, read)
+        def read(part):
+            features, logits = self.network.read(squeezed(part, Lite0.SIDE))
+            likely, which = logits.softmax(-1).topk(NEAREST_CLASSES)
+            return torch.cat([features.cpu(), (likely.cpu()[..., None] * self.classes[which.cpu()]).sum(1)], 1)
+
+        both = in_parts(images, read)
+        return unit(both[:, :width]), unit(both[:, width:])
 
     def texts(self, texts):
         return self.sentences.read(texts)
@@ -186,7 +185,7 @@ class Perceptual:
 class Lite0:
     """EfficientNet-lite0 with ImageNet weights, from two packages."""
 
-    SIDE = 224
+    SIDE, WIDTH = 224, 1280
 
     def __init__(self, device: torch.device):
         try:

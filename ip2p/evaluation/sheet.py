@@ -52,7 +52,7 @@ def by_photo(results: Sequence[tuple[Task, Image.Image]], photos: Sequence[Photo
     found: list[Row] = []
     for photo in photos:
         mine: dict[str, dict] = {}
-        kinds = {row: kind for kind, row in photo.rows.items()}
+        kinds = {row: kind for kind, row in photo.rows.items() if bench.readable(row)}
         for task, image in results:
             if task.row in kinds:
                 mine.setdefault(task.setting.full_label, {})[kinds[task.row]] = task.instruction, thumbnail(image)

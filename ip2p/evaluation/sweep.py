@@ -172,6 +172,7 @@ class Bench:
     def __init__(self, pairs, size: Mapping[str, int], scorer: Scorer | None, perceptual: Perceptual | None, kept: int = ROWS_KEPT):
         self.pairs, self.size, self.scorer, self.perceptual, self.kept = pairs, dict(size), scorer, perceptual, kept
         self._rows: OrderedDict[int, Row] = OrderedDict()
+        self.broken: dict[int, str] = {}
 
     def row(self, index: int) -> Row:
         """Raises EditError (`BrokenRow`) when the pair can't be read."""
@@ -181,6 +182,15 @@ class Bench:
                 self._rows.popitem(last=False)
         self._rows.move_to_end(index)
         return self._rows[index]
+
+    def readable(self, index: int) -> bool:
+        """Whether the row can be read; why not is in `broken`."""
+        if index not in self.broken:
+            try:
+                self.row(index)
+            except EditError as e:
+                self.broken[index] = " ".join(str(e).split())
+        return index not in self.broken
 
     def fitted(self, image: Image.Image) -> Image.Image:
         return images.fit(
@@ -200,6 +210,7 @@ class Bench:
         reads = self.scorer is not None and self.scorer.reads_text
         caption = self.scorer.texts(captions[1:])[0] if reads and captions[1] else None
         words = tuple(self.scorer.texts(captions)) if reads and all(captions) else None
+        features, joint = (None, None) if self.scorer is None else self.scorer.pictures(both)
         row = Row(
             before=before,
             target=target,
@@ -208,8 +219,8 @@ class Bench:
             caption=caption,
             words=words,
             pixels=tuple(metrics.pixels(image) for image in both),
-            features=None if self.scorer is None else tuple(self.scorer.pictures(both)),
-            joint=self.scorer.joint([before])[0] if reads and captions[1] else None,
+            features=None if features is None else tuple(features),
+            joint=None if joint is None else joint[0],
             layers=None if self.perceptual is None else tuple(self.perceptual.layers(both)),
             untouched={},
         )
@@ -229,14 +240,10 @@ class Bench:
 
     def measure(self, rows: Sequence[int], results: Sequence[Image.Image]) -> list[dict[str, Any]]:
         """Of every result of a row all that can be measured of it, by the names of `summary.MEASURES`."""
-        features = None if self.scorer is None else self.scorer.pictures(results)
+        features, joint = (None, None) if self.scorer is None else self.scorer.pictures(results)
         layers = None if self.perceptual is None else self.perceptual.layers(results)
-        joint = [None] * len(results)
-        wanted = [n for n, index in enumerate(rows) if self.row(index).joint is not None]
-        for n, vector in zip(wanted, self.scorer.joint([results[n] for n in wanted]) if wanted else ()):
-            joint[n] = vector
         return [
-            self._measure(index, result, None if features is None else features[n], joint[n], layers and layers[n])
+            self._measure(index, result, *(part if part is None else part[n] for part in (features, joint, layers)))
             for n, (index, result) in enumerate(zip(rows, results))
         ]
 
@@ -258,7 +265,7 @@ class Bench:
         if features is not None:
             found["image_similarity"] = metrics.cosine(features, row.features[0])
             found["target_similarity"] = metrics.cosine(features, row.features[1])
-        if joint is not None:
+        if row.caption is not None:
             found["text_similarity"] = metrics.cosine(joint, row.caption)
             if row.words is not None:
                 found["directional_similarity"] = metrics.directional_similarity(row.joint, joint, *row.words)
@@ -297,14 +304,17 @@ def run_sweep(
     """
     done = {key_of(line) for line in lines.lines}
     todo = [task for task in tasks if task.key not in done]
-    broken: set[int] = set()
+    told: set[int] = set()
     shown = bar(len(todo), "edit") if todo else None
     try:
         for name in dict.fromkeys(task.setting.maker for task in todo):
             mine = [task for task in todo if task.setting.maker == name]
             maker = None if name == UNTOUCHED else makers[name]()
             for start in range(0, len(mine), how.batch):
-                batch = [task for task in mine[start : start + how.batch] if readable(task, bench, broken, shown)]
+                batch = [task for task in mine[start : start + how.batch] if bench.readable(task.row)]
+                for row in bench.broken.keys() - told:
+                    shown.write(bench.broken[row], file=sys.stderr)
+                told |= bench.broken.keys()
                 if batch:
                     results = [bench.row(task.row).before for task in batch] if maker is None else made(maker, batch, bench, how)
                     measured = bench.measure([task.row for task in batch], results)
@@ -314,18 +324,7 @@ def run_sweep(
     finally:
         if shown is not None:
             shown.close()
-    return len(broken)
-
-
-def readable(task: Task, bench: Bench, broken: set[int], shown) -> bool:
-    """Whether the task's pair can be read; a row that can't is told once."""
-    if task.row not in broken:
-        try:
-            bench.row(task.row)
-        except EditError as e:
-            broken.add(task.row)
-            shown.write(" ".join(str(e).split()), file=sys.stderr)
-    return task.row not in broken
+    return len({task.row for task in todo} & told)
 
 
 def made(maker: Maker, batch: Sequence[Task], bench: Bench, how: How) -> list[Image.Image]:
