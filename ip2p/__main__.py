@@ -17,6 +17,7 @@ VERBS = {
     "evaluate": ("cli_evaluate", "measure edit models on pairs of pictures"),
     "model": ("cli_model", "look at, fetch, convert and merge checkpoints"),
     "dataset": ("cli_dataset", "look at, check, convert and make pair sets"),
+    "train": ("cli_train", "train an edit model, from a checkpoint or from nothing"),
 }
 BAD_INPUT, INTERRUPTED = 2, 130
 NEEDS = "This needs the package {}: install it with pip install 'sd-webui-instruct-edit[{}]'."

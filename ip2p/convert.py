@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,8 +95,11 @@ def file_to_folder(source: Path, output: Path, ema: bool, half: bool, force: boo
         return Converted(kept, left_out(weights, {source.name for tensors in networks.values() for source in tensors.values()}))
 
 
-def folder_to_file(source: Path, output: Path, half: bool, force: bool) -> Converted:
-    """diffusers → LDM, with the yaml beside it, and beside that the text encoder's configuration when it is not CLIP ViT-L/14."""
+def folder_to_file(source: Path, output: Path, half: bool, force: bool, metadata: Mapping[str, str] | None = None) -> Converted:
+    """diffusers → LDM, with the yaml beside it, and beside that the text encoder's configuration when it is not CLIP ViT-L/14.
+
+    metadata: what the file's header says beside its format.
+    """
     yaml, clip = output.with_suffix(".yaml"), output.with_suffix(".clip")
     for path in (output, yaml):
         refuse_existing(path, force)
@@ -133,7 +137,7 @@ def folder_to_file(source: Path, output: Path, half: bool, force: bool) -> Conve
             beside_yaml.write_text(OmegaConf.to_yaml(OmegaConf.create(content)), encoding="utf8")
             tensors = {name: s.tensor for name, s in sources.items()} | {POSITIONS: Tensor("I64", (1, positions))}
             read = {name: s.read for name, s in sources.items()} | {POSITIONS: lambda: torch.arange(positions)[None]}
-            write_safetensors(beside, tensors, lambda name: read[name](), {"format": "pt"})
+            write_safetensors(beside, tensors, lambda name: read[name](), {"format": "pt", **(metadata or {})})
         return Converted(len(sources), [])
     finally:
         for reader in readers:

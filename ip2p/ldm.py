@@ -11,6 +11,8 @@ from .edit import EditError
 from .files import why
 
 GROUPS = 32  # of every GroupNorm in LDM's networks
+AUTOENCODER = "ldm.models.autoencoder.AutoencoderKL"
+AUTOENCODER_OF_GROUPS = "ip2p.webui.autoencoder.AutoencoderKL"  # LDM's with another number of groups
 
 
 def read_yaml(path: Path) -> dict:
@@ -61,6 +63,7 @@ def unet_config(params: dict) -> dict:
 def vae_config(params: dict) -> dict:
     """diffusers' AutoencoderKL for `model.params`."""
     given = params["first_stage_config"]["params"]["ddconfig"]
+    groups = norm_groups(params)
     try:
         levels = len(given["ch_mult"])
         if given.get("attn_resolutions"):
@@ -76,9 +79,15 @@ def vae_config(params: dict) -> dict:
             "layers_per_block": given["num_res_blocks"],
             "latent_channels": given["z_channels"],
             "scaling_factor": params.get("scale_factor", 0.18215),
+            **({} if groups == GROUPS else {"norm_num_groups": groups}),
         }
     except (KeyError, TypeError) as e:
         raise EditError(f"The yaml's first_stage_config lacks or misstates {why(e)}.") from e
+
+
+def norm_groups(params: dict) -> int:
+    """Of the VAE's GroupNorms."""
+    return params["first_stage_config"]["params"].get("norm_groups", GROUPS)
 
 
 def scheduler_config(params: dict) -> dict:
@@ -150,9 +159,11 @@ def to_yaml(unet: dict, vae: dict, scheduler: dict, clip: str | None = None) -> 
         "attn_resolutions": [],
         "dropout": 0.0,
     }
+    groups = vae.get("norm_num_groups", GROUPS)
     params["first_stage_config"] = {
-        "target": "ldm.models.autoencoder.AutoencoderKL",
+        "target": AUTOENCODER if groups == GROUPS else AUTOENCODER_OF_GROUPS,
         "params": {
+            **({} if groups == GROUPS else {"norm_groups": groups}),
             "embed_dim": vae["latent_channels"],
             "monitor": "val/rec_loss",
             "ddconfig": ddconfig,
@@ -179,8 +190,11 @@ def check(unet: dict, vae: dict) -> None:
         widths = config["block_out_channels"]
         if any(width % widths[0] for width in widths):
             raise EditError(f"The {name}'s channels {widths} are no multiples of the first level's.")
-        if config.get("norm_num_groups", GROUPS) != GROUPS:
-            raise EditError(f"The {name} has {config['norm_num_groups']} normalisation groups; a WebUI's checkpoint has {GROUPS}.")
+        groups = config.get("norm_num_groups", GROUPS)
+        if name == "UNet" and groups != GROUPS:
+            raise EditError(f"The UNet has {groups} normalisation groups; a WebUI's checkpoint has {GROUPS}.")
+        if groups != GROUPS and any(width % GROUPS or width % groups for width in widths):
+            raise EditError(f"The VAE's channels {widths} must be multiples of {GROUPS} and of its {groups} normalisation groups.")
     if not all(isinstance(unet[key], int) for key in ("attention_head_dim", "layers_per_block", "cross_attention_dim")):
         raise EditError("Only SD 1.x models can be converted, and this UNet is of another family.")
     if unet.get("use_linear_projection") or unet.get("addition_embed_type") or unet.get("class_embed_type"):

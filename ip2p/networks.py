@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 
 from .clip import HUB, MERGES, MERGES_OF_OPENAI
 from .edit import EditError
+from .ldm import norm_groups
 
 UNET, VAE, TEXT = "model.diffusion_model.", "first_stage_model.", "cond_stage_model.transformer."
 # What stands in configs/instruct-pix2pix.yaml of the WebUI, for a file that has no yaml beside it.
@@ -83,7 +84,7 @@ def read_file(path: Path) -> dict:
     try:
         config = {"model": {"params": params}}
         unet = ldm.create_unet_diffusers_config_from_ldm(config, state)
-        vae = ldm.create_vae_diffusers_config_from_ldm(config, state)
+        vae = {**ldm.create_vae_diffusers_config_from_ldm(config, state), "norm_num_groups": norm_groups(params)}
         with torch.device("meta"):  # no memory and no time for weights that are replaced
             networks = {"unet": UNet2DConditionModel(**unet), "vae": AutoencoderKL(**vae)}
         filled(networks["unet"], ldm.convert_ldm_unet_checkpoint(state, unet))

@@ -12,7 +12,7 @@ def bar(total: int, unit: str, scale: bool = False):
         from tqdm import tqdm
     except ImportError:
         return Plain(total, unit)
-    return tqdm(total=total or None, unit=unit, unit_scale=scale, file=sys.stderr, leave=False)
+    return tqdm(total=total or None, unit=unit, unit_scale=scale, file=sys.stderr, leave=False, mininterval=0.5)
 
 
 class Plain:

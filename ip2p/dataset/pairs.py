@@ -39,7 +39,7 @@ LAYOUT = "layout"  # a column: what an original layout has that the others don't
 EXTRA, BROKEN = "_extra", "_broken"  # columns of our own indexes: extra columns in JSON, and why a row is broken
 SPLITS = {"train": (0.0, 0.9), "val": (0.9, 0.95), "test": (0.95, 1.0)}
 SAME_SPLIT = {"validation": "val", "valid": "val", "dev": "val", "eval": "val", "training": "train"}
-ASPECT = 0.02  # what rounding to whole pixels can make of one aspect
+ASPECT = 0.02  # what rounding to multiples of 8 makes of an aspect
 HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
@@ -324,7 +324,7 @@ def white_is_edited(data: bytes) -> bytes:
 
 
 def check_aspects(before: tuple[int, int], after: tuple[int, int]) -> None:
-    """Raises EditError when two sizes are not of one picture."""
+    """Raises EditError when two sizes are not of one picture: their aspects differ by more than a pixel and more than ASPECT."""
     (w0, h0), (w1, h1) = before, after
-    if abs(math.log(w0 / h0 * h1 / w1)) > ASPECT:
+    if abs(w0 * h1 - w1 * h0) > max(ASPECT * w0 * h1, *before, *after):
         raise EditError(f"the picture before is {w0}x{h0} but the one after {w1}x{h1}, of another aspect")

@@ -1,0 +1,119 @@
+"""Latents and text embeddings on disk, in a folder named by everything that they follow from: a changed VAE, text encoder, set
+or crop looks in another folder, so that nothing stale is ever read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from safetensors import safe_open
+
+from ..files import written_whole
+from ..progress import bar
+from .config import EDIT, Stage
+from .data import Draw, crop, crop_generator, dropped
+from .networks import Networks, fingerprint, token_ids
+from .state import save_tensors
+
+SHARD = 256  # rows in a file
+
+
+class Cache:
+    """make(row) → tensors, of `rows` rows; read back in fp16. Filled once, shard by shard: an interrupted filling goes on."""
+
+    def __init__(self, folder: Path, rows: int, make: Callable[[int], dict[str, torch.Tensor]], unit: str):
+        self.folder, self.rows, self.make, self.unit = folder, rows, make, unit
+        self.opened = lru_cache(maxsize=128)(lambda shard: safe_open(self.path(shard), "pt"))
+
+    def path(self, shard: int) -> Path:
+        return self.folder / f"{shard:06d}.safetensors"
+
+    def fill(self, accelerator: Accelerator) -> None:
+        """Every process makes its share of the shards that are missing. Raises EditError when the disk is full."""
+        missing = [shard for shard in range(-(-self.rows // SHARD)) if not self.path(shard).is_file()]
+        missing = missing[accelerator.process_index :: accelerator.num_processes]
+        if missing:
+            shown = bar(len(missing) * SHARD, self.unit)
+            for shard in missing:
+                rows = range(shard * SHARD, min((shard + 1) * SHARD, self.rows))
+                made: dict[str, torch.Tensor] = {}
+                for row in rows:
+                    made |= {f"{row - rows[0]}.{key}": value.half().contiguous() for key, value in self.make(row).items()}
+                    shown.update(1)
+                with written_whole(self.path(shard), force=True) as beside:
+                    save_tensors(made, beside)
+            shown.close()
+        accelerator.wait_for_everyone()
+
+    def read(self, row: int, key: str) -> torch.Tensor:
+        shard, place = divmod(row, SHARD)
+        return self.opened(shard).get_tensor(f"{place}.{key}")
+
+
+def key_of(*parts) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def cached(output: Path, seed: int, stage: Stage, networks: Networks, rows, accelerator: Accelerator) -> Draw:
+    """The samples of a text-to-image or an edit stage with latents in place of pictures and, where the text encoder is
+    frozen, embeddings in place of tokens. rows: `run.Rows`."""
+    pairs, usable, variants = rows.pairs, rows.usable, max(stage.variants, 1)
+    vae, text_encoder, tokenizer = networks.vae, networks.text_encoder, networks.tokenizer
+    vae.to(accelerator.device).eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def latents(place: int) -> dict[str, torch.Tensor]:
+        row, variant = divmod(place, variants)
+        pair = pairs[usable[row]]
+        pixels = torch.stack(crop([pair.original_image, pair.edited_image], stage, crop_generator(seed, row, variant)))
+        posterior = vae.encode(pixels.to(vae.device)).latent_dist
+        return {"mean": posterior.mean.cpu(), "deviation": posterior.std.cpu()}
+
+    what = [stage.size, list(stage.resize), stage.flip, variants, seed]
+    key = key_of(fingerprint(vae), pairs.fingerprint, hashlib.sha256(str(list(usable)).encode()).hexdigest(), what)
+    seen = Cache(output / "cache" / f"latents-{key}", len(usable) * variants, latents, "picture pair")
+    seen.fill(accelerator)
+
+    texts = None
+    if not stage.train_text:
+        text_encoder.to(accelerator.device).eval().requires_grad_(False)
+
+        @torch.no_grad()
+        def embedded(row: int) -> dict[str, torch.Tensor]:
+            phrasings = [""] if row == len(usable) else spoken(pairs.texts(usable[row]), stage.kind)
+            ids = torch.stack([token_ids(tokenizer, text) for text in phrasings]).to(text_encoder.device)
+            return {str(i): value.cpu() for i, value in enumerate(text_encoder(input_ids=ids).last_hidden_state)}
+
+        key = key_of(fingerprint(text_encoder), tokenizer.get_vocab(), pairs.fingerprint, list(usable), stage.kind)
+        texts = Cache(output / "cache" / f"texts-{key}", len(usable) + 1, embedded, "text")
+        texts.fill(accelerator)
+
+    def draw(row, rng, variant):
+        which = 1
+        if stage.kind != EDIT:
+            row, which = divmod(row, 2)
+        place = row * variants + variant % variants
+        mean, deviation = seen.read(place, "mean"), seen.read(place, "deviation")
+        no_text, no_image = dropped(stage, rng.random())
+        phrasings = spoken(pairs.texts(usable[row]), stage.kind)
+        chosen = int(rng.integers(len(phrasings))) if stage.kind == EDIT else which
+        sample = {"mean": mean[which], "deviation": deviation[which], "drop_image": torch.tensor(no_image)}
+        if stage.kind == EDIT:
+            sample["condition"] = mean[0]
+        if texts is None:
+            sample["tokens"] = token_ids(tokenizer, "" if no_text else phrasings[chosen])
+        else:
+            sample["text"] = texts.read(len(usable), "0") if no_text else texts.read(row, str(chosen))
+        return sample
+
+    return Draw(len(usable) * (1 if stage.kind == EDIT else 2), draw)
+
+
+def spoken(texts: dict, kind: str) -> tuple[str, ...]:
+    """What a row's pictures are trained with: the phrasings of its instruction, or the captions before and after."""
+    return tuple(texts["edit_prompts"]) if kind == EDIT else (texts["original_prompt"], texts["edited_prompt"])

@@ -1,0 +1,233 @@
+"""The configuration of a training run: a yaml file and `key=value` over defaults that every run shares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ..edit import EditError
+from ..files import why, written_whole
+
+AUTOENCODER, TEXT_TO_IMAGE, EDIT = "autoencoder", "text_to_image", "edit"
+KINDS = (AUTOENCODER, TEXT_TO_IMAGE, EDIT)
+
+
+@dataclass
+class Vae:
+    """LDM's KL autoencoder, 8 pixels a latent and 4 channels."""
+
+    channels: list[int] = field(default_factory=lambda: [128, 256, 512, 512])
+    layers: int = 2
+    groups: int = 32
+
+
+@dataclass
+class Unet:
+    """LDM's UNet. attention: the levels, from 0, that attend to the picture and the text."""
+
+    channels: list[int] = field(default_factory=lambda: [320, 640, 1280, 1280])
+    layers: int = 2
+    attention: list[int] = field(default_factory=lambda: [0, 1, 2])
+    heads: int = 8
+
+
+@dataclass
+class Text:
+    """CLIP's text encoder. vocabulary: at most that many tokens, learned from the texts of the data."""
+
+    width: int = 768
+    layers: int = 12
+    heads: int = 12
+    vocabulary: int = 49408
+
+
+@dataclass
+class Model:
+    """start: a diffusers folder, a single LDM file or a name on the hub; empty: from nothing, in the shapes below."""
+
+    start: str = ""
+    vae: Vae = field(default_factory=Vae)
+    unet: Unet = field(default_factory=Unet)
+    text: Text = field(default_factory=Text)
+
+
+@dataclass
+class Data:
+    """pairs: a pair set, or "scenes" for drawn ones; pictures: a folder, for an autoencoder alone (else the pairs' own)."""
+
+    pairs: str = ""
+    split: str = ""
+    pictures: str = ""
+    licences: str = ""  # a CSV with the columns file and licence: pictures without an allowed licence are left out
+    allow: list[str] = field(default_factory=list)
+    hold_out: list[str] = field(default_factory=list)  # pictures left out by the name of their file
+    max_broken: float = 0.01
+    workers: int = 0
+    scenes: int = 20000  # drawn scenes in the set
+
+
+@dataclass
+class Stage:
+    """One stage. What it does not use is ignored: the autoencoder has no text to drop, the others no reconstruction."""
+
+    kind: str = EDIT
+    steps: int = 10000
+    batch_size: int = 4  # of one process and one forward pass
+    accumulate: int = 1
+    size: int = 256
+    resize: list[int] = field(default_factory=list)  # shorter side before the crop, drawn from this range; empty: the size
+    flip: float = 0.5
+    variants: int = 0  # crops and flips of a row that there are; 0: a new one every time
+    cache: bool = False
+    learning_rate: float = 1e-4
+    warmup: int = 0
+    decay: str = "constant"  # or "cosine", to a hundredth
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
+    weight_decay: float = 0.01
+    gradient_clip: float = 0.0  # 0: none
+    gradient_checkpointing: bool = False
+    ema: float = 0.9999
+    drop_text: float = 0.05
+    drop_both: float = 0.05
+    drop_image: float = 0.05
+    train_text: bool = False
+    min_snr: float = 0.0  # gamma of Hang et al., arXiv 2303.09556; 0: every noise level alike
+    l1: float = 1.0
+    l2: float = 0.0
+    edges: float = 0.0
+    perceptual: float = 0.0
+    kl: float = 1e-6
+
+
+@dataclass
+class Validation:
+    every: int = 0  # steps between grids of edited pictures; 0: none
+    rows: int = 4
+    steps: int = 20
+    text_scale: float = 7.5
+    image_scale: float = 1.5
+    instructions: list[str] = field(default_factory=list)  # in place of the rows' own
+
+
+@dataclass
+class Config:
+    output: str = MISSING
+    seed: int = 0
+    threads: int = 0  # of the CPU; 0: torch's choice
+    precision: str = "no"  # or "fp16", "bf16"
+    device: str = ""  # "cpu" where there is an accelerator too
+    save_every: int = 500
+    keep: int = 2
+    log_every: int = 10
+    tensorboard: bool = True
+    export: str = "ema"  # or "plain", "both", "none": the weights that are exported
+    half: bool = True  # exported in fp16
+    evaluate: str = ""  # "scenes": measure the finished model on scenes never seen
+    model: Model = field(default_factory=Model)
+    data: Data = field(default_factory=Data)
+    validation: Validation = field(default_factory=Validation)
+    stages: dict[str, Stage] = field(default_factory=dict)
+
+
+def load(path: Path, changes: Sequence[str] = ()) -> Config:
+    """path: a yaml; changes: `key=value`, with dots for what is within. Raises EditError for unknown keys and wrong values."""
+    if not path.is_file():
+        raise EditError(f"There is no configuration {path}.")
+    try:
+        given = OmegaConf.load(path)
+    except Exception as e:  # yaml's own errors
+        raise EditError(f"{path} is no configuration: {why(e)}.") from e
+    if wrong := next((change for change in changes if "=" not in change), None):
+        raise EditError(f"“{wrong}” is no setting: write key=value, for instance seed=1.")
+    stages = OmegaConf.select(given, "stages") or {}
+    if not stages:
+        raise EditError(f"{path} names no stages: it needs one of {', '.join(KINDS)} under “stages”.")
+    schema = OmegaConf.structured(Config)
+    schema.stages = {name: Stage(kind=name if name in KINDS else EDIT) for name in stages}
+    overrides = OmegaConf.from_dotlist(list(changes))
+    known = list(keys_of(schema))
+    for source, part in ((str(path), given), ("the command", overrides)):
+        for key in keys_of(part, leaves=True):
+            if key not in known:
+                near = get_close_matches(key, known, 1, 0) or known
+                raise EditError(f"There is no setting “{key}” (in {source}): the nearest one is “{near[0]}”.")
+    try:
+        merged = OmegaConf.merge(schema, given, overrides)
+        missing = OmegaConf.missing_keys(merged)
+        if missing:
+            raise EditError(f"The setting “{min(missing)}” has no value: give it one in {path} or as {min(missing)}=… in the command.")
+        return checked(OmegaConf.to_object(merged))
+    except OmegaConfBaseException as e:
+        raise EditError(f"A setting of {path} is wrong: {why(e.msg if hasattr(e, 'msg') and e.msg else e)}.") from e
+
+
+def keys_of(config: DictConfig, above: str = "", leaves: bool = False) -> Iterator[str]:
+    """Every key with dots; leaves: only those of values."""
+    for key in config:
+        name = f"{above}{key}"
+        below = None if OmegaConf.is_missing(config, key) else config._get_node(key)
+        if isinstance(below, DictConfig):
+            if not leaves or not len(below):
+                yield name
+            yield from keys_of(below, f"{name}.", leaves)
+        else:
+            yield name
+
+
+def checked(config: Config) -> Config:
+    """Raises EditError for values that no run can have."""
+    for name, stage in config.stages.items():
+        said = f"stages.{name}"
+        if stage.kind not in KINDS:
+            raise EditError(f"{said}.kind is “{stage.kind}”: choose one of {', '.join(KINDS)}.")
+        for key in ("steps", "batch_size", "accumulate"):
+            if getattr(stage, key) < 1:
+                raise EditError(f"{said}.{key} is {getattr(stage, key)}: it must be at least 1.")
+        if stage.size < 8 or stage.size % 8:
+            raise EditError(f"{said}.size is {stage.size}: it must be a multiple of 8.")
+        if stage.resize and (len(stage.resize) != 2 or not stage.size <= stage.resize[0] <= stage.resize[1]):
+            raise EditError(f"{said}.resize is {stage.resize}: give two sides, the smaller first, none below the size {stage.size}.")
+        if stage.cache and not stage.variants and (stage.flip or stage.resize):
+            raise EditError(f"{said}.cache needs a number of crops and flips that is not endless: set {said}.variants, for instance 4.")
+        if stage.drop_text + stage.drop_both + stage.drop_image > 1:
+            raise EditError(f"{said} drops more than every sample: drop_text, drop_both and drop_image are shares that sum to at most 1.")
+        if stage.decay not in ("constant", "cosine"):
+            raise EditError(f"{said}.decay is “{stage.decay}”: choose constant or cosine.")
+        if stage.kind == AUTOENCODER and config.model.start:
+            raise EditError(
+                f"{said} trains an autoencoder from nothing, but model.start names a model that has one: leave one of them out."
+            )
+    if config.precision not in ("no", "fp16", "bf16"):
+        raise EditError(f"precision is “{config.precision}”: choose no, fp16 or bf16.")
+    if config.export not in ("ema", "plain", "both", "none"):
+        raise EditError(f"export is “{config.export}”: choose ema, plain, both or none.")
+    if config.save_every < 1 or config.keep < 1:
+        raise EditError("save_every and keep must be at least 1.")
+    if not config.data.pairs and not (config.data.pictures and all(s.kind == AUTOENCODER for s in config.stages.values())):
+        raise EditError("data.pairs names no pair set: give a file, a folder or a name on the hub.")
+    return config
+
+
+def save(config: Config, path: Path) -> list[str]:
+    """Writes the resolved configuration; returns what is different from the one that was there, a line each."""
+    now = OmegaConf.structured(config)
+    changed = []
+    if path.is_file():
+        before = OmegaConf.load(path)
+        for key in keys_of(now, leaves=True):
+            old, new = OmegaConf.select(before, key), OmegaConf.select(now, key)
+            if old != new:
+                changed.append(f"{key}: {shown(old)} → {shown(new)}")
+    with written_whole(path, force=True) as beside:
+        beside.write_text(OmegaConf.to_yaml(now), encoding="utf8")
+    return changed
+
+
+def shown(value: Any) -> str:
+    return "nothing" if value is None else str(value)

@@ -1,0 +1,160 @@
+"""Samples by their number: sample n of a stage is the same whenever, wherever and in whichever process it is asked for.
+
+Which row, which crop and flip, which phrasing, whether text or image are dropped, and the noise: all of it follows from
+(seed, stage, n). So a run that was killed repeats and skips nothing, and two processes see what one would have seen.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ..edit import EditError
+from ..images import read_image
+from .config import Data, Stage
+
+PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+
+
+def generator_of(*numbers: int) -> np.random.Generator:
+    return np.random.default_rng(numbers)
+
+
+@lru_cache(maxsize=4)
+def order_of(rows: int, seed: int, stage: int, epoch: int) -> np.ndarray:
+    return generator_of(seed, stage, 1, epoch).permutation(rows)
+
+
+def crop_generator(seed: int, row: int, variant: int) -> np.random.Generator:
+    """The same in every stage, so that they can share cached latents."""
+    return generator_of(seed, 3, row, variant)
+
+
+def row_of(n: int, rows: int, seed: int, stage: int) -> int:
+    """Every row once an epoch, in an order of its own."""
+    epoch, place = divmod(n, rows)
+    return int(order_of(rows, seed, stage, epoch)[place])
+
+
+@dataclass(frozen=True)
+class Draw:
+    """draw(row, generator of everything but the crop, variant of the crop) → tensors, of `rows` rows."""
+
+    rows: int
+    draw: Callable[[int, np.random.Generator, int], dict[str, torch.Tensor]]
+
+
+class Samples(torch.utils.data.Dataset):
+    """The samples of stage `number`, by their number."""
+
+    def __init__(self, draw: Draw, stage: Stage, seed: int, number: int):
+        self.draw, self.stage, self.seed, self.number = draw, stage, seed, number
+
+    def place(self, n: int) -> tuple[int, int, np.random.Generator]:
+        """→ row, variant of its crop and flip, generator of everything else."""
+        rng = generator_of(self.seed, self.number, 2, n)
+        variant = int(rng.integers(self.stage.variants)) if self.stage.variants else n
+        return row_of(n, self.draw.rows, self.seed, self.number), variant, rng
+
+    def __getitem__(self, n: int) -> dict[str, torch.Tensor]:
+        row, variant, rng = self.place(n)
+        sample = self.draw.draw(row, rng, variant)
+        return {**sample, "seed": torch.tensor(int(rng.integers(2**62)))}
+
+
+class Order(torch.utils.data.Sampler):
+    """The sample numbers of one process from `step` on, micro-batch by micro-batch."""
+
+    def __init__(self, stage: Stage, step: int, process: int, processes: int):
+        self.stage, self.step, self.process, self.processes = stage, step, process, processes
+
+    def __iter__(self) -> Iterator[list[int]]:
+        size, accumulate = self.stage.batch_size, self.stage.accumulate
+        for step in range(self.step, self.stage.steps):
+            for turn in range(accumulate):
+                first = ((step * accumulate + turn) * self.processes + self.process) * size
+                yield list(range(first, first + size))
+
+    def __len__(self) -> int:
+        return (self.stage.steps - self.step) * self.stage.accumulate
+
+
+def crop(pictures: Sequence[Image.Image], stage: Stage, rng: np.random.Generator) -> list[torch.Tensor]:
+    """One resizing, one crop and one flip for all of them → (3, size, size) in [-1, 1] each. The aspect is kept."""
+    low, high = stage.resize or (stage.size, stage.size)
+    shorter, x, y, flip = int(rng.integers(low, high + 1)), rng.random(), rng.random(), rng.random() < stage.flip
+    width, height = pictures[0].size
+    scale = shorter / min(width, height)
+    width, height = max(round(width * scale), stage.size), max(round(height * scale), stage.size)
+    x, y = round(x * (width - stage.size)), round(y * (height - stage.size))
+    cut = []
+    for picture in pictures:
+        across, down = picture.width / width, picture.height / height
+        box = (x * across, y * down, (x + stage.size) * across, (y + stage.size) * down)
+        part = picture.resize((stage.size, stage.size), Image.Resampling.LANCZOS, box)
+        cut.append(pixels_of(part.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else part))
+    return cut
+
+
+def pixels_of(picture: Image.Image) -> torch.Tensor:
+    """(3, h, w) in [-1, 1]."""
+    return torch.from_numpy(np.asarray(picture.convert("RGB"), dtype=np.float32) / 127.5 - 1).permute(2, 0, 1).contiguous()
+
+
+class Folder:
+    """The pictures of a folder, by name."""
+
+    def __init__(self, data: Data):
+        folder = Path(data.pictures).expanduser()
+        if not folder.is_dir():
+            raise EditError(f"data.pictures: there is no folder {folder}.")
+        licences = licences_of(Path(data.licences).expanduser()) if data.licences else {}
+        self.paths = [
+            path
+            for path in sorted(folder.rglob("*"))
+            if path.suffix.lower() in PICTURES
+            and path.stem not in data.hold_out
+            and (not data.licences or licences.get(path.name) in data.allow)
+        ]
+        if not self.paths:
+            raise EditError(f"data.pictures: {folder} has no picture that may be used ({', '.join(PICTURES)}).")
+        self.fingerprint = hashlib.sha256("\n".join(f"{p.name} {p.stat().st_size}" for p in self.paths).encode()).hexdigest()
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @lru_cache(maxsize=400)  # noqa: B019 - one folder a run
+    def __getitem__(self, i: int) -> Image.Image:
+        return read_image(self.paths[i], f"picture {self.paths[i]}")
+
+
+def licences_of(path: Path) -> dict[str, str]:
+    """file → licence, of a CSV with these columns."""
+    try:
+        with open(path, newline="", encoding="utf8") as file:
+            return {row["file"]: row["licence"] for row in csv.DictReader(file)}
+    except (OSError, KeyError, ValueError) as e:
+        raise EditError(f"data.licences: {path} is no CSV with the columns file and licence.") from e
+
+
+def dropped(stage: Stage, r: float) -> tuple[bool, bool]:
+    """(text, image) for one uniform r in [0, 1): text alone, both, image alone, in that order (paper, 3.2.1 and its code)."""
+    text = r < stage.drop_text + stage.drop_both
+    image = stage.drop_text <= r < stage.drop_text + stage.drop_both + stage.drop_image
+    return text, image
+
+
+def seeded(seed: int) -> None:
+    """Every generator a library may reach for."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)

@@ -1,0 +1,51 @@
+"""The finished model as people use it: one LDM file for the WebUI with its yaml, beside the diffusers folder."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import torch
+from omegaconf import OmegaConf
+
+from .. import __version__
+from ..convert import folder_to_file
+from ..edit import EditError
+from . import state as states
+from .config import Config
+from .networks import Networks
+
+
+def export(config: Config, folder: Path) -> list[Path]:
+    """folder: a finished stage's networks, with averaged weights → what was written, in the run's folder. Raises EditError."""
+    wanted = {"none": (), "both": ("ema", "plain")}.get(config.export, (config.export,))
+    written = []
+    for weights in wanted:
+        name = Path(config.output).resolve().name + ("" if weights == "ema" else "-plain")
+        target = Path(config.output) / f"{name}.safetensors"
+        metadata = {
+            "modelspec.title": name,
+            "modelspec.architecture": "stable-diffusion-v1/instruct-pix2pix",
+            "ip2p.version": __version__,
+            "ip2p.weights": weights,
+            "ip2p.recipe": OmegaConf.to_yaml(OmegaConf.structured(config)),
+        }
+        with tempfile.TemporaryDirectory() as beside:
+            source = folder if weights == "ema" else plain(folder, Path(beside) / "model")
+            folder_to_file(source, target, config.half, True, metadata)
+        written += [target, target.with_suffix(".yaml")]
+    return written
+
+
+def plain(folder: Path, target: Path) -> Path:
+    """The networks with the weights that were trained in place of their average, from the stage's last saved state."""
+    state = states.newest(folder.parent, print)
+    if state is None:
+        raise EditError(f"{folder.parent} holds no saved state any more, so its plain weights are gone: export the ema ones.")
+    networks = Networks.read(folder)
+    own = dict(torch.nn.ModuleDict({"unet": networks.unet, "text_encoder": networks.text_encoder}).named_parameters())
+    with torch.no_grad():
+        for name, value in state.tensors["weights"].items():
+            own[name].copy_(value)
+    networks.save(target)
+    return target

@@ -1,0 +1,111 @@
+"""What each stage minimises: modules whose forward takes a batch of samples and gives the mean loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from diffusers import DDPMScheduler
+from torch import nn
+from torch.nn import functional as F
+
+from ..editor import TRAINED
+from .config import Stage
+from .networks import Networks
+
+
+class AutoencoderLoss(nn.Module):
+    """Reconstruction and KL divergence (Rombach et al., arXiv 2112.10752, appendix G), without a discriminator."""
+
+    def __init__(self, networks: Networks, stage: Stage):
+        super().__init__()
+        self.vae = networks.vae
+        self.stage = stage
+        self.features: Callable | None = None
+        if stage.perceptual:
+            from ..evaluation.metrics import perceptual_features
+
+            self.features = perceptual_features()
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        pixels = batch["pixels"]
+        posterior = self.vae.encode(pixels).latent_dist
+        noise = noise_of(batch["seed"], posterior.mean.shape[1:], 1)[1][:, 0].to(pixels)
+        decoded = self.vae.decode(posterior.mean + posterior.std * noise).sample.float()
+        stage = self.stage
+        loss = stage.l1 * F.l1_loss(decoded, pixels) + stage.l2 * F.mse_loss(decoded, pixels)
+        if stage.edges:
+            loss = loss + stage.edges * (edges_loss(decoded, pixels, -1) + edges_loss(decoded, pixels, -2))
+        if self.features:
+            with torch.no_grad():
+                wanted = self.features(pixels)
+            loss = loss + stage.perceptual * sum(F.mse_loss(a, b) for a, b in zip(self.features(decoded), wanted))
+        return loss + stage.kl * posterior.kl().mean() / pixels[0].numel()
+
+
+def edges_loss(a: torch.Tensor, b: torch.Tensor, axis: int) -> torch.Tensor:
+    """L1 between the differences of neighbouring pixels."""
+    return F.l1_loss(a.diff(dim=axis), b.diff(dim=axis))
+
+
+class DenoisingLoss(nn.Module):
+    """‖ε − e(z_t, E(c_I), c_T)‖² (paper, eq. 2); without an original picture in the batch, that of text to image.
+
+    The target is drawn from the posterior and scaled; the condition is its mode, unscaled. Vae and, unless it is trained,
+    text encoder are frozen.
+    """
+
+    def __init__(self, networks: Networks, stage: Stage):
+        super().__init__()
+        self.stage = stage
+        self.unet, self.text_encoder, self.vae = networks.unet, networks.text_encoder, networks.vae
+        for frozen in (self.vae, *(() if stage.train_text else (self.text_encoder,))):
+            frozen.requires_grad_(False).eval()
+        if stage.gradient_checkpointing:
+            self.unet.enable_gradient_checkpointing()
+        self.noise_schedule = DDPMScheduler(**TRAINED)
+
+    def train(self, mode: bool = True) -> DenoisingLoss:
+        self.unet.train(mode)
+        return self  # nothing has dropout, and what is frozen stays as it is
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        target, condition = self.latents(batch)
+        timesteps, noises = noise_of(batch["seed"], target[0].shape[1:], 2)
+        timesteps, noises = timesteps.to(target[0].device), noises.to(target[0])
+        z = (target[0] + target[1] * noises[:, 0]) * self.vae.config.scaling_factor
+        noise = noises[:, 1]
+        noisy = self.noise_schedule.add_noise(z, noise, timesteps)
+        if condition is not None:
+            noisy = torch.cat([noisy, condition], dim=1)
+        text = batch["text"].to(z) if "text" in batch else self.text_encoder(input_ids=batch["tokens"]).last_hidden_state
+        predicted = self.unet(noisy, timesteps, encoder_hidden_states=text).sample.float()
+        losses = F.mse_loss(predicted, noise.float(), reduction="none").mean(dim=(1, 2, 3))
+        if self.stage.min_snr:
+            kept = self.noise_schedule.alphas_cumprod.to(z.device)[timesteps]
+            snr = kept / (1 - kept)
+            losses = losses * snr.clamp(max=self.stage.min_snr) / snr
+        return losses.mean()
+
+    @torch.no_grad()
+    def latents(self, batch: dict[str, torch.Tensor]) -> tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor | None]:
+        """((mean, deviation) of the target's posterior, condition or None): (b, 4, h, w) each."""
+        if "mean" in batch:
+            target, condition = (batch["mean"].float(), batch["deviation"].float()), batch.get("condition")
+        else:
+            posterior = self.vae.encode(batch["edited"]).latent_dist
+            target = posterior.mean.float(), posterior.std.float()
+            condition = self.vae.encode(batch["original"]).latent_dist.mode() if "original" in batch else None
+        if condition is not None:
+            condition = condition.float() * (~batch["drop_image"])[:, None, None, None]
+        return target, condition
+
+
+def noise_of(seeds: torch.Tensor, shape: tuple[int, ...], count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """→ timesteps (b,) in [0, 1000), noise (b, count, *shape): of every sample what its seed draws, on the CPU."""
+    timesteps, noises = [], []
+    for seed in seeds.tolist():
+        generator = torch.Generator().manual_seed(seed)
+        timesteps.append(torch.randint(TRAINED["num_train_timesteps"], (), generator=generator))
+        noises.append(torch.randn(count, *shape, generator=generator))
+    return torch.stack(timesteps), torch.stack(noises)

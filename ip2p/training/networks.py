@@ -1,0 +1,168 @@
+"""The networks of a run: from nothing, from a model there is, from four input channels to eight; and what they need beside them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from ..checkpoint import EDIT_CHANNELS
+from ..clip import TOKENIZER
+from ..convert import model_index, write_json
+from ..edit import EditError
+from ..editor import TRAINED, Editor
+from ..files import written_whole
+from .config import Model
+
+START, END = TOKENIZER["bos_token"], TOKENIZER["eos_token"]
+TOKENS = 77
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Those that are there already; a stage adds what it trains."""
+
+    vae: AutoencoderKL | None = None
+    tokenizer: CLIPTokenizer | None = None
+    text_encoder: CLIPTextModel | None = None
+    unet: UNet2DConditionModel | None = None
+
+    def save(self, folder: Path) -> None:
+        """A diffusers folder, as far as the networks are there."""
+        with written_whole(folder, force=True) as beside:
+            for part in fields(self):
+                if network := getattr(self, part.name):
+                    network.save_pretrained(beside / part.name)
+            DDIMScheduler(**TRAINED, prediction_type="epsilon").save_pretrained(beside / "scheduler")
+            if self.unet is not None:
+                write_json(beside / "model_index.json", model_index(self.unet.config.in_channels))
+
+    @classmethod
+    def read(cls, folder: Path) -> Networks:
+        kinds = {"vae": AutoencoderKL, "tokenizer": CLIPTokenizer, "text_encoder": CLIPTextModel, "unet": UNet2DConditionModel}
+        there = {name: kind for name, kind in kinds.items() if (folder / name).is_dir()}
+        return cls(**{name: kind.from_pretrained(folder / name, local_files_only=True) for name, kind in there.items()})
+
+    @classmethod
+    def start(cls, model: str) -> Networks:
+        """A diffusers folder, an LDM file or a name on the hub, of SD 1.x's kind."""
+        from ..networks import load_networks
+
+        given = load_networks(model)
+        if given["prediction_type"] != "epsilon":
+            raise EditError(f"{given['name']} predicts v; training starts from models that predict the noise, as SD 1.x does.")
+        return cls(**{part.name: given[part.name] for part in fields(cls)})
+
+    def editor(self, name: str = "model") -> Editor:
+        return Editor(self.unet, self.vae, self.text_encoder, self.tokenizer, name=name)
+
+    def with_(self, **parts) -> Networks:
+        return replace(self, **parts)
+
+
+def new_vae(model: Model) -> AutoencoderKL:
+    shape = model.vae
+    levels = len(shape.channels)
+    return AutoencoderKL(
+        block_out_channels=tuple(shape.channels),
+        layers_per_block=shape.layers,
+        norm_num_groups=shape.groups,
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
+        latent_channels=4,
+        sample_size=256,
+    )
+
+
+def new_unet(model: Model, channels: int) -> UNet2DConditionModel:
+    shape = model.unet
+    attends = [level in shape.attention for level in range(len(shape.channels))]
+    return UNet2DConditionModel(
+        sample_size=32,
+        in_channels=channels,
+        block_out_channels=tuple(shape.channels),
+        layers_per_block=shape.layers,
+        down_block_types=tuple("CrossAttnDownBlock2D" if a else "DownBlock2D" for a in attends),
+        up_block_types=tuple("CrossAttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attends)),
+        attention_head_dim=shape.heads,  # heads, in spite of its name
+        cross_attention_dim=model.text.width,
+    )
+
+
+def new_text_encoder(model: Model, tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    shape = model.text
+    return CLIPTextModel(
+        CLIPTextConfig(
+            hidden_size=shape.width,
+            intermediate_size=4 * shape.width,
+            num_hidden_layers=shape.layers,
+            num_attention_heads=shape.heads,
+            vocab_size=len(tokenizer),
+            max_position_embeddings=TOKENS,
+            projection_dim=shape.width,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+        )
+    )
+
+
+def new_tokenizer(texts: Iterable[str], vocabulary: int) -> CLIPTokenizer:
+    """CLIP's kind of byte-pair encoding, learned from the texts: any text can be written with it.
+
+    Laid out as CLIP's: every byte, every byte at a word's end, the merges, then start and end; at most `vocabulary` of them.
+    """
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(" ", "removed"), pre_tokenizers.Punctuation(), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary, initial_alphabet=letters, end_of_word_suffix="</w>", show_progress=False, min_frequency=2
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    learned = json.loads(tokenizer.to_str())["model"]["merges"]
+    merges = [tuple(merge.split() if isinstance(merge, str) else merge) for merge in learned][: max(vocabulary - 2 * len(letters) - 2, 0)]
+    words = [*letters, *(letter + "</w>" for letter in letters), *("".join(merge) for merge in merges), START, END]
+    return CLIPTokenizer(vocab={word: i for i, word in enumerate(words)}, merges=merges, model_max_length=TOKENS)
+
+
+def widened(unet: UNet2DConditionModel, channels: int = EDIT_CHANNELS) -> UNet2DConditionModel:
+    """The UNet with more input channels: weight and bias of `conv_in` kept, new channels zero (paper, 3.2), so that it
+    predicts what it did whatever the new channels hold. Equal to the given one when it has that many channels already."""
+    if unet.config.in_channels == channels:
+        return unet
+    if unet.config.in_channels > channels:
+        raise EditError(f"The model to start from has {unet.config.in_channels} input channels; an edit model has {channels}.")
+    wide = UNet2DConditionModel.from_config({**unet.config, "in_channels": channels})
+    state = unet.state_dict()
+    narrow = state["conv_in.weight"]
+    weight = narrow.new_zeros(narrow.shape[0], channels, *narrow.shape[2:])
+    weight[:, : narrow.shape[1]] = narrow
+    wide.load_state_dict({**state, "conv_in.weight": weight})
+    return torch.nn.Module.to(wide, narrow.device, narrow.dtype)  # diffusers' own warns of layers that this has not
+
+
+def fingerprint(*networks: torch.nn.Module) -> str:
+    """Of weights and configuration: another one when any weight is another."""
+    digest = hashlib.sha256()
+    for network in networks:
+        config = network.config if isinstance(network.config, dict) else network.config.to_dict()
+        digest.update(str(sorted((key, str(value)) for key, value in config.items() if not key.startswith("_"))).encode())
+        for name, tensor in sorted(network.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def token_ids(tokenizer: CLIPTokenizer, text: str) -> torch.Tensor:
+    """(77,): padded with the end token and cut there, as CLIP's are."""
+    return torch.tensor(tokenizer(text, padding="max_length", max_length=TOKENS, truncation=True).input_ids)
