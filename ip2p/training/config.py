@@ -66,7 +66,7 @@ class Data:
     pictures: str = ""
     licences: str = ""  # a CSV with the columns file and licence: pictures without an allowed licence are left out
     allow: list[str] = field(default_factory=list)
-    hold_out: list[str] = field(default_factory=list)  # pictures left out by the name of their file
+    hold_out: list[str] = field(default_factory=list)  # pictures left out by the name of their file, without its suffix
     max_broken: float = 0.01
     workers: int = 0
     scenes: int = 20000  # drawn scenes in the set
@@ -109,6 +109,7 @@ class Stage:
 @dataclass
 class Validation:
     every: int = 0  # steps between grids of edited pictures; 0: none
+    split: str = ""  # of the pair set, to be looked at instead of what is trained on
     rows: int = 4
     steps: int = 20
     text_scale: float = 7.5
