@@ -1,5 +1,6 @@
 """The AUTOMATIC1111 WebUI half: the only place that imports the host (`modules.*`)."""
 
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 
 
@@ -8,6 +9,12 @@ def register():
 
     Returns the always-on Script, or None on a host that has no edit models or lacks what the Script needs.
     """
+    # With every callback the host reads the source of every frame of the stack: some 50 ms in its start, next to nothing in a thread.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(register_parts).result()
+
+
+def register_parts():
     from modules import script_callbacks
 
     from . import parts

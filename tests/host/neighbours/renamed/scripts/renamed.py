@@ -4,4 +4,5 @@ import os
 
 from ip2p_probe.breakage import hidden
 
-hidden(os.environ["RENAMED"], changed=True).__enter__()
+lasting = hidden(os.environ["RENAMED"], changed=True)  # kept, for its end would come with the last reference to it
+lasting.__enter__()
