@@ -156,7 +156,7 @@ def test_the_cells_run_from_top_to_bottom_and_again(machine, photo, capsys):
         first = kernel["webui"]
         run_all()
         said = capsys.readouterr().out
-        assert "$ git clone" not in said and "uv venv" not in said, "nothing that is done is done again"
+        assert "$ git clone" not in said and "$ git fetch" not in said and "uv venv" not in said, "nothing that is done is done again"
         assert first.poll() is not None and kernel["webui"].poll() is None
         assert (machine.folder / "asked").read_text().count("uv pip") == asked.count("uv pip")
     finally:
