@@ -4,6 +4,7 @@ import contextlib
 import io
 import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -157,3 +158,8 @@ def test_contributing_has_one_command_each():
     text = text_of(ROOT / "CONTRIBUTING.md")
     for command in ("make setup", "make test", "make host-test", "make lint"):
         assert f"| `{command}` |" in text
+
+
+@pytest.mark.parametrize("script", [".ci/run", "tests/host/set_up_webui.sh"])
+def test_scripts_are_sound_bash(script):
+    subprocess.run(["bash", "-n", script], cwd=ROOT, check=True)
