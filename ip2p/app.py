@@ -155,7 +155,7 @@ def about(model: str) -> str:
     if model == small.NAME:
         command = f"`python -m ip2p app --model {small.OFFICIAL}`"
         return f"This page uses the **small** checkpoint that comes with the package. {small.ABOUT} {small.PUBLISHED}: {command}."
-    name = small.HUB if model == small.OFFICIAL else Path(model).name if Path(model).expanduser().exists() else model
+    name = small.HUB if model == small.OFFICIAL else Path(model).name if Path(model).suffix or Path(model).is_dir() else model
     return f"This page uses **{name}**; `python -m ip2p app --model …` takes another."
 
 
