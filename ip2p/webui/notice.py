@@ -51,7 +51,7 @@ def notice() -> list:
         text, found = small_text() if small_is_chosen() else "", []
     else:
         small_one = not found and small.is_there()
-        loaded = f"“{status['model']}” is not an edit model" if status["model"] else "No checkpoint is loaded"
+        loaded = f"“{html.escape(status['model'])}” is not an edit model" if status["model"] else "No checkpoint is loaded"
         text = f"{loaded}: {advice(bool(found), small_one)}"
     choice = gr.update(choices=found, value=found[0]) if found else gr.update()
     return [line(text), gr.update(visible=bool(found)), choice, gr.update(visible=small_one)]
@@ -60,7 +60,7 @@ def notice() -> list:
 def advice(found: bool, small_one: bool) -> str:
     if found:
         return "choose one of the edit checkpoints that were found."
-    put = f"put an InstructPix2Pix checkpoint into {checkpoint_folder()} and refresh the checkpoint list at the top of the page"
+    put = f"put an InstructPix2Pix checkpoint into {html.escape(str(checkpoint_folder()))} and refresh the checkpoint list at the top of the page"
     if not small_one:
         return f"{put}."
     size = f"{small.FILE.stat().st_size / 1e6:.0f} MB"
@@ -70,7 +70,7 @@ def advice(found: bool, small_one: bool) -> str:
 def small_text() -> str:
     return (
         f"“{small.IN_WEBUI}” is the small checkpoint that comes with this extension: set “Longest side” to {small.SIDE}. {small.ABOUT} "
-        f"{small.PUBLISHED}: {URL}, put into {checkpoint_folder()}."
+        f"{small.PUBLISHED}: <a href='{URL}'>download it</a> into {html.escape(str(checkpoint_folder()))}."
     )
 
 
@@ -87,7 +87,7 @@ def install() -> list:
     try:
         title = load(small.install(checkpoint_folder()))
     except EditError as e:
-        return [line(str(e), error=True), gr.update(), "", gr.update()]
+        return [line(html.escape(str(e)), error=True), gr.update(), "", gr.update()]
     return [line(small_text()), gr.update(visible=False), title, small.SIDE]
 
 
@@ -109,8 +109,8 @@ def load(file: Path) -> str:
     return info.title
 
 
-def line(text: str, error: bool = False) -> str:
-    return f"<div class='ip2p-notice{' error' * error}'>{html.escape(text)}</div>" if text else ""
+def line(markup: str, error: bool = False) -> str:
+    return f"<div class='ip2p-notice{' error' * error}'>{markup}</div>" if markup else ""
 
 
 def checkpoint_folder() -> Path:

@@ -56,6 +56,16 @@ def tab(chromium, clean):
     assert tab.errors == []
 
 
+@pytest.fixture
+def installed(clean, monkeypatch):
+    """The same WebUI with the small checkpoint loaded, and that of its extension the package's."""
+    monkeypatch.setattr(small, "FILE", clean.folder / "extensions" / "sd-webui-instruct-edit" / "ip2p" / "small" / "small.safetensors")
+    small.install(clean.folder / "models" / "Stable-diffusion")
+    assert clean.post("/sdapi/v1/refresh-checkpoints").ok
+    with clean.options(sd_model_checkpoint="instruct-edit-small.safetensors"):
+        yield clean
+
+
 def models_of(host) -> set[str]:
     return {path.name for path in (host.folder / "models" / "Stable-diffusion").iterdir()}
 
@@ -101,11 +111,10 @@ def test_one_button_leads_to_an_edit(tab, clean):
     screenshot(tab, "small-edited")
 
 
-def test_where_an_edit_model_is_there_the_button_is_hidden(tab, clean):
-    """After the installation: with the other checkpoint chosen the small one is offered by its name."""
+def test_where_an_edit_model_is_there_the_button_is_hidden(installed, tab):
     expect(tab["install_small"]).to_be_hidden()
     expect(tab["notice"]).to_contain_text("set “Longest side” to 256")
-    with clean.options(sd_model_checkpoint="plain.safetensors"):
+    with installed.options(sd_model_checkpoint="plain.safetensors"):
         tab.open()
         expect(tab["notice"]).to_contain_text("choose one of the edit checkpoints")
         expect(tab["install_small"]).to_be_hidden()
@@ -113,9 +122,7 @@ def test_where_an_edit_model_is_there_the_button_is_hidden(tab, clean):
 
 
 @pytest.mark.parametrize("sampler", ("Euler", "DDIM"))
-def test_the_tab_gives_the_command_line_s_picture(tab, clean, tmp_path, monkeypatch, sampler):
-    extension = clean.folder / "extensions" / "sd-webui-instruct-edit"
-    monkeypatch.setattr(small, "FILE", extension / "ip2p" / "small" / "small.safetensors")
+def test_the_tab_gives_the_command_line_s_picture(installed, tab, tmp_path, sampler):
     target = tmp_path / "cli.png"
     settings = ["--seed", SEED, "--steps", STEPS, "--sampler", sampler]
     assert main([str(x) for x in ("edit", PICTURE, INSTRUCTION, "--output", target, *settings)]) == 0
@@ -127,5 +134,5 @@ def test_the_tab_gives_the_command_line_s_picture(tab, clean, tmp_path, monkeypa
     theirs = np.asarray(tab.picture(RESULT).convert("RGB"), dtype=np.int16)
     assert ours.std() > 5 and abs(ours - theirs).max() <= 2, "tab"
     fields = dict(instruction=INSTRUCTION, steps=STEPS, seed=SEED, sampler_name=sampler)
-    sent = clean.edit(image=Image.open(PICTURE), width=ours.shape[1], height=ours.shape[0], **fields)
+    sent = installed.edit(image=Image.open(PICTURE), width=ours.shape[1], height=ours.shape[0], **fields)
     assert abs(ours - sent.pixels[0]).max() <= 2, "API"
