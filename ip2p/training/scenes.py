@@ -20,7 +20,7 @@ from ..progress import bar
 
 UNSEEN = 1  # seed of scenes that no training draws
 COUNT, STEPS = 96, 20
-TEXT_SCALES, IMAGE_SCALES = (2.0, 3.0, 5.0), (1.0, 1.5, 2.0, 2.5, 3.0)
+TEXT_SCALES, IMAGE_SCALES = (3.0, 5.0, 7.5), (0.5, 1.0, 1.5, 2.0, 2.5)
 MARGIN = 3  # pixels at the outline that belong to neither region: an autoencoder blurs them
 
 
