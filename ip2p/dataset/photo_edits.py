@@ -156,8 +156,13 @@ def sky_of(image: Array) -> Array:
     found = top[labels].astype(np.float32)
     if found.mean() < 0.06:
         return np.zeros_like(levels)
-    found = cv2.morphologyEx(found, cv2.MORPH_CLOSE, kernel)
+    found = cv2.dilate(cv2.morphologyEx(found, cv2.MORPH_CLOSE, kernel), kernel)  # roughness ends it before the outline does
     return ramp(guided(levels, found, 6 * u, 1e-3), 0.25, 0.75)
+
+
+def above_average(levels: Array, region: Array, reach: float) -> Array:
+    """How much brighter than its surroundings within the region, (h, w)."""
+    return (levels - blur(levels * region, reach) / (blur(region, reach) + 1e-3)) * region
 
 
 def foliage_of(image: Array) -> Array:
@@ -198,7 +203,7 @@ class Kind:
     edit: (image, mask, value) → image, before it is confined to its region.
     region: what it may touch: "all", "subject" or "background".
     parameter: its parameter's name; values: the parameter's words and what they mean, {"": None} for none.
-    suits: whether it makes sense on a picture.
+    suits: (image, subject) → whether it makes sense there.
     """
 
     name: str
@@ -206,7 +211,7 @@ class Kind:
     region: str
     parameter: str
     values: Mapping[str, object]
-    suits: Callable[[Array], bool]
+    suits: Callable[[Array, Array], bool]
 
     @property
     def local(self) -> bool:
@@ -224,10 +229,46 @@ class Kind:
         return mix(image, out, subject) if self.local else out
 
 
+def colour_in(image: Array, region: Array) -> float:
+    """Mean distance between a pixel's largest and smallest channel where the region is."""
+    return float((np.ptp(image, 2) * region).sum() / max(region.sum(), 1))
+
+
+def anything(image: Array, subject: Array) -> bool:
+    return True
+
+
+def colourful(image: Array, subject: Array) -> bool:
+    return colour_in(image, np.ones_like(subject)) > 0.06
+
+
+def colourful_parts(image: Array, subject: Array) -> bool:
+    """Subject and background both: else taking the colour of one is taking it of all, or of nothing."""
+    return min(colour_in(image, subject), colour_in(image, 1 - subject)) > 0.09
+
+
+def not_dark(image: Array, subject: Array) -> bool:
+    return float(light(image).mean()) > 0.28
+
+
+def not_bright(image: Array, subject: Array) -> bool:
+    return float(light(image).mean()) < 0.66
+
+
+def under_sky(image: Array, subject: Array) -> bool:
+    """Not a studio's white, which is the same all over."""
+    sky = sky_of(image) > 0.5
+    return float(sky.mean()) > 0.12 and float(light(image)[sky].std()) > 0.012
+
+
+def leafy(image: Array, subject: Array) -> bool:
+    return float(foliage_of(image).mean()) > 0.08
+
+
 KINDS: dict[str, Kind] = {}
 
 
-def edit(region: str = "all", values: Mapping[str, object] | None = None, parameter: str = "", suits=lambda image: True):
+def edit(region: str = "all", values: Mapping[str, object] | None = None, parameter: str = "", suits=anything):
     """Registers a function (image, mask, value) → image as the kind of its name."""
 
     def register(function):
@@ -236,22 +277,6 @@ def edit(region: str = "all", values: Mapping[str, object] | None = None, parame
         return function
 
     return register
-
-
-def colourful(image: Array) -> bool:
-    return float(np.ptp(image, 2).mean()) > 0.06
-
-
-def bright(image: Array) -> bool:
-    return float(light(image).mean()) > 0.3
-
-
-def under_sky(image: Array) -> bool:
-    return float(sky_of(image).mean()) > 0.12
-
-
-def leafy(image: Array) -> bool:
-    return float(foliage_of(image).mean()) > 0.08
 
 
 # tone and colour
@@ -287,12 +312,12 @@ def colder(image, mask, value):
     return image * np.array([1 - 0.24 * value, 1 - 0.02 * value, 1 + 0.12 * value], np.float32) + np.array([0, 0, 0.07 * value], np.float32)
 
 
-@edit(values=STRENGTHS, parameter="strength", suits=lambda image: light(image).mean() < 0.66)
+@edit(values=STRENGTHS, parameter="strength", suits=not_bright)
 def brighter(image, mask, value):
     return 1 - (1 - image) ** (1 + 0.75 * value)
 
 
-@edit(values=STRENGTHS, parameter="strength", suits=lambda image: light(image).mean() > 0.25)
+@edit(values=STRENGTHS, parameter="strength", suits=not_dark)
 def darker(image, mask, value):
     return image ** (1 + 0.35 * value) * (1 - 0.22 * value)
 
@@ -324,25 +349,25 @@ def thermal(image, mask, value):
 # weather, season, time of day
 
 
-@edit(suits=bright)
+@edit(suits=not_dark)
 def night(image, mask, value):
     """Moonlight: dim and blue, the sky nearly black at the top, what shone brightest glows like a lamp."""
     u = unit(image)
     levels, sky = light(image), sky_of(image)
     moonlit = mix(levels[..., None], image, 0.35) ** 1.25 * np.array([0.24, 0.33, 0.58], np.float32)
     dark_sky = toned(height(image) * 1.3, (0.01, 0.02, 0.07), (0.05, 0.08, 0.20), (0.12, 0.15, 0.30)) + 0.05 * (levels - 0.6)[..., None]
-    lamps = ramp(levels - blur(levels, 5 * u), 0.14, 0.34) * ramp(levels, 0.6, 0.85) * (1 - blur(sky, 4 * u))
+    lamps = ramp(levels - blur(levels, 5 * u), 0.14, 0.34) * ramp(levels, 0.6, 0.85) * (1 - ramp(blur(sky, 5 * u), 0.02, 0.2))
     glow = np.maximum(lamps, 0) + 0.9 * blur(lamps, 4 * u)
     return mix(moonlit, dark_sky, sky * 0.92) + glow.clip(0, 1)[..., None] * np.array([0.75, 0.50, 0.18], np.float32)
 
 
-@edit(suits=bright)
+@edit(suits=not_dark)
 def sunset(image, mask, value):
     """A sky from violet to gold, and low orange light on the rest."""
     levels, sky = light(image), sky_of(image)
     horizon = max((height(image) * (sky > 0.5)).max(), 0.35)
     evening = toned(height(image) / horizon, (0.30, 0.16, 0.42), (0.78, 0.28, 0.36), (0.99, 0.52, 0.20), (1.0, 0.80, 0.38))
-    evening = evening + 0.5 * (levels - blur(levels, 12 * unit(image)))[..., None]
+    evening = evening + 0.5 * above_average(levels, sky, 12 * unit(image))[..., None]
     land = toned(levels**1.15, (0.08, 0.02, 0.10), (0.58, 0.25, 0.16), (1.0, 0.66, 0.30), (1.0, 0.90, 0.62))
     land = mix(land, image * np.array([1.0, 0.62, 0.36], np.float32), 0.45)
     return mix(land, evening, sky)
@@ -370,7 +395,7 @@ def autumn(image, mask, value):
     """Green turns to yellow in the light and to red in the shade."""
     hue, saturation, level = hsv(image)
     light_here = stretched(blur(light(image), 2.5 * unit(image)), foliage_of(image))
-    leaves = from_hsv(8 + 36 * light_here + 0.10 * (hue - 90).clip(-40, 40), 0.35 + saturation * 0.75, level * 1.22 + 0.05)
+    leaves = from_hsv(8 + 36 * light_here + 0.10 * (hue - 90).clip(-40, 40), 0.35 + saturation * 0.75, level * 1.3 + 0.1)
     graded = image * np.array([1.05, 0.98, 0.86], np.float32)
     return mix(graded, leaves, foliage_of(image))
 
@@ -423,13 +448,13 @@ def streaks(size: tuple[int, int], u: float) -> Array:
     return blur(lines, 0.6 * u).clip(0, 1)
 
 
-@edit(suits=lambda image: under_sky(image) and colourful(image))
+@edit(suits=under_sky)
 def cloudy(image, mask, value):
     """An overcast sky, and the flat grey light under it."""
     u = unit(image)
     levels, sky = light(image), sky_of(image)
     land = contrasted(saturated(image, 0.5), 0.7, 0.42) * np.array([0.86, 0.89, 0.92], np.float32)
-    waves = clouds(image.shape[:2]) * 0.55 + stretched(levels - blur(levels, 40 * u), sky) * 0.45
+    waves = clouds(image.shape[:2]) * 0.55 + stretched(above_average(levels, sky, 40 * u), sky) * 0.45
     heavy = toned(waves * 0.75 + 0.25 * height(image), (0.40, 0.43, 0.48), (0.60, 0.62, 0.66), (0.82, 0.83, 0.85))
     return mix(land, heavy, sky)
 
@@ -450,7 +475,7 @@ def clouds(size: tuple[int, int]) -> Array:
 def sunny(image, mask, value):
     """A blue sky and bright warm light."""
     levels, sky = light(image), sky_of(image)
-    puffs = ramp(levels - blur(levels, 25 * unit(image)), 0.02, 0.12)
+    puffs = ramp(above_average(levels, sky, 25 * unit(image)), 0.02, 0.12)
     horizon = max((height(image) * (sky > 0.5)).max(), 0.3)
     blue = toned(height(image) / horizon, (0.10, 0.36, 0.82), (0.28, 0.58, 0.93), (0.66, 0.84, 0.98))
     blue = mix(blue, np.ones(3, np.float32), 0.8 * puffs)
@@ -482,14 +507,14 @@ def pencil(image, mask, value):
 
 @edit()
 def watercolour(image, mask, value):
-    """Pale, clear washes that pool darker along outlines, on white paper that shows through where it is light."""
+    """Clear washes that pool darker along outlines, on white paper that shows through where it is light."""
     u = unit(image)
-    hue, saturation, level = hsv(blur(flattened(image, 4, 0.16, 6), 1.0 * u))
+    hue, saturation, level = hsv(blur(flattened(image, 4, 0.14, 5), 0.7 * u))
     level = stretched(level)
-    wash = from_hsv(hue, saturation * (1.2 - 0.45 * level), 0.52 + 0.48 * level)
-    edges = outlines(image)
-    pooled = 0.30 * ramp(edges, 0.2, 0.9) + 0.16 * blur(edges, 4 * u)
-    return mix(mix(wash, np.ones(3, np.float32), 0.16 + 0.5 * ramp(level, 0.62, 1.0)), wash * 0.45, pooled)
+    wash = from_hsv(hue, saturation * (1.45 - 0.5 * level), 0.40 + 0.62 * level)
+    edges = outlines(image, 1.0)
+    pooled = 0.42 * ramp(edges, 0.2, 0.8) + 0.14 * blur(edges, 3 * u)
+    return mix(mix(wash, np.ones(3, np.float32), 0.12 + 0.55 * ramp(level, 0.6, 1.0)), wash * 0.4, pooled)
 
 
 @edit()
@@ -602,7 +627,6 @@ def pop_art(image, mask, value):
 
 @edit()
 def cartoon(image, mask, value):
-    u = unit(image)
     smooth = flattened(image, 4, 0.14, 6)
     hue, saturation, level = hsv(smooth)
     steps = level * 4
@@ -713,7 +737,7 @@ def subject_silhouette(image, mask, value):
     return np.full_like(image, 0.02)
 
 
-@edit("subject", suits=colourful)
+@edit("subject", suits=colourful_parts)
 def subject_grey(image, mask, value):
     return black_and_white(image, mask, value)
 
@@ -721,7 +745,7 @@ def subject_grey(image, mask, value):
 # the background
 
 
-@edit("background", suits=colourful)
+@edit("background", suits=colourful_parts)
 def background_grey(image, mask, value):
     return black_and_white(image, mask, value)
 
@@ -731,7 +755,7 @@ def background_blur(image, mask, value):
     return blur(filled(image, 1 - ramp(mask, 0.05, 0.4)), 8 * unit(image))
 
 
-@edit("background", suits=bright)
+@edit("background", suits=not_dark)
 def background_night(image, mask, value):
     return night(filled(image, 1 - ramp(mask, 0.05, 0.4)), mask, value) * 0.8
 

@@ -31,7 +31,7 @@ SIZE, HELD_OUT, REFUSED = 256, 0.1, "GPL,LGPL,GFDL,NC,ND,undeclared"
 MULTIPLE = 8  # of a side: what the autoencoder makes one latent of
 LONGEST = 2.5  # sides; a panorama is cut to it around its middle
 SEEN = 0.02  # the least mean change within the mask that counts as an edit, of 1
-QUALITY = 95
+QUALITY = 93
 TRAIN, PHOTO = "train", "photo"  # the splits
 
 
@@ -201,7 +201,7 @@ def pairs_of_photo(image: Image.Image, name: str, plan: Plan) -> Iterator[Pair]:
     if any(KINDS[kind].local for kind in plan.kinds):
         subject = subject_mask(pixels)
         clear = is_clear(subject)
-    suited = [kind for kind in plan.kinds if (clear or not KINDS[kind].local) and KINDS[kind].suits(pixels)]
+    suited = [kind for kind in plan.kinds if (clear or not KINDS[kind].local) and KINDS[kind].suits(pixels, subject)]
     if plan.per_photo:
         suited = draw(suited, plan.per_photo, random.Random(f"{plan.seed} {name} kinds"))
     stem = Path(name).stem
