@@ -34,7 +34,7 @@ PLAIN = COLOURS | {"white": (0.97, 0.97, 0.97), "black": (0.03, 0.03, 0.03), "gr
 STRENGTHS = {"slightly": 0.5, "": 1.0, "much": 1.9}
 METALS = {
     "gold": ((0.16, 0.08, 0.01), (0.62, 0.40, 0.06), (0.96, 0.76, 0.22), (1.0, 0.97, 0.74)),
-    "silver": ((0.06, 0.07, 0.09), (0.42, 0.44, 0.48), (0.80, 0.82, 0.85), (1.0, 1.0, 1.0)),
+    "silver": ((0.03, 0.04, 0.06), (0.32, 0.35, 0.40), (0.86, 0.90, 0.94), (1.0, 1.0, 1.0)),
     "bronze": ((0.10, 0.04, 0.02), (0.40, 0.20, 0.09), (0.74, 0.45, 0.24), (1.0, 0.82, 0.60)),
 }
 
@@ -694,12 +694,14 @@ def grain(image: Array) -> Array:
 
 @edit("subject")
 def subject_marble(image, mask, value):
-    """White and polished; grey veins follow the picture's own softened brightness."""
+    """White and polished; slanting grey veins, bent by the picture's own brightness."""
     u = unit(image)
     form = shading(image, mask, 0.85)
-    fold = (3.0 * blur(light(image), 9 * u) + 1.5 * height(image)) % 1
-    vein = np.exp(-(((fold - 0.5) / 0.05) ** 2)) + 0.45 * np.exp(-(((fold - 0.72) / 0.10) ** 2))
-    return toned(form * 1.08, (0.34, 0.35, 0.39), (0.80, 0.81, 0.83), (1.0, 1.0, 0.985)) * (1 - 0.26 * vein.clip(0, 1)[..., None])
+    h, w = image.shape[:2]
+    slant = np.arange(w, dtype=np.float32)[None] * 0.8 + np.arange(h, dtype=np.float32)[:, None]
+    fold = (slant / (62 * u) + 1.7 * blur(light(image), 9 * u)) % 1
+    vein = np.exp(-(((fold - 0.45) / 0.035) ** 2)) + 0.4 * np.exp(-(((fold - 0.72) / 0.11) ** 2))
+    return toned(form * 1.08, (0.34, 0.35, 0.39), (0.80, 0.81, 0.83), (1.0, 1.0, 0.985)) * (1 - 0.27 * vein.clip(0, 1)[..., None])
 
 
 @edit("subject")
@@ -720,7 +722,7 @@ def subject_metal(image, mask, value):
     """Polished: brightness folded as reflections fold it."""
     form = shading(image, mask, 1.25)
     shine = 0.5 - 0.5 * np.cos(2 * np.pi * (form * 1.45 + 0.05))
-    return toned((0.45 * form + 0.55 * shine * (0.35 + 0.65 * form) + 0.10).clip(0, 1), *value)
+    return toned(contrasted(0.4 * form + 0.6 * shine * (0.4 + 0.6 * form) + 0.12, 1.35).clip(0, 1), *value)
 
 
 @edit("subject")
