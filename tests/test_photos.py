@@ -170,7 +170,7 @@ def test_a_photograph_is_either_trained_on_or_held_out(pair_set):
     rows = {split: [part.texts(i) for i in range(len(part))] for split, part in parts.items()}
     assert {row["photo"] for row in rows[photos.PHOTO]} == {"chelsea.jpg"}
     assert {row["photo"] for row in rows[photos.TRAIN]} == {"astronaut.jpg", "coffee.jpg"}
-    kept = {bare(text) for row in rows[photos.PHOTO] for text in row["held_out_prompts"].split("\n")}
+    kept = {bare(text) for row in rows[photos.PHOTO] for text in row["held_out_prompts"]}
     assert kept and not kept & {bare(text) for row in rows[photos.TRAIN] for text in row["edit_prompts"]}
 
 

@@ -561,13 +561,13 @@ def joints(labels: Array, width: float) -> Array:
 def mosaic(image, mask, value):
     """Square stones in grey mortar, laid out from the middle of the picture."""
     u = unit(image)
-    side = max(round(12 * u), 3)
+    side = max(round(16 * u), 3)
     picture = contrasted(saturated(image, 1.3), 1.1)
     tiles = blocks(picture, side)
     y, x = tile_places(image.shape[:2], side)
     edge = np.minimum(np.minimum(y, side - 1 - y), np.minimum(x, side - 1 - x))
     tiles = tiles + (0.5 - y / side)[..., None] * 0.16
-    return mix(tiles, np.array([0.80, 0.78, 0.74], np.float32), 1 - ramp(edge.astype(np.float32), -0.5, 1.4 * u))
+    return mix(tiles, np.array([0.80, 0.78, 0.74], np.float32), 1 - ramp(edge.astype(np.float32), -0.5, 2 * u))
 
 
 def tile_places(size: tuple[int, int], side: int) -> list[Array]:
@@ -588,7 +588,7 @@ def blocks(image: Array, side: int) -> Array:
 
 @edit()
 def pixel_art(image, mask, value):
-    side = max(round(8 * unit(image)), 2)
+    side = max(round(12 * unit(image)), 2)
     squares = blocks(contrasted(saturated(image, 1.5), 1.15, 0.45).clip(0, 1), side)
     return (squares * 5).round() / 5
 

@@ -217,7 +217,7 @@ def pairs_of_photo(image: Image.Image, name: str, plan: Plan) -> Iterator[Pair]:
                 continue
             train, held_out = phrasings(kind.name, kind.parameter, value, thing, rng)
             extra = {"kind": kind.name, "photo": name, "parameter": value, "region": kind.region, "split": split}
-            extra["held_out_prompts"] = "\n".join(held_out)
+            extra["held_out_prompts"] = held_out
             if plan.licences is not None:
                 extra["licence"] = plan.licences.get(Path(name).name, "")
             yield Pair(

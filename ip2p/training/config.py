@@ -66,7 +66,7 @@ class Data:
     pictures: str = ""
     licences: str = ""  # a CSV with the columns file and licence: pictures without an allowed licence are left out
     allow: list[str] = field(default_factory=list)
-    hold_out: list[str] = field(default_factory=list)  # pictures left out by the name of their file
+    hold_out: list[str] = field(default_factory=list)  # pictures left out by the name of their file, without its suffix
     max_broken: float = 0.01
     workers: int = 0
     scenes: int = 20000  # drawn scenes in the set
@@ -97,10 +97,11 @@ class Stage:
     drop_both: float = 0.05
     drop_image: float = 0.05
     train_text: bool = False
-    min_snr: float = 0.0  # gamma of Hang et al., arXiv 2303.09556; 0: every noise level alike
+    weighting: str = "epsilon"  # of noise levels; or "v", as if v were predicted: the noisiest ones, which decide colours, count more
     l1: float = 1.0
     l2: float = 0.0
-    edges: float = 0.0
+    edges: float = 0.0  # L1 between the differences of neighbouring pixels
+    coarse: float = 0.0  # L1 between means of 8x8 pixels
     perceptual: float = 0.0
     kl: float = 1e-6
 
@@ -108,6 +109,7 @@ class Stage:
 @dataclass
 class Validation:
     every: int = 0  # steps between grids of edited pictures; 0: none
+    split: str = ""  # of the pair set, to be looked at instead of what is trained on
     rows: int = 4
     steps: int = 20
     text_scale: float = 7.5
@@ -199,6 +201,8 @@ def checked(config: Config) -> Config:
             raise EditError(f"{said} drops more than every sample: drop_text, drop_both and drop_image are shares that sum to at most 1.")
         if stage.decay not in ("constant", "cosine"):
             raise EditError(f"{said}.decay is “{stage.decay}”: choose constant or cosine.")
+        if stage.weighting not in ("epsilon", "v"):
+            raise EditError(f"{said}.weighting is “{stage.weighting}”: choose epsilon or v.")
         if stage.kind == AUTOENCODER and config.model.start:
             raise EditError(
                 f"{said} trains an autoencoder from nothing, but model.start names a model that has one: leave one of them out."

@@ -139,6 +139,19 @@ class Rows:
                 self._usable = check_pairs(self.pairs, self.config.data.max_broken, self.say)
         return self._usable
 
+    def shown(self) -> list:
+        """The pairs that validations look at, spread over their set."""
+        wanted = self.config.validation
+        if wanted.split:
+            from ..dataset.pairs import open_pairs
+
+            pairs = open_pairs(self.config.data.pairs, wanted.split)
+            rows: Sequence[int] = range(len(pairs))
+        else:
+            pairs, rows = self.pairs, self.usable
+        count = min(wanted.rows, len(rows))
+        return [pairs[rows[i * len(rows) // count]] for i in range(count)]
+
     def texts(self) -> list[str]:
         """Every text of the set once, sorted."""
         found = set()
@@ -208,7 +221,7 @@ class AutoencoderCheck:
             held = replace(config.data, hold_out=[])
             self.held = [picture for path, picture in named(Folder(held)) if path.stem in config.data.hold_out]
         else:
-            self.held = [rows.pairs[rows.usable[i]].edited_image for i in range(config.validation.rows)]
+            self.held = [picture for pair in rows.shown() for picture in (pair.original_image, pair.edited_image)]
         self.pixels = [crop([picture], stage, np.random.default_rng(0))[0] for picture in self.held]
 
     @torch.no_grad()
@@ -229,10 +242,8 @@ class EditCheck:
     def __init__(self, config: Config, name: str, networks: Networks, rows: Rows):
         self.config, self.networks, self.folder = config, networks, Path(config.output) / name / "validation"
         wanted, size = config.validation, config.stages[name].size
-        count = min(wanted.rows, len(rows.usable))
         self.edits, self.cells = [], []
-        for i in range(count):
-            pair = rows.pairs[rows.usable[i * len(rows.usable) // count]]
+        for i, pair in enumerate(rows.shown()):
             instruction = wanted.instructions[i % len(wanted.instructions)] if wanted.instructions else pair.edit_prompt
             self.edits.append(
                 Edit(
