@@ -134,7 +134,7 @@ class Rows:
             if self.config.data.pairs == "scenes":
                 self._usable = range(len(self.pairs))
             else:
-                from ..dataset.pairs import check_pairs
+                from ..dataset.check import check_pairs
 
                 self._usable = check_pairs(self.pairs, self.config.data.max_broken, self.say)
         return self._usable
