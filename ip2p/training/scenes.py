@@ -100,6 +100,9 @@ def measure(model: Path, output: Path, count: int = COUNT) -> dict:
     over = table[best].both - controls["instruction blanked"].both
     print(f"Both regions right: {table[best].both:.3f} at s_T {best[0]}, s_I {best[1]}; {over:.3f} above the instruction blanked.")
 
+    errors = [table[TEXT_SCALES[-1], s_i].error for s_i in IMAGE_SCALES]
+    print(f"Error of the kept region at s_T {TEXT_SCALES[-1]} as s_I rises: {' → '.join(f'{error:.4f}' for error in errors)}")
+
     figures = {
         "best": {"text_scale": best[0], "image_scale": best[1], **asdict(table[best])},
         "settings": [{"text_scale": t, "image_scale": i, **asdict(row)} for (t, i), row in table.items()],
