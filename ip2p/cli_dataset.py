@@ -6,7 +6,11 @@ import argparse
 from importlib import import_module
 
 # Sub-verb: its module, with `add_arguments(parser)` and `run(args) -> exit status`, quick to import; and what it does.
-VERBS: dict[str, tuple[str, str]] = {}
+VERBS = {
+    "view": ("dataset.view", "draw a sheet of pairs: before, the instruction, after"),
+    "check": ("dataset.check", "decode every pair and name the broken ones"),
+    "convert": ("dataset.convert", "a pair set to parquet or to the original folder layout"),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

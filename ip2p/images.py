@@ -7,7 +7,8 @@ import binascii
 import io
 import math
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -17,6 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from .edit import MAX_SIDE, Edit, EditError
 
 MAX_PIXELS = 64_000_000
+ORIENTATION = 0x0112  # EXIF's tag
 # Others stay closed: EPS is run by Ghostscript, and an icon's header does not tell the size of the picture in it.
 READABLE = ("JPEG", "PNG", "WEBP", "AVIF", "HEIF", "GIF", "BMP", "TIFF", "PPM", "TGA", "JPEG2000")
 STEP = 64  # the UNet halves the latent three times, and the latent is an eighth of the picture
@@ -27,30 +29,52 @@ def read_image(source: str | Path | IO[bytes], what: str = "picture") -> Image.I
 
     Raises EditError when it is no picture, truncated, or larger than 64 megapixels.
     """
-    return upright_rgb(opened(source, what))
+    return upright_rgb(read_as_it_is(source, what))
 
 
-def opened(source: str | Path | IO[bytes], what: str = "picture", quick: bool = False) -> Image.Image:
-    """The picture as its file has it, decoded. quick: a JPEG at an eighth of its size, which still reads all of it.
-
-    Raises EditError as `read_image` does.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is the stricter one
-            Image.init()
-            image = Image.open(source, formats=[name for name in READABLE if name in Image.OPEN])
-        check_pixels(image, what)
-        if quick:
-            image.draft(None, (1, 1))
+def read_as_it_is(source: str | Path | IO[bytes], what: str = "picture") -> Image.Image:
+    """In the mode and the orientation of its file. Raises EditError as `read_image` does."""
+    with refusals(what):
+        image = header_of(source, what)
         image.load()
+    return image
+
+
+def size_of_whole(source: str | Path | IO[bytes], what: str = "picture") -> tuple[int, int]:
+    """The upright width and height of a picture that can be read to its end: a JPEG is decoded at an eighth of its size, which
+    reads all of it in a fraction of the time. Raises EditError as `read_image` does.
+    """
+    with refusals(what):
+        image = header_of(source, what)
+        width, height = image.size
+        image.draft(None, (1, 1))
+        image.load()
+    turned = False
+    with suppress(Exception):  # a damaged EXIF block costs the orientation, not the picture
+        turned = image.format != "TIFF" and image.getexif().get(ORIENTATION) in (5, 6, 7, 8)
+    return (height, width) if turned else (width, height)
+
+
+def header_of(source: str | Path | IO[bytes], what: str) -> Image.Image:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is the stricter one
+        Image.init()
+        image = Image.open(source, formats=[name for name in READABLE if name in Image.OPEN])
+    check_pixels(image, what)
+    return image
+
+
+@contextmanager
+def refusals(what: str) -> Iterator[None]:
+    """What Pillow raises for pictures that can't be read, as EditError."""
+    try:
+        yield
     except EditError:
         raise
     except Image.DecompressionBombError as e:
         raise EditError(f"The {what} is far larger than 64 megapixels: make it smaller first.") from e
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, MemoryError) as e:
         raise EditError(f"The {what} can't be read: it is damaged or not a picture.") from e
-    return image
 
 
 def check_pixels(image: Image.Image, what: str = "picture") -> None:
