@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from ..contact_sheet import contact_sheet
 from ..dataset.scenes import COLOURS, Scene, scene
@@ -51,7 +50,7 @@ def judge(scenes: Sequence[Scene], results: Sequence[Image.Image]) -> Figures:
 
 
 def inner(region: np.ndarray) -> np.ndarray:
-    return cv2.erode(region.astype(np.uint8), np.ones((2 * MARGIN + 1,) * 2), borderValue=1) > 0
+    return np.asarray(Image.fromarray(region).convert("L").filter(ImageFilter.MinFilter(2 * MARGIN + 1))) > 0
 
 
 def nearest(colour: np.ndarray) -> str:
@@ -84,7 +83,8 @@ def measure(model: Path, output: Path, count: int = COUNT) -> dict:
         table[setting] = judge(scenes, pictures[setting])
         shown.update(1)
     best = max(table, key=lambda setting: table[setting].both)
-    controls = {"instruction blanked": judge(scenes, edited(editor, scenes, [""] * count, *best))}
+    # With the instruction blank its pass is the image's, and the sum the one of a text scale of 0.
+    controls = {"instruction blanked": judge(scenes, edited(editor, scenes, asked, 0.0, best[1]))}
     shown.update(1)
     controls["instruction shuffled"] = judge(scenes, edited(editor, scenes, asked[1:] + asked[:1], *best))
     shown.close()
