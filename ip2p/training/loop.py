@@ -7,8 +7,8 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -74,8 +74,7 @@ class Loop:
         accelerator, stage = self.accelerator, self.stage
         self.own.train()
         losses: list[float] = []
-        with stop_asked(patient=accelerator.num_processes > 1) as asked, self.log() as log, self.bar() as shown:
-            batches = self.batches()
+        with stop_asked(accelerator.num_processes > 1) as asked, self.log() as log, self.bar() as shown, closing(self.batches()) as batches:
             while self.step < stage.steps:
                 began = time.monotonic()
                 losses.append(self.one_step(batches))
@@ -98,11 +97,11 @@ class Loop:
                 elif not last:
                     raise KeyboardInterrupt
 
-    def batches(self) -> Iterator[dict[str, torch.Tensor]]:
+    def batches(self) -> Generator[dict[str, torch.Tensor], None, None]:
         """This process's micro-batches. Raises EditError when a picture can't be read."""
         accelerator, workers = self.accelerator, self.config.data.workers
         order = Order(self.stage, self.step, self.samples, accelerator.process_index, accelerator.num_processes)
-        # Forked, since how a sample is drawn is a closure; Ctrl-C reaches all processes of a terminal and is the main one's to heed.
+        # Forked, since how a sample is drawn is a closure.
         options = {"multiprocessing_context": "fork", "worker_init_fn": deaf} if workers else {}
         for batch in torch.utils.data.DataLoader(self.data, batch_sampler=order, num_workers=workers, collate_fn=collate, **options):
             if isinstance(batch, EditError):
@@ -279,7 +278,9 @@ def memory_told(name: str, stage: Stage) -> Iterator[None]:
 
 
 def deaf(worker: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Signals to a whole group of processes are the main one's to heed; workers end when it has no more use for them."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager

@@ -9,14 +9,14 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, ConfigMixin, DDIMScheduler, UNet2DConditionModel
 from safetensors import SafetensorError
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from .. import ldm
 from ..checkpoint import EDIT_CHANNELS
 from ..clip import MERGES, TOKENIZER, VOCABULARY
-from ..convert import model_index, write_json
+from ..convert import model_index, read_json, write_json
 from ..edit import EditError
 from ..editor import TRAINED, Editor
 from ..files import why, written_whole
@@ -37,6 +37,9 @@ class Networks:
 
     def save(self, folder: Path) -> None:
         """A diffusers folder, as far as the networks are there. Raises EditError for a full disk."""
+        if self.tokenizer is not None:  # it keeps how it was called last
+            self.tokenizer.backend_tokenizer.no_truncation()
+            self.tokenizer.backend_tokenizer.no_padding()
         with written_whole(folder, force=True) as beside:
             for part in fields(self):
                 if network := getattr(self, part.name):
@@ -44,6 +47,9 @@ class Networks:
                         network.save_pretrained(beside / part.name)
                     except SafetensorError as e:
                         raise OSError(why(e)) from e
+                    if isinstance(network, ConfigMixin):  # where it was read from is nobody's business
+                        config = beside / part.name / "config.json"
+                        write_json(config, {key: value for key, value in read_json(config).items() if key != "_name_or_path"})
             if self.tokenizer is not None:
                 write_vocabulary(self.tokenizer, beside / "tokenizer")
             DDIMScheduler(**TRAINED, prediction_type="epsilon").save_pretrained(beside / "scheduler")

@@ -1,0 +1,251 @@
+"""A training that is stopped, killed or starved goes on as if nothing had happened: same batches, same bits."""
+
+import json
+import os
+import random
+import re
+import resource
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("accelerate", reason="training needs accelerate (pip install -e '.[train]')")
+
+from ip2p.training import state as states
+from training_runs import STAGES, STEPS, Command, ended, only, same_bits, tensors, write_config
+
+KILLS = int(os.environ.get("IP2P_KILLS", "3"))
+SEED = int(os.environ.get("IP2P_SEED", random.randrange(2**32)))
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="it sends signals")
+
+
+def lines_of(run: Path, stage: str) -> list[dict]:
+    path = run / stage / "log.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def curve(run: Path, stage: str) -> list[tuple]:
+    return [(line["step"], line["loss"], line["samples"], line["learning_rate"]) for line in lines_of(run, stage)]
+
+
+def assert_same_run(run: Path, other: Path) -> None:
+    """Same batches in the same order, and every tensor of states, networks and exports bit for bit."""
+    for stage in STAGES:
+        found = curve(run, stage)
+        assert [step for step, *_ in found] == list(range(1, STEPS + 1))
+        assert found == curve(other, stage)
+    one, two = tensors(run), tensors(other)
+    assert one.keys() == two.keys()
+    assert [name for name in one if not same_bits(one[name], two[name])] == []
+    for stage in STAGES:
+        for path in sorted((run / stage / "validation").glob("*.png")) + sorted((run / stage / "model").rglob("*.json")):
+            assert path.read_bytes() == (other / path.relative_to(run)).read_bytes(), path
+
+
+# In the order of a run: where it is, and by what a watcher sees it.
+def starting(run: Path):
+    return lambda: True
+
+
+def in_step(stage: str, step: int):
+    return lambda run: lambda: len(lines_of(run, stage)) >= step
+
+
+def writing_state(stage: str):
+    return lambda run: lambda: any((run / stage).glob(".state-*.part"))
+
+
+def validating(stage: str):
+    def moment(run: Path):
+        def now() -> bool:
+            done = {path.stem for path in (run / stage / "validation").glob("*.png")}
+            at = [step for step in (4, 8) if f"{step:08d}" not in done]
+            return bool(at) and len(lines_of(run, stage)) == at[0]
+
+        return now
+
+    return moment
+
+
+def filling(stage: str, what: str):
+    """Before this stage's first step, and `count` finished caches of that kind lie there."""
+    before = {"latents": {"text_to_image": 0, "edit": 1}, "texts": {"edit": 0}}[what][stage]
+    former = STAGES[STAGES.index(stage) - 1]
+    return lambda run: (
+        lambda: (
+            (run / former / "model").is_dir() and (any(run.glob(f"cache/{what}-*/.*.part")) or len([*run.glob(f"cache/{what}-*")]) > before)
+        )
+    )
+
+
+def finishing(stage: str):
+    """The last state is there, and the networks are not."""
+    return lambda run: lambda: (run / stage / f"state-{STEPS:08d}").is_dir()
+
+
+def exporting(run: Path):
+    return lambda: any(run.glob(".*.part"))
+
+
+MOMENTS = {
+    "start-up": starting,
+    "autoencoder: a step": in_step("autoencoder", 2),
+    "autoencoder: a state": writing_state("autoencoder"),
+    "autoencoder: validation": validating("autoencoder"),
+    "text_to_image: the latents' cache": filling("text_to_image", "latents"),
+    "text_to_image: a state": writing_state("text_to_image"),
+    "text_to_image: its end": finishing("text_to_image"),
+    "edit: the texts' cache": filling("edit", "texts"),
+    "edit: a step": in_step("edit", 3),
+    "edit: a state": writing_state("edit"),
+    "edit: validation": validating("edit"),
+    "edit: its end": finishing("edit"),
+    "export": exporting,
+}
+
+
+def some_moments(count: int, rng: random.Random) -> list[str]:
+    """In the order of a run; every one before any comes twice."""
+    names = list(MOMENTS)
+    chosen = names * (count // len(names)) + rng.sample(names, count % len(names))
+    return sorted(chosen, key=names.index)
+
+
+def test_killed_at_any_moment_it_goes_on_to_the_same_bits(trained, tmp_path):
+    rng, run = random.Random(SEED), tmp_path / "run"
+    argv = write_config(tmp_path / "tiny.yaml"), f"output={run}", "export=both", "tensorboard=true"
+    killed = []
+    for name in some_moments(KILLS, rng):
+        command = Command(*argv, said=tmp_path / "said")
+        if command.wait_until(MOMENTS[name](run)):
+            time.sleep(rng.uniform(0, 1.0 if name == "start-up" else 0.03))
+        command.kill()
+        if command.process.exitcode == -signal.SIGKILL:
+            killed.append(name)
+    print(f"killed {len(killed)} times (IP2P_SEED={SEED}): {', '.join(killed)}")
+    last = ended(*argv, said=tmp_path / "said")
+    assert len(killed) == KILLS, f"IP2P_SEED={SEED}: only {killed}"
+    assert_same_run(trained, run), f"IP2P_SEED={SEED}"
+    assert not [path for path in run.rglob("*.part")], last.out
+
+
+def test_started_again_when_it_is_finished_it_trains_nothing(trained, tmp_path):
+    before = {path: path.stat().st_mtime_ns for stage in STAGES for path in (trained / stage).rglob("*")}
+    again = ended(trained.parent / "tiny.yaml", f"output={trained}", "export=both", "tensorboard=true", said=tmp_path / "said")
+    assert "Exported" in again.out and not again.errors
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+DAMAGES = {
+    "cut short": lambda path: os.truncate(path / "optimizer.safetensors", 1000),
+    "one bit": lambda path: flip(path / "weights.safetensors"),
+    "no sums": lambda path: (path / "state.json").unlink(),
+    "half its sums": lambda path: os.truncate(path / "state.json", 40),
+    "a file missing": lambda path: (path / "ema.safetensors").unlink(),
+}
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-9] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_torn_state_is_recognised_and_the_one_before_it_is_used(trained, damage, tmp_path):
+    for step in (3, 6):
+        old = states.read(trained / "edit" / f"state-{step:08d}")
+        states.write(tmp_path, old, keep=2)
+    DAMAGES[damage](tmp_path / "state-00000006")
+    said = []
+    found = states.newest(tmp_path, said.append)
+    assert found.step == 3 and len(said) == 1
+    assert "state-00000006 is torn" in said[0] and said[0].endswith("the one before it is used.")
+
+
+@pytest.fixture(scope="module")
+def alone(trained, tmp_path_factory):
+    """The folder of a finished run of the edit stage alone, on the text-to-image model of the whole run."""
+    folder = tmp_path_factory.mktemp("alone")
+    start = {"start": str(trained / "text_to_image" / "model")}
+    ended(write_config(folder / "edit.yaml", export="none", model=start, stages=only("edit")), f"output={folder}/run", said=folder / "said")
+    return folder / "run"
+
+
+@pytest.fixture
+def edit_only(alone, tmp_path):
+    """The same command with another output."""
+    return alone.parent / "edit.yaml", f"output={tmp_path}/run"
+
+
+def test_the_same_with_torn_states(alone, edit_only, tmp_path):
+    """Trained to its end, its two newest states damaged, and trained again from the one that is left."""
+    ended(*edit_only, said=tmp_path / "said")
+    first = tensors(tmp_path / "run" / "edit" / "model")
+    DAMAGES["cut short"](tmp_path / "run/edit/state-00000008")
+    DAMAGES["no sums"](tmp_path / "run/edit/state-00000006")
+    (tmp_path / "run/edit/model").rename(tmp_path / "before")
+    again = ended(*edit_only, said=tmp_path / "said")
+    assert again.out.count("is torn") == 2 and "goes on after step 3 of 8" in again.out
+    second = tensors(tmp_path / "run" / "edit" / "model")
+    assert all(same_bits(first[name], second[name]) for name in first)
+    assert curve(tmp_path / "run", "edit") == curve(alone, "edit")
+
+
+@pytest.mark.parametrize("number", (signal.SIGTERM, signal.SIGINT), ids=lambda number: number.name)
+def test_asked_to_stop_it_saves_and_says_so(alone, edit_only, number, tmp_path):
+    """A signal to the whole group, as a terminal sends it, with workers that draw the samples."""
+    settings = ("save_every=100", "data.workers=1")
+    command = Command(*edit_only, *settings, said=tmp_path / "said")
+    assert command.wait_until(lambda: len(lines_of(tmp_path / "run", "edit")) >= 2)
+    os.killpg(command.pid, number)
+    assert command.status() == 130
+    assert command.errors == ["Interrupted. The same command goes on from the last saved state."]
+    (state,) = states.states(tmp_path / "run" / "edit")
+    assert states.read(state).step == len(lines_of(tmp_path / "run", "edit")) < STEPS
+    ended(*edit_only, *settings, said=tmp_path / "said")
+    assert curve(tmp_path / "run", "edit") == curve(alone, "edit")  # which had no workers
+
+
+def test_asked_to_stop_while_it_starts_it_says_so(edit_only, tmp_path):
+    command = Command(*edit_only, said=tmp_path / "said")
+    command.wait_until(lambda: (tmp_path / "run" / "config.yaml").exists())
+    os.kill(command.pid, signal.SIGTERM)
+    assert (command.status(), len(command.errors)) == (130, 1)
+
+
+def test_a_full_disk_is_a_sentence_and_leaves_the_last_state_whole(alone, edit_only, tmp_path):
+    """Full for everything larger than two thirds of a state's optimizer; first at a state, then at the finished networks."""
+    run = tmp_path / "run"
+    size = (alone / "edit/state-00000008/optimizer.safetensors").stat().st_size
+    ended(*edit_only, "stages.edit.steps=3", said=tmp_path / "said")
+    before = {path: path.read_bytes() for path in (run / "edit").glob("state-*/*")}
+    for limit, what in ((size * 2 // 3, "state-00000006"), (1000, "config.yaml")):
+        starved = Command(*edit_only, said=tmp_path / "said", limits={resource.RLIMIT_FSIZE: limit})
+        assert starved.status() == 2
+        (line,) = starved.errors
+        assert re.search(rf"({what}) could not be written: .*too large", line), line
+        assert {path: path.read_bytes() for path in (run / "edit").glob("state-*/*")} == before
+        assert not [*run.rglob("*.part")]
+    ended(*edit_only, said=tmp_path / "said")
+    assert curve(run, "edit") == curve(alone, "edit")
+
+
+def test_a_disk_full_for_the_networks_or_the_export_is_a_sentence(alone, edit_only, tmp_path):
+    run = tmp_path / "run"
+    ended(*edit_only, said=tmp_path / "said")
+    before = tensors(run)
+    (run / "edit" / "model").rename(tmp_path / "gone")
+    for changes in ((), ("export=plain",)):
+        limit = 200_000 if not changes else (tmp_path / "gone/unet/diffusion_pytorch_model.safetensors").stat().st_size + 100_000
+        starved = Command(*edit_only, *changes, said=tmp_path / "said", limits={resource.RLIMIT_FSIZE: limit})
+        assert starved.status() == 2
+        (line,) = starved.errors
+        assert re.search(r"(model|run-plain\.\w+) could not be written: .*too large", line, re.IGNORECASE), line
+        assert not [*run.rglob("*.part")]
+        ended(*edit_only, said=tmp_path / "said")
+    assert tensors(run).keys() == before.keys()
+    assert all(same_bits(part, before[name]) for name, part in tensors(run).items())
