@@ -15,3 +15,14 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     ended(write_config(folder / "tiny.yaml"), f"output={folder}/run", "export=both", "tensorboard=true", said=folder / "said")
     return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def edited(trained, tmp_path_factory):
+    """The folder of a finished run of the edit stage alone, on the text-to-image model of the whole run."""
+    from training_runs import ended, only, write_config
+
+    folder = tmp_path_factory.mktemp("edited")
+    start = {"start": str(trained / "text_to_image" / "model")}
+    ended(write_config(folder / "edit.yaml", export="none", model=start, stages=only("edit")), f"output={folder}/run", said=folder / "said")
+    return folder / "run"

@@ -5,6 +5,7 @@ import os
 import random
 import re
 import resource
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 pytest.importorskip("accelerate", reason="training needs accelerate (pip install -e '.[train]')")
 
 from ip2p.training import state as states
-from training_runs import STAGES, STEPS, Command, ended, only, same_bits, tensors, write_config
+from training_runs import STAGES, STEPS, Command, ended, same_bits, tensors, write_config
 
 KILLS = int(os.environ.get("IP2P_KILLS", "3"))
 SEED = int(os.environ.get("IP2P_SEED", random.randrange(2**32)))
@@ -166,37 +167,27 @@ def test_a_torn_state_is_recognised_and_the_one_before_it_is_used(trained, damag
     assert "state-00000006 is torn" in said[0] and said[0].endswith("the one before it is used.")
 
 
-@pytest.fixture(scope="module")
-def alone(trained, tmp_path_factory):
-    """The folder of a finished run of the edit stage alone, on the text-to-image model of the whole run."""
-    folder = tmp_path_factory.mktemp("alone")
-    start = {"start": str(trained / "text_to_image" / "model")}
-    ended(write_config(folder / "edit.yaml", export="none", model=start, stages=only("edit")), f"output={folder}/run", said=folder / "said")
-    return folder / "run"
-
-
 @pytest.fixture
-def edit_only(alone, tmp_path):
+def edit_only(edited, tmp_path):
     """The same command with another output."""
-    return alone.parent / "edit.yaml", f"output={tmp_path}/run"
+    return edited.parent / "edit.yaml", f"output={tmp_path}/run"
 
 
-def test_the_same_with_torn_states(alone, edit_only, tmp_path):
-    """Trained to its end, its two newest states damaged, and trained again from the one that is left."""
-    ended(*edit_only, said=tmp_path / "said")
-    first = tensors(tmp_path / "run" / "edit" / "model")
+def test_the_same_with_torn_states(edited, edit_only, tmp_path):
+    """A finished run loses its networks and its two newest states, and is trained again from the one that is left."""
+    shutil.copytree(edited, tmp_path / "run")
     DAMAGES["cut short"](tmp_path / "run/edit/state-00000008")
     DAMAGES["no sums"](tmp_path / "run/edit/state-00000006")
-    (tmp_path / "run/edit/model").rename(tmp_path / "before")
+    shutil.rmtree(tmp_path / "run/edit/model")
     again = ended(*edit_only, said=tmp_path / "said")
     assert again.out.count("is torn") == 2 and "goes on after step 3 of 8" in again.out
-    second = tensors(tmp_path / "run" / "edit" / "model")
-    assert all(same_bits(first[name], second[name]) for name in first)
-    assert curve(tmp_path / "run", "edit") == curve(alone, "edit")
+    first, second = tensors(edited), tensors(tmp_path / "run")
+    assert first.keys() == second.keys() and all(same_bits(first[name], second[name]) for name in first)
+    assert curve(tmp_path / "run", "edit") == curve(edited, "edit")
 
 
 @pytest.mark.parametrize("number", (signal.SIGTERM, signal.SIGINT), ids=lambda number: number.name)
-def test_asked_to_stop_it_saves_and_says_so(alone, edit_only, number, tmp_path):
+def test_asked_to_stop_it_saves_and_says_so(edited, edit_only, number, tmp_path):
     """A signal to the whole group, as a terminal sends it, with workers that draw the samples."""
     settings = ("save_every=100", "data.workers=1")
     command = Command(*edit_only, *settings, said=tmp_path / "said")
@@ -207,7 +198,7 @@ def test_asked_to_stop_it_saves_and_says_so(alone, edit_only, number, tmp_path):
     (state,) = states.states(tmp_path / "run" / "edit")
     assert states.read(state).step == len(lines_of(tmp_path / "run", "edit")) < STEPS
     ended(*edit_only, *settings, said=tmp_path / "said")
-    assert curve(tmp_path / "run", "edit") == curve(alone, "edit")  # which had no workers
+    assert curve(tmp_path / "run", "edit") == curve(edited, "edit")  # which had no workers
 
 
 def test_asked_to_stop_while_it_starts_it_says_so(edit_only, tmp_path):
@@ -217,10 +208,10 @@ def test_asked_to_stop_while_it_starts_it_says_so(edit_only, tmp_path):
     assert (command.status(), len(command.errors)) == (130, 1)
 
 
-def test_a_full_disk_is_a_sentence_and_leaves_the_last_state_whole(alone, edit_only, tmp_path):
+def test_a_full_disk_is_a_sentence_and_leaves_the_last_state_whole(edited, edit_only, tmp_path):
     """Full for everything larger than two thirds of a state's optimizer; first at a state, then at the finished networks."""
     run = tmp_path / "run"
-    size = (alone / "edit/state-00000008/optimizer.safetensors").stat().st_size
+    size = (edited / "edit/state-00000008/optimizer.safetensors").stat().st_size
     ended(*edit_only, "stages.edit.steps=3", said=tmp_path / "said")
     before = {path: path.read_bytes() for path in (run / "edit").glob("state-*/*")}
     for limit, what in ((size * 2 // 3, "state-00000006"), (1000, "config.yaml")):
@@ -231,21 +222,26 @@ def test_a_full_disk_is_a_sentence_and_leaves_the_last_state_whole(alone, edit_o
         assert {path: path.read_bytes() for path in (run / "edit").glob("state-*/*")} == before
         assert not [*run.rglob("*.part")]
     ended(*edit_only, said=tmp_path / "said")
-    assert curve(run, "edit") == curve(alone, "edit")
+    assert curve(run, "edit") == curve(edited, "edit")
 
 
-def test_a_disk_full_for_the_networks_or_the_export_is_a_sentence(alone, edit_only, tmp_path):
+@pytest.mark.parametrize(
+    "change, limit, what", (("export=none", 200_000, "edit/model"), ("export=plain", 1_000_000, "run-plain.safetensors"))
+)
+def test_a_disk_full_for_the_networks_or_the_export_is_a_sentence(edited, edit_only, change, limit, what, tmp_path):
     run = tmp_path / "run"
-    ended(*edit_only, said=tmp_path / "said")
-    before = tensors(run)
-    (run / "edit" / "model").rename(tmp_path / "gone")
-    for changes in ((), ("export=plain",)):
-        limit = 200_000 if not changes else (tmp_path / "gone/unet/diffusion_pytorch_model.safetensors").stat().st_size + 100_000
-        starved = Command(*edit_only, *changes, said=tmp_path / "said", limits={resource.RLIMIT_FSIZE: limit})
-        assert starved.status() == 2
-        (line,) = starved.errors
-        assert re.search(r"(model|run-plain\.\w+) could not be written: .*too large", line, re.IGNORECASE), line
-        assert not [*run.rglob("*.part")]
-        ended(*edit_only, said=tmp_path / "said")
-    assert tensors(run).keys() == before.keys()
-    assert all(same_bits(part, before[name]) for name, part in tensors(run).items())
+    shutil.copytree(edited, run)
+    sizes = [path.stat().st_size for path in run.glob("edit/model/*/*.safetensors")]
+    if change == "export=none":
+        shutil.rmtree(run / "edit/model")
+    else:
+        limit = max(sizes) + 10_000
+        assert limit < sum(sizes), "the networks fit, and one file of all of them does not"
+    starved = Command(*edit_only, change, said=tmp_path / "said", limits={resource.RLIMIT_FSIZE: limit})
+    assert starved.status() == 2
+    (line,) = starved.errors
+    assert f"{run}/{what} could not be written: " in line and "too large" in line.lower(), line
+    assert not [*run.rglob("*.part")]
+    ended(*edit_only, change, said=tmp_path / "said")
+    found = tensors(run)
+    assert all(same_bits(part, found[name]) for name, part in tensors(edited).items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import resource
 import time
@@ -31,11 +32,11 @@ TINY = {
         "unet": {"channels": [32, 32], "layers": 1, "attention": [0], "heads": 2},
         "text": {"width": 32, "layers": 1, "heads": 2, "vocabulary": 560},
     },
-    "data": {"pairs": "scenes", "scenes": 12},
+    "data": {"pairs": "scenes", "scenes": 8},
     "stages": {
-        "autoencoder": dict(steps=STEPS, batch_size=2, size=64, resize=[64, 72], learning_rate=1e-3, ema=0.9, edges=0.5),
-        "text_to_image": dict(steps=STEPS, batch_size=2, size=64, flip=0, cache=True, train_text=True, learning_rate=1e-3, ema=0.9),
-        "edit": dict(steps=STEPS, batch_size=2, size=64, variants=2, cache=True, learning_rate=1e-3, ema=0.9, gradient_clip=1.0),
+        "autoencoder": dict(steps=STEPS, batch_size=2, size=32, resize=[32, 40], learning_rate=1e-3, ema=0.9, edges=0.5),
+        "text_to_image": dict(steps=STEPS, batch_size=2, size=32, flip=0, cache=True, train_text=True, learning_rate=1e-3, ema=0.9),
+        "edit": dict(steps=STEPS, batch_size=2, size=32, variants=2, cache=True, learning_rate=1e-3, ema=0.9, gradient_clip=1.0),
     },
     "validation": {"every": 4, "rows": 2, "steps": 2},
 }
@@ -65,6 +66,7 @@ def child(argv: list[str], said: str, environment: dict[str, str], limits: dict[
     from ip2p.__main__ import main
 
     torch.set_num_threads(1)
+    gc.freeze()  # what was imported before is no garbage, and takes long to look through
     raise SystemExit(main(argv))
 
 

@@ -38,11 +38,11 @@ class Cache:
         """Every process makes its share of the shards that are missing. Raises EditError when the disk is full."""
         every = range(-(-self.rows // SHARD))
         # A share by number: what is missing is another list when another process has begun to write.
-        missing = [shard for shard in every[accelerator.process_index :: accelerator.num_processes] if not self.path(shard).is_file()]
-        shown = bar(len(missing) * SHARD, self.unit) if missing and accelerator.is_main_process else None
+        mine = [shard for shard in every[accelerator.process_index :: accelerator.num_processes] if not self.path(shard).is_file()]
+        missing = {shard: range(shard * SHARD, min((shard + 1) * SHARD, self.rows)) for shard in mine}
+        shown = bar(sum(map(len, missing.values())), self.unit) if missing and accelerator.is_main_process else None
         try:
-            for shard in missing:
-                rows = range(shard * SHARD, min((shard + 1) * SHARD, self.rows))
+            for shard, rows in missing.items():
                 made: dict[str, torch.Tensor] = {}
                 for row in rows:
                     made |= {f"{row - rows[0]}.{key}": value.half() for key, value in self.make(row).items()}

@@ -85,10 +85,14 @@ def quiet() -> None:
 def accelerator_for(config: Config) -> Accelerator:
     """Raises EditError for a precision that the device has not."""
     patience = InitProcessGroupKwargs(timeout=PATIENCE)
+    others = " or ".join(choice for choice in configs.CHOICES["precision"] if choice != config.precision)
     try:
-        return Accelerator(mixed_precision=config.precision, cpu=config.device == "cpu", kwargs_handlers=[patience])
+        accelerator = Accelerator(mixed_precision=config.precision, cpu=config.device == "cpu", kwargs_handlers=[patience])
     except ValueError as e:
-        raise EditError(f"precision={config.precision} is not to be had here: set it to no, or to bf16 ({why(e)}).") from e
+        raise EditError(f"precision={config.precision} is not to be had here: choose {others} ({why(e)}).") from e
+    if config.precision == "fp16" and accelerator.scaler is None:  # accelerate trains on a CPU without it, and does not say so
+        raise EditError(f"precision=fp16 is not to be had on the {accelerator.device.type}: choose {others}.")
+    return accelerator
 
 
 def one_stage(config: Config, name: str, number: int, networks: Networks, rows: Rows, accelerator: Accelerator) -> Networks:
