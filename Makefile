@@ -16,7 +16,13 @@ endef
 
 EDITED := outputs/winter.png
 
-.PHONY: test edit host-test lint format bench clean
+# A WebUI's own versions of what the shared modules use, on its Python.
+PINNED := torch==2.1.2 numpy==1.26.2 Pillow==9.5.0 einops==0.4.1 omegaconf==2.2.3 safetensors==0.4.2
+WEBUI ?= $(HOME)/stable-diffusion-webui
+
+.PHONY: setup test edit host-test shared-test webui lint format docs build bench clean
+
+setup: $(READY)
 
 test: $(READY)
 	$(VENV_PYTHON) -m pytest
@@ -30,6 +36,15 @@ edit: $(READY)
 host-test: $(READY)
 	$(VENV_PYTHON) -m pytest tests/host
 
+# A WebUI for the host tests: v1.10.1 with an environment of its own, for the CPU.
+webui:
+	bash tests/host/set_up_webui.sh "$(WEBUI)"
+
+shared-test:
+	python3.10 -m venv --clear .cache/python3.10
+	.cache/python3.10/bin/python -m pip install --quiet --disable-pip-version-check $(PINNED)
+	PYTHONPATH=. .cache/python3.10/bin/python tests/shared_modules_check.py
+
 lint: $(READY)
 	$(VENV_PYTHON) -m ruff check .
 	$(VENV_PYTHON) -m ruff format --check .
@@ -37,6 +52,13 @@ lint: $(READY)
 format: $(READY)
 	$(VENV_PYTHON) -m ruff check --fix .
 	$(VENV_PYTHON) -m ruff format .
+
+# docs/api.md too when a WebUI runs with --api: make docs URL=http://127.0.0.1:7860
+docs: $(READY)
+	$(VENV_PYTHON) docs/reference.py $(URL)
+
+build: $(READY)
+	$(VENV_PYTHON) -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 
 bench: $(READY)
 	$(VENV_PYTHON) tests/bench/passes.py

@@ -14,6 +14,7 @@ from . import __version__
 VERBS = {
     "edit": ("cli_edit", "edit a picture, or every picture of a folder"),
     "app": ("cli_app", "serve a page to edit pictures on"),
+    "evaluate": ("cli_evaluate", "measure edit models on pairs of pictures"),
     "model": ("cli_model", "look at, fetch, convert and merge checkpoints"),
     "dataset": ("cli_dataset", "look at, check, convert and make pair sets"),
     "train": ("cli_train", "train an edit model, from a checkpoint or from nothing"),

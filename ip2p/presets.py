@@ -15,6 +15,7 @@ from pathlib import Path
 from reprlib import repr as short
 from typing import Any
 
+import yaml  # comes with OmegaConf
 from omegaconf import OmegaConf
 
 from .edit import IMAGE_SCALE, MAX_SCALE, MAX_STEPS, TEXT_SCALE, EditError, check_number
@@ -157,7 +158,9 @@ def save_own(user_folder: Path, preset: Preset, overwrite: bool = False) -> Pres
 
 @lru_cache(maxsize=1)
 def shipped() -> dict[str, Preset]:
-    return {key: from_entry(SHIPPED, key, entry, own=False) for key, entry in read_entries(SHIPPED).items()}
+    # Not by way of OmegaConf: a WebUI's start waits for this, and our own file needs none of its care.
+    entries = yaml.load(SHIPPED.read_text(encoding="utf8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    return {key: from_entry(SHIPPED, key, entry, own=False) for key, entry in entries.items()}
 
 
 def own_presets(path: Path, problems: list[str]) -> dict[str, Preset]:

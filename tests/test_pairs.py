@@ -583,7 +583,7 @@ def measure():
 def rows():
     for i in range(count):
         measure()
-        pictures = {name: start + noise.randbytes(60_000) for name in ("original_image", "edited_image")}
+        pictures = {name: start + noise.randbytes(120_000) for name in ("original_image", "edited_image")}
         yield pictures | {"mask": None, "edit_prompts": (f"make it {i}",), "original_prompt": "", "edited_prompt": "", "seed": i, "scores": {}, "extra": {}}
 
 def measured(rows):
@@ -598,7 +598,7 @@ for i in noise.sample(range(count), min(count, 60)):
     measure()
 folders.write_layout(measured(convert.whole_rows(read)), folder / "layout")
 layout = pairs.open_pairs(folder / "layout")
-for i in range(count):
+for i in range(0, count, 4):
     layout[i]
     measure()
 print(peak, pa.default_memory_pool().max_memory(), (folder / "set.parquet").stat().st_size)
@@ -607,7 +607,7 @@ print(peak, pa.default_memory_pool().max_memory(), (folder / "set.parquet").stat
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is measured by Linux's /proc")
 def test_memory_does_not_grow_with_the_set(tmp_path):
-    """Writing, reading in any order, checking and converting: a set of 60 MB more takes a few MB more."""
+    """Writing, reading in any order, checking and converting: 90 MB more of a set take a few MB more."""
 
     def peak(count: int) -> tuple[int, int, int]:
         folder = tmp_path / str(count)
@@ -616,8 +616,8 @@ def test_memory_does_not_grow_with_the_set(tmp_path):
         out = subprocess.run([sys.executable, "-c", script, str(count), str(folder)], capture_output=True, text=True, check=True)
         return tuple(map(int, out.stdout.split()))
 
-    small, large = peak(120), peak(620)
+    small, large = peak(150), peak(520)  # both larger than what is held at once
     grown = large[2] - small[2]
-    assert grown > 55e6
-    assert large[0] - small[0] < 0.2 * grown, "of all memory"
-    assert large[1] - small[1] < 0.1 * grown, "of Arrow's"
+    assert grown > 85e6
+    assert large[0] - small[0] < 0.15 * grown, "of all memory"
+    assert large[1] - small[1] < 0.05 * grown, "of Arrow's"

@@ -553,3 +553,8 @@ def test_a_file_that_would_become_too_large_is_not_written(tmp_path, monkeypatch
         save_own(tmp_path, Preset(name="Big", instruction="add {x}", choices={"x": ["x" * 190 + f" {i}" for i in range(5)]}))
     assert "1 kB" in sentence(error) and str(tmp_path / FILE_NAME) in sentence(error)
     assert list(own_only(tmp_path, problems)) == ["pink-fog"] and problems == []
+
+
+def test_the_shipped_file_reads_the_same_by_the_quick_way_and_by_that_of_own_files():
+    entries = presets.read_entries(presets.SHIPPED)
+    assert {key: presets.from_entry(presets.SHIPPED, key, entry, own=False) for key, entry in entries.items()} == presets.shipped()

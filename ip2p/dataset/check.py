@@ -11,7 +11,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import IO
 
 from ..edit import EditError
 from ..files import written_whole
@@ -36,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     if not 0 <= args.max_broken <= 1:
         raise EditError(f"--max-broken is a share between 0 and 1, not {args.max_broken}.")
     pairs = open_pairs(args.set, args.split, in_order=True)
-    broken = broken_rows(pairs, print, again=args.again)
+    broken = broken_rows(pairs, sys.stdout, again=args.again)
     print(f"{len(pairs) - len(broken)} of {len(pairs)} rows are whole.")
     judge(pairs, len(broken), args.max_broken)
     return 0
@@ -49,16 +51,15 @@ def check_pairs(pairs: PairSet, max_broken: float = MAX_BROKEN, report: Callable
 
     Raises EditError when there are no rows, or more than the share `max_broken` of them is broken, as soon as that is known.
     """
-    if report is None:
-
-        def report(line: str) -> None:
-            print(line, file=sys.stderr)
-
-    broken = broken_rows(pairs, report, math.floor(max_broken * len(pairs)))
+    broken = broken_rows(pairs, report or sys.stderr, math.floor(max_broken * len(pairs)))
     if broken:
-        report(f"{pairs.name}: {len(broken)} of {len(pairs)} rows are broken and skipped.")
+        (report or say)(f"{pairs.name}: {len(broken)} of {len(pairs)} rows are broken and skipped.")
     judge(pairs, len(broken), max_broken)
     return [i for i in range(len(pairs)) if i not in broken]
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def judge(pairs: PairSet, broken: int, max_broken: float) -> None:
@@ -72,23 +73,25 @@ def judge(pairs: PairSet, broken: int, max_broken: float) -> None:
         )
 
 
-def broken_rows(pairs: PairSet, report: Callable[[str], None], most: int | None = None, again: bool = False) -> dict[int, str]:
-    """Row: what is wrong with it. Ends early when more than `most` are broken."""
+def broken_rows(pairs: PairSet, report: Callable[[str], None] | IO[str], most: int | None = None, again: bool = False) -> dict[int, str]:
+    """Row: what is wrong with it. report: told of each, or a file they are printed to. Ends early when more than `most` are broken."""
     from .tables import cache_folder
 
     file = cache_folder() / "ip2p" / f"checked-{pairs.fingerprint}.json"
     done, broken = (0, {}) if again else found_before(file, len(pairs))
-    for reason in broken.values():
-        report(reason)
-    if done == len(pairs):
-        return broken
+    before = done
     shown, saved = bar(len(pairs), "row"), time.monotonic()
-    shown.update(done)
+    tell = report if callable(report) else partial(shown.write, file=report)
     try:
+        for reason in broken.values():
+            tell(reason)
+        if done == len(pairs):
+            return broken
+        shown.update(done)
         for i, row in verified(pairs, done):
             if isinstance(row, BrokenRow):
                 broken[i] = str(row)
-                report(broken[i])
+                tell(broken[i])
             done = i + 1
             shown.update()
             if most is not None and len(broken) > most:
@@ -98,7 +101,8 @@ def broken_rows(pairs: PairSet, report: Callable[[str], None], most: int | None 
                 saved = time.monotonic()
     finally:
         shown.close()
-        save(file, done, broken)
+        if done > before:
+            save(file, done, broken)
     return broken
 
 

@@ -62,7 +62,7 @@ class Pair:
     seed: int | None = None
     scores: Mapping[str, float] = field(default_factory=dict)
     mask: Image.Image | None = None
-    extra: Mapping[str, str | int | float] = field(default_factory=dict)
+    extra: Mapping[str, str | int | float | list[str]] = field(default_factory=dict)
 
     @property
     def edit_prompt(self) -> str:
@@ -164,7 +164,7 @@ class PairSet:
             return columns[self.found[ours][0]] if ours in self.found else None
 
         phrasings = [text for ours in ("edit_prompt", "edit_prompts") for c in self.found.get(ours, ()) for text in listed(columns[c])]
-        extra = {c: columns[c] for c in self.extra if c not in (EXTRA, BROKEN) and isinstance(columns[c], (str, int, float))}
+        extra = {c: columns[c] for c in self.extra if c not in (EXTRA, BROKEN) and is_plain(columns[c])}
         return {
             "edit_prompts": tuple(dict.fromkeys(phrasings)),
             "original_prompt": str(first("original_prompt") or ""),
@@ -173,6 +173,11 @@ class PairSet:
             "scores": scores_of(first("scores")),
             "extra": extra | json.loads(columns.get(EXTRA) or "{}"),
         }
+
+
+def is_plain(value: object) -> bool:
+    """A word, a number or a list of words."""
+    return isinstance(value, (str, int, float)) or (isinstance(value, list) and all(isinstance(word, str) for word in value))
 
 
 def open_pairs(source: str | Path, split: str | None = None, in_order: bool = False) -> PairSet:

@@ -20,11 +20,11 @@ KINDS = (AUTOENCODER, TEXT_TO_IMAGE, EDIT)
 LEVELS = 4  # of an autoencoder whose latents are 8 pixels wide
 CHOICES = {
     "precision": ("no", "fp16", "bf16"), "export": ("ema", "plain", "both", "none"), "evaluate": ("", "scenes"), "device": ("", "cpu"),
-    "decay": ("constant", "cosine"), "kind": KINDS,
+    "decay": ("constant", "cosine"), "weighting": ("epsilon", "v"), "kind": KINDS,
 }  # fmt: skip
 AT_LEAST = {
     "seed": 0, "threads": 0, "save_every": 1, "keep": 1, "log_every": 1, "workers": 0, "scenes": 1, "every": 0, "rows": 1, "steps": 1,
-    "batch_size": 1, "accumulate": 1, "variants": 0, "learning_rate": 0, "warmup": 0, "gradient_clip": 0, "min_snr": 0,
+    "batch_size": 1, "accumulate": 1, "variants": 0, "learning_rate": 0, "warmup": 0, "gradient_clip": 0,
 }  # fmt: skip
 SHARES = ("flip", "ema", "drop_text", "drop_both", "drop_image", "max_broken")  # between 0 and 1
 
@@ -77,7 +77,7 @@ class Data:
     pictures: str = ""
     licences: str = ""  # a CSV with the columns file and licence: pictures without an allowed licence are left out
     allow: list[str] = field(default_factory=list)
-    hold_out: list[str] = field(default_factory=list)  # pictures left out by the name of their file
+    hold_out: list[str] = field(default_factory=list)  # pictures left out by the name of their file, without its suffix
     max_broken: float = 0.01
     workers: int = 0
     scenes: int = 20000  # drawn scenes in the set
@@ -108,10 +108,11 @@ class Stage:
     drop_both: float = 0.05
     drop_image: float = 0.05
     train_text: bool = False
-    min_snr: float = 0.0  # gamma of Hang et al., arXiv 2303.09556; 0: every noise level alike
+    weighting: str = "epsilon"  # of noise levels; or "v", as if v were predicted: the noisiest ones, which decide colours, count more
     l1: float = 1.0
     l2: float = 0.0
-    edges: float = 0.0
+    edges: float = 0.0  # L1 between the differences of neighbouring pixels
+    coarse: float = 0.0  # L1 between means of 8x8 pixels
     perceptual: float = 0.0
     kl: float = 1e-6
 
@@ -119,6 +120,7 @@ class Stage:
 @dataclass
 class Validation:
     every: int = 0  # steps between grids of edited pictures; 0: none
+    split: str = ""  # of the pair set, to be looked at instead of what is trained on
     rows: int = 4
     steps: int = 20
     text_scale: float = 7.5

@@ -36,6 +36,8 @@ class AutoencoderLoss(nn.Module):
         loss = stage.l1 * F.l1_loss(decoded, pixels) + stage.l2 * F.mse_loss(decoded, pixels)
         if stage.edges:
             loss = loss + stage.edges * (edges_loss(decoded, pixels, -1) + edges_loss(decoded, pixels, -2))
+        if stage.coarse:
+            loss = loss + stage.coarse * F.l1_loss(F.avg_pool2d(decoded, 8), F.avg_pool2d(pixels, 8))
         if self.features:
             with torch.no_grad():
                 wanted = self.features(pixels)
@@ -81,10 +83,9 @@ class DenoisingLoss(nn.Module):
         text = batch["text"].to(z) if "text" in batch else self.text_encoder(input_ids=batch["tokens"]).last_hidden_state
         predicted = self.unet(noisy, timesteps, encoder_hidden_states=text).sample.float()
         losses = F.mse_loss(predicted, noise.float(), reduction="none").mean(dim=(1, 2, 3))
-        if self.stage.min_snr:
+        if self.stage.weighting == "v":  # Salimans and Ho, arXiv 2202.00512, section 4: the error of v is that of ε × (1 + 1/SNR)
             kept = self.noise_schedule.alphas_cumprod.to(z.device)[timesteps]
-            snr = kept / (1 - kept)
-            losses = losses * snr.clamp(max=self.stage.min_snr) / snr
+            losses = losses / kept
         return losses.mean()
 
     @torch.no_grad()

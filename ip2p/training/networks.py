@@ -24,6 +24,7 @@ from .config import Model
 
 START, END = TOKENIZER["bos_token"], TOKENIZER["eos_token"]
 TOKENS = 77
+NARROW = -6.0  # log of the variance
 
 
 @dataclass(frozen=True)
@@ -87,9 +88,11 @@ class Networks:
 
 
 def new_vae(model: Model) -> AutoencoderKL:
+    """An autoencoder that begins nearly linear and nearly without noise, so that it finds the colours first: residual branches
+    are zero (as Goyal et al., arXiv 1706.02677, begin theirs) and the posterior is narrow."""
     shape = model.vae
     levels = len(shape.channels)
-    return AutoencoderKL(
+    vae = AutoencoderKL(
         block_out_channels=tuple(shape.channels),
         layers_per_block=shape.layers,
         norm_num_groups=shape.groups,
@@ -98,12 +101,18 @@ def new_vae(model: Model) -> AutoencoderKL:
         latent_channels=4,
         sample_size=256,
     )
+    zero(vae, "conv2", "to_out.0")
+    with torch.no_grad():
+        vae.quant_conv.weight[4:] = 0
+        vae.quant_conv.bias[4:] = NARROW
+    return vae
 
 
 def new_unet(model: Model, channels: int) -> UNet2DConditionModel:
+    """A UNet that begins as LDM's own code begins it, its residual branches and its output zero; diffusers does not."""
     shape = model.unet
     attends = [level in shape.attention for level in range(len(shape.channels))]
-    return UNet2DConditionModel(
+    unet = UNet2DConditionModel(
         sample_size=32,
         in_channels=channels,
         block_out_channels=tuple(shape.channels),
@@ -113,6 +122,16 @@ def new_unet(model: Model, channels: int) -> UNet2DConditionModel:
         attention_head_dim=shape.heads,  # heads, in spite of its name
         cross_attention_dim=model.text.width,
     )
+    zero(unet, "conv2", "proj_out", "conv_out")
+    return unet
+
+
+@torch.no_grad()
+def zero(network: torch.nn.Module, *endings: str) -> None:
+    for name, module in network.named_modules():
+        if name.endswith(endings):
+            module.weight.zero_()
+            module.bias.zero_()
 
 
 def check_shapes(model: Model, exported: bool) -> None:

@@ -167,9 +167,14 @@ class Rows:
             else:
                 from ..dataset.pairs import open_pairs
 
-                path = Path(data.pairs).expanduser()
-                self._pairs = open_pairs(path if path.exists() else data.pairs, data.split or None)
+                self._pairs = open_pairs(self.place, data.split or None)
         return self._pairs
+
+    @property
+    def place(self) -> str | Path:
+        """Of the pair set: a path, or a name on the hub."""
+        path = Path(self.config.data.pairs).expanduser()
+        return path if path.exists() else self.config.data.pairs
 
     @property
     def usable(self) -> Sequence[int]:
@@ -182,6 +187,21 @@ class Rows:
 
                 self._usable = check_pairs(self.pairs, self.config.data.max_broken, self.say)
         return self._usable
+
+    def shown(self) -> list:
+        """The pairs that validations look at, spread over their set."""
+        wanted = self.config.validation
+        if wanted.split:
+            from ..dataset.pairs import open_pairs
+
+            pairs = open_pairs(self.place, wanted.split)
+            rows: Sequence[int] = range(len(pairs))
+        else:
+            pairs, rows = self.pairs, self.usable
+        if not len(rows):
+            raise EditError(f"validation.split: {self.config.data.pairs} has no rows in “{wanted.split}”.")
+        count = min(wanted.rows, len(rows))
+        return [pairs[rows[i * len(rows) // count]] for i in range(count)]
 
     def texts(self) -> list[str]:
         """Every text of the set once, sorted."""
@@ -254,7 +274,7 @@ class AutoencoderCheck:
             held = [i for i, path in enumerate(every.paths) if path.stem in data.hold_out] or range(len(every))[:count]
             pictures = (every[i] for i in held)
         else:
-            pictures = (rows.pairs[i].edited_image for i in rows.usable[:count])
+            pictures = (picture for pair in rows.shown() for picture in (pair.original_image, pair.edited_image))
         self.pixels = [crop([picture], stage, np.random.default_rng(0))[0] for picture in pictures]
 
     @torch.no_grad()
@@ -278,10 +298,8 @@ class EditCheck:
     def __init__(self, config: Config, name: str, networks: Networks, rows: Rows):
         self.config, self.networks, self.folder = config, networks, Path(config.output) / name / "validation"
         wanted, size = config.validation, max(config.stages[name].size, MIN_SIDE)
-        count = min(wanted.rows, len(rows.usable))
         self.edits, self.cells = [], []
-        for i in range(count):
-            pair = rows.pairs[rows.usable[i * len(rows.usable) // count]]
+        for i, pair in enumerate(rows.shown()):
             instruction = wanted.instructions[i % len(wanted.instructions)] if wanted.instructions else pair.edit_prompt
             self.edits.append(
                 Edit(

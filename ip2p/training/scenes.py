@@ -83,7 +83,7 @@ def measure(model: Path, output: Path, count: int = COUNT) -> dict:
         table[setting] = judge(scenes, pictures[setting])
         shown.update(1)
     best = max(table, key=lambda setting: table[setting].both)
-    # With the instruction blank its pass is the image's, and the sum the one of a text scale of 0.
+    # Without text scale there is no text: what the empty instruction gives at any text scale, since both passes are then one.
     controls = {"instruction blanked": judge(scenes, edited(editor, scenes, asked, 0.0, best[1]))}
     shown.update(1)
     controls["instruction shuffled"] = judge(scenes, edited(editor, scenes, asked[1:] + asked[:1], *best))

@@ -6,6 +6,8 @@ not fit. A `.yaml` beside the checkpoint still comes first.
 
 from __future__ import annotations
 
+import atexit
+import shutil
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -55,6 +57,8 @@ def write_config(kind: str) -> str:
         config = OmegaConf.load(sd_models_config.config_sd2)
         config.model.params.unet_config.params.in_channels = EDIT_CHANNELS
         config.model.params.update(conditioning_key="hybrid", cond_stage_key="edit", first_stage_key="edited")
-    path = Path(tempfile.mkdtemp(prefix="instruct-edit-")) / f"{kind}-edit.yaml"
+    folder = tempfile.mkdtemp(prefix="instruct-edit-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = Path(folder) / f"{kind}-edit.yaml"
     OmegaConf.save(config, path)
     return str(path)

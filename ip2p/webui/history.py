@@ -1,7 +1,7 @@
 """The chain of edits of one page: what each step started from and what it made, so that any step can be gone back to.
 
-Kept in the host's data folder, one folder a page (the page knows its id and brings it along after a reload), so that
-nothing is lost when the WebUI restarts. The oldest steps and pages go first.
+Kept in the extension's folder, one folder a page (the page knows its id and brings it along after a reload), so that nothing
+is lost when the WebUI restarts. The oldest steps and pages go first.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from pathlib import Path
 import gradio as gr
 from PIL import Image
 
-from modules import paths
 from modules.ui_components import FormRow
 
 from . import infotext
+from .folder import KEPT
 
 MAX_STEPS, MAX_PAGES = 20, 20
 PAGE_ID = re.compile(r"[a-z0-9]{8,40}")
@@ -45,7 +45,7 @@ class Step:
 
 
 def root() -> Path:
-    return Path(paths.data_path) / "instruct-edit-history"
+    return KEPT / "history"
 
 
 def folder_of(page: str) -> Path | None:

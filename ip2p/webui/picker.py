@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import html
-from pathlib import Path
 
 import gradio as gr
 
-from modules import paths
 from modules.ui_components import FormRow
 
 from ..edit import EditError
 from ..presets import GROUPS, OWN_GROUP, Preset, load, quoted, save_own
+from .folder import KEPT
 
 MOST_WORDS = 3  # words to fill in that the picker has fields for; the rest keep their defaults
 
 
-def user_folder() -> Path:
-    """Where a person's own presets are kept, in the host's data folder."""
-    return Path(paths.data_path) / "instruct-edit"
-
-
 def presets() -> dict[str, Preset]:
-    return load(user_folder())
+    return load(KEPT)
 
 
 def preset_named(key: str) -> Preset:
@@ -101,7 +95,7 @@ def connect(p: dict, prompt, controls: dict) -> None:
     def save(name: str, instruction: str, text_scale: float, image_scale: float, steps: float):
         try:
             literal = instruction.replace("{", "(").replace("}", ")")
-            saved = save_own(user_folder(), Preset(name, literal, text_scale=text_scale, image_scale=image_scale, steps=int(steps)))
+            saved = save_own(KEPT, Preset(name, literal, text_scale=text_scale, image_scale=image_scale, steps=int(steps)))
         except EditError as e:
             return f"<div class='error'>{html.escape(str(e))}</div>", gr.update(), gr.update()
         message = f"Saved as “{html.escape(saved.name)}”: it is under “{OWN_GROUP}”."

@@ -12,37 +12,16 @@ from modules.ui_components import FormRow, ResizeHandleRow
 from ..edit import EditError
 from . import history, infotext, picker, settings, sheet
 from .controls import build_controls, edit_of, seed_of_selected, show_size
+from .parts import TAB_ID
 from .processing import edits_once_loaded, model_status, run_chain
 
-TAB_ID = "ip2p"
 
-
-def on_ui_tabs():
-    """The host's callback: `[(blocks, label, id)]`. When a host helper this tab needs is missing, the tab says which."""
-    try:
-        blocks = build()
-    except Exception as e:
-        from modules import errors
-
-        errors.report("Instruct edit: the tab could not be built", exc_info=True)
-        with gr.Blocks(analytics_enabled=False) as blocks:
-            gr.HTML(f"<div class='error'>This WebUI lacks something the tab needs: {html.escape(f'{type(e).__name__}: {e}')}. "
-                    "Update the extension, or use AUTOMATIC1111's WebUI v1.10.1.</div>")  # fmt: skip
-    return [(blocks, "Instruct edit", TAB_ID)]
-
-
-def on_ui_tabs_of_fork():
-    """The tab on a fork that has removed edit models."""
-    with gr.Blocks(analytics_enabled=False) as blocks:
-        gr.HTML("<div class='error'>This is Forge, which has removed edit models from the WebUI: the tab, the API and the Script are not "
-                "supported here. Use AUTOMATIC1111's WebUI v1.10.1.</div>")  # fmt: skip
-    return [(blocks, "Instruct edit", TAB_ID)]
-
-
-def build() -> gr.Blocks:
+def build(faults) -> gr.Blocks:
+    """faults: gives, as HTML, the parts of the extension that are off."""
     from modules.ui_toprow import Toprow
 
     with gr.Blocks(analytics_enabled=False) as blocks:
+        gr.HTML(faults, elem_id="ip2p_faults")
         notice = gr.HTML(elem_id="ip2p_notice")
         with FormRow(elem_id="ip2p_switch_row", visible=False) as switch_row:
             checkpoint = gr.Dropdown([], label="Edit checkpoints found", elem_id="ip2p_checkpoint")

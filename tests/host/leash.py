@@ -13,7 +13,8 @@ import threading
 
 
 def end_with_parent():
-    sys.stdin.buffer.read()
+    while os.read(0, 1):  # not through sys.stdin, whose lock would be held when the process ends by itself
+        pass
     os.killpg(0, signal.SIGKILL)
 
 

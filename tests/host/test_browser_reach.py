@@ -66,11 +66,11 @@ def test_several_instructions_are_a_chain_with_every_step_shown(tab):
 
 
 def test_the_history_survives_a_reload_and_steps_can_be_gone_back_to(tab):
-    start = tab.pixels("#ip2p_image img")
+    start, shown = tab.pixels("#ip2p_image img"), tab["image"].locator("img").get_attribute("src")
     tab.set(prompt="first", text_scale=4)
     tab.generate()
     tab["use_result"].click()
-    tab.page.wait_for_timeout(500)
+    expect(tab["image"].locator("img")).not_to_have_attribute("src", shown)
     second = tab.pixels("#ip2p_image img")
     assert second != start
     tab.set(prompt="second", text_scale=9)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from webui import HERE, WebUI, find_webui
+from webui import HERE, REPOSITORY, WebUI, find_webui
 
 
 @pytest.fixture
@@ -117,6 +117,14 @@ def test_the_routes_are_in_the_host_s_own_documentation(host):
     assert request["required"] == ["image"]  # a preset brings the instruction
     assert request["properties"]["text_scale"]["default"] == 7.5
     assert request["properties"]["image_scale"]["default"] == 1.5
+
+
+def test_the_apis_reference_says_what_the_routes_say(host):
+    sys.path.insert(0, str(REPOSITORY / "docs"))
+    from reference import api_reference
+
+    written = (REPOSITORY / "docs" / "api.md").read_text(encoding="utf8")
+    assert written == api_reference(host.get("/openapi.json").json()), "run make docs URL=http://127.0.0.1:7860 with a WebUI at --api"
 
 
 def test_behind_api_auth_and_without_a_page_the_routes_ask_for_the_credentials(tmp_path, photo):

@@ -85,7 +85,10 @@ def checkpoints(webui: Path) -> Path:
 def make_data_folder(folder: Path, neighbours: tuple[Path, ...] = ()) -> None:
     """What a person's own folder holds: this extension, the tests' probe and other extensions, a LoRA, an embedding, styles."""
     (folder / "extensions").mkdir(parents=True)
-    (folder / "extensions" / "sd-webui-instruct-edit").symlink_to(REPOSITORY, target_is_directory=True)
+    own = folder / "extensions" / "sd-webui-instruct-edit"
+    own.mkdir()  # a folder of its own, since that is where the extension keeps what a person leaves
+    for name in ("ip2p", "scripts", "javascript", "style.css", "install.py"):
+        (own / name).symlink_to(REPOSITORY / name)
     for extension in (HERE / "probe", *neighbours):
         (folder / "extensions" / extension.name).symlink_to(extension, target_is_directory=True)
 
@@ -147,7 +150,10 @@ def to_array(given: dict) -> np.ndarray:
 
 
 class WebUI:
-    """One running WebUI. `defaults`: fields of every edit that a test doesn't name; neighbours: folders of other extensions."""
+    """One running WebUI. `defaults`: fields of every edit that a test doesn't name; neighbours: folders of other extensions.
+
+    prepared: the data folder is there already, and is started with as it is. prepare: run the WebUI's own preparation too.
+    """
 
     def __init__(
         self,
@@ -157,6 +163,9 @@ class WebUI:
         path: str = "",
         auth: tuple[str, str] | None = None,
         neighbours: tuple[Path, ...] = (),
+        prepared: bool = False,
+        prepare: bool = False,
+        **more_environment: str,
     ):
         self.webui, self.folder, self.auth = webui, folder, auth
         self.log_file = folder / "webui.log"
@@ -165,17 +174,18 @@ class WebUI:
         self.session = requests.Session()
         self.session.trust_env = False  # no proxy stands between a test and its own machine
         self.defaults: dict = {}
-        models = checkpoints(webui)
-        make_data_folder(folder, neighbours)
+        models = checkpoints(find_webui())
+        if not prepared:
+            make_data_folder(folder, neighbours)
         command = [
-            python_of(webui), "launch.py", "--skip-prepare-environment", "--skip-torch-cuda-test", "--no-half", "--precision", "full",
+            python_of(webui), "launch.py", *([] if prepare else ["--skip-prepare-environment"]), "--skip-torch-cuda-test", "--no-half", "--precision", "full",
             "--use-cpu", "all", "--api", "--no-download-sd-model", "--disable-console-progressbars", "--data-dir", folder,
             "--ckpt-dir", models, "--ckpt", models / "edit.safetensors", "--port", str(self.port), *arguments,
         ]  # fmt: skip
         with open(self.log_file, "wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, HERE / "leash.py", *map(str, command)],
-                cwd=webui, env=environment(), stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+                cwd=webui, env=environment() | more_environment, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
 
     @property
@@ -249,6 +259,23 @@ class WebUI:
     def rows(self) -> list[int]:
         """Of every call of the denoiser, how many rows the UNet was given."""
         return [sum(call) for call in self.probe("records")["calls"]]
+
+    def page(self) -> dict:
+        """What the page is made of: Gradio's description of its components and events."""
+        answer = self.get("/config")
+        assert answer.ok, answer.text
+        return answer.json()
+
+    def components(self, **props) -> list[dict]:
+        """Those of the page with these properties."""
+        return [c for c in self.page()["components"] if all(c["props"].get(k) == v for k, v in props.items())]
+
+    def press(self, inputs: list, **props) -> requests.Response:
+        """Clicks the one button with these properties, as the page does once its own script has given the inputs."""
+        (button,) = self.components(**props)
+        events = self.page()["dependencies"]
+        (index,) = (i for i, e in enumerate(events) if e["targets"] == [button["id"]] and e["trigger"] == "click")
+        return self.post("/run/predict", {"fn_index": index, "data": inputs, "session_hash": "test"})
 
     @contextmanager
     def options(self, **options):

@@ -14,6 +14,7 @@ from modules import script_callbacks, sd_models_config, shared
 from modules.call_queue import queue_lock
 from modules.processing import process_images
 
+from .breakage import needs, registered, startup, without
 from .recorder import SWITCHES, packed, recorder
 from .reference import Reference
 
@@ -24,7 +25,22 @@ def register():
 
 
 def add_routes(demo, app):
-    for endpoint in (clear, records, latents, denoiser, switch, reference, memory, peak, config, tokens):
+    for endpoint in (
+        clear,
+        records,
+        latents,
+        denoiser,
+        switch,
+        reference,
+        memory,
+        peak,
+        config,
+        tokens,
+        needs,
+        registered,
+        startup,
+        without,
+    ):
         app.add_api_route(f"/probe/{endpoint.__name__}", endpoint, methods=["POST"])
 
 

@@ -1,0 +1,131 @@
+"""How far apart two pictures are, which way a change goes, and how sure a mean is. Nothing here needs a trained network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn.functional import adaptive_avg_pool2d
+
+SMALL = 64  # longest side in pixels of the pictures that `rms_small` compares
+HIGHEST_PSNR = 100.0  # dB, given for equal pictures
+NO_CHANGE = 1e-4  # two vectors of length 1 that are nearer than this are one, computed in batches of other sizes
+RESAMPLES = 2000
+
+
+def pixels(image: Image.Image) -> torch.Tensor:
+    """→ (3, h, w) in [0, 1]."""
+    return torch.from_numpy(np.asarray(image.convert("RGB"), dtype=np.float32) / 255).permute(2, 0, 1)
+
+
+def white_of(mask: Image.Image) -> torch.Tensor:
+    """→ (h, w) in [0, 1], 1 where the mask is white."""
+    return torch.from_numpy(np.asarray(mask.convert("L"), dtype=np.float32) / 255)
+
+
+def small(image: torch.Tensor) -> torch.Tensor:
+    """(channels, h, w), its longest side brought down to 64 by averaging areas; a smaller picture stays."""
+    scale = min(SMALL / max(image.shape[-2:]), 1.0)
+    return adaptive_avg_pool2d(image, [max(round(side * scale), 1) for side in image.shape[-2:]])
+
+
+def weighted(values: torch.Tensor, weight: torch.Tensor | None) -> float:
+    """Mean of `values` (…, h, w), with `weight` (h, w) where it is given; not-a-number when nothing weighs."""
+    if weight is None:
+        return float(values.mean())
+    total = float(weight.sum())
+    return float((values.reshape(-1, *weight.shape).mean(0) * weight).sum()) / total if total > 0 else math.nan
+
+
+def l1(a: torch.Tensor, b: torch.Tensor, weight: torch.Tensor | None = None) -> float:
+    """Mean absolute difference, in [0, 1]."""
+    return weighted((a - b).abs(), weight)
+
+
+def l2(a: torch.Tensor, b: torch.Tensor, weight: torch.Tensor | None = None) -> float:
+    """Mean squared difference, in [0, 1], which MagicBrush (Zhang et al., arXiv 2306.10012) calls L2."""
+    return weighted((a - b).square(), weight)
+
+
+def rms_small(a: torch.Tensor, b: torch.Tensor, weight: torch.Tensor | None = None) -> float:
+    """L2 distance of the pictures brought down to 64 px, as root mean square in [0, 1]: layout and colour without fine detail."""
+    return math.sqrt(l2(small(a), small(b), None if weight is None else small(weight[None])[0]))
+
+
+def psnr(a: torch.Tensor, b: torch.Tensor) -> float:
+    """Peak signal-to-noise ratio in dB, −10·log₁₀ of the mean squared difference; at most 100."""
+    error = l2(a, b)
+    return min(-10 * math.log10(error), HIGHEST_PSNR) if error > 0 else HIGHEST_PSNR
+
+
+def layers_distance(a: Sequence[torch.Tensor], b: Sequence[torch.Tensor], weight: torch.Tensor | None = None) -> float:
+    """LPIPS's form (Zhang et al., arXiv 1801.03924, eq. 1) without its learned weights: at every place of every layer the squared
+    distance of the two feature vectors of length 1, averaged over places (by `weight`), then over layers; in [0, 4].
+
+    a, b: layers (channels, h, w), already of length 1 over channels (`unit`).
+    """
+    distances = []
+    for x, y in zip(a, b):
+        difference = (x - y).square_()
+        local = None if weight is None else adaptive_avg_pool2d(weight[None], x.shape[-2:])[0].to(x)
+        distances.append(weighted(difference, local) * len(difference))
+    return sum(distances) / len(distances)
+
+
+def unit(x: torch.Tensor, dim: int = -1) -> torch.Tensor:
+    """`x` brought to length 1 over `dim`; zero stays zero."""
+    return x / x.norm(dim=dim, keepdim=True).clamp_min(1e-10)
+
+
+def cosine(a: torch.Tensor, b: torch.Tensor) -> float:
+    """In [−1, 1]; 0 when either is zero."""
+    return float((unit(a.double().flatten()) * unit(b.double().flatten())).sum())
+
+
+def directional_similarity(before: torch.Tensor, after: torch.Tensor, words_before: torch.Tensor, words_after: torch.Tensor) -> float:
+    """Cosine of the pictures' change and the captions' change, all in one space (StyleGAN-NADA, arXiv 2108.00946, sec. 4.1, whose
+    loss is 1 minus this; InstructPix2Pix, sec. 4). 0 for a picture or a caption that does not change."""
+    if float((after - before).norm()) < NO_CHANGE:
+        return 0.0
+    return cosine(after - before, words_after - words_before)
+
+
+def progress(before: torch.Tensor, result: torch.Tensor, target: torch.Tensor) -> float:
+    """How much of the way from `before` to `target` the result has gone, along it and at 64 px: 0 for `before`, 1 for `target`;
+    not-a-number where they are equal."""
+    way, gone = (small(x - before).double().flatten() for x in (target, result))
+    length = float(way @ way)
+    return float(way @ gone) / length if length > 0 else math.nan
+
+
+class Interval(NamedTuple):
+    """A mean and where it lies with 95 % confidence. n: values; not-a-number without any."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+def interval(values: Sequence[float], groups: Sequence[Hashable] | None = None, seed: int = 0) -> Interval:
+    """Mean and 95 % percentile bootstrap of 2000 resamples; values that are not-a-number are left out.
+
+    groups: what each value belongs to, such as its photograph: whole groups are drawn, because values within one are not
+    independent. Of differences of pairs it is the paired bootstrap.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    groups = np.arange(len(values)) if groups is None else np.unique(np.asarray([str(group) for group in groups]), return_inverse=True)[1]
+    kept = np.isfinite(values)
+    values, groups = values[kept], groups[kept]
+    if not len(values):
+        return Interval(math.nan, math.nan, math.nan, 0)
+    _, groups = np.unique(groups, return_inverse=True)
+    sums, counts = np.bincount(groups, values), np.bincount(groups)
+    draws = np.random.default_rng(seed).integers(len(sums), size=(RESAMPLES, len(sums)))
+    means = sums[draws].sum(1) / counts[draws].sum(1)
+    low, high = np.percentile(means, (2.5, 97.5))
+    return Interval(float(values.mean()), float(low), float(high), len(values))

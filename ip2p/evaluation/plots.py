@@ -1,0 +1,163 @@
+"""The report's drawings: as SVG in the page's own colours, light or dark, and as PNG."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from .metrics import Interval
+from .summary import MEASURES, Means
+from .sweep import UNTOUCHED
+
+try:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib.figure import Figure
+except ImportError as e:
+    raise ImportError("The report needs matplotlib: pip install 'sd-webui-instruct-edit[evaluate]'") from e
+
+INK = "#010203"  # becomes the page's text colour
+# Okabe and Ito's colours, which people with any colour vision tell apart; brighter ones in the page's dark dress (report.html).
+SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b58900", "#56b4e9")
+SIZE = (5.2, 3.6)  # inches, small enough that the text is read on a phone
+PAGE_DPI = 125  # the largest a drawing becomes
+STYLE = {
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.15,
+    "legend.frameon": False,
+    **{name: INK for name in ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "grid.color")},
+}
+
+
+def drawn(draw: Callable, name: str, folder: Path, size: tuple[float, float] = SIZE) -> str:
+    """draw(axes) → SVG for the page; the same as a PNG in `folder`. size: inches."""
+    with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
+        figure = Figure(figsize=size, layout="constrained")
+        draw(figure.add_subplot())
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # the layout is settled, and costs more than the drawing
+        figure.savefig(folder / f"{name}.png", dpi=150, facecolor="white")
+        text = io.StringIO()
+        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    svg = text.getvalue()
+    svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
+    for n, colour in enumerate(SERIES):
+        svg = svg.replace(colour, f"var(--series-{n})")
+    # Identifiers are the whole page's, and the drawing takes the width there is.
+    svg = re.sub(r'(id="|#)(?=[A-Za-z])', rf"\g<1>{name}-", svg)
+    return re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', f'role="img" style="max-width: {size[0] * PAGE_DPI:.0f}px"', svg, count=1)
+
+
+Points = list[tuple[str, Interval, Interval]]  # what to write at a point, and where it is
+
+
+def lines_of(x: str, y: str, found: Sequence[Means]) -> dict[str, Points]:
+    """Measures `x` and `y` of every setting: one line for every model and text scale, over its image scales or SDEdit's strengths."""
+    lines: dict[str, Points] = {}
+    for row in sorted(found, key=lambda row: row.setting.strength if row.setting.image_scale is None else row.setting.image_scale):
+        if x in row.measures and y in row.measures:
+            setting = row.setting
+            scale = setting.strength if setting.image_scale is None else setting.image_scale
+            untouched = setting.maker == UNTOUCHED
+            label = setting.maker if untouched else f"{setting.maker}, s_T {setting.text_scale:g}"
+            lines.setdefault(label, []).append(("" if untouched else f"{scale:g}", row.measures[x], row.measures[y]))
+    return lines
+
+
+def tradeoff(x: str, y: str, lines: Mapping[str, Points]) -> Callable:
+    """Measure `x` against measure `y`."""
+
+    def draw(axes) -> None:
+        colours = iter(SERIES * len(lines))
+        for label, points in lines.items():
+            untouched = label == UNTOUCHED
+            colour = INK if untouched else next(colours)
+            xs, ys = [a for _, a, _ in points], [b for _, _, b in points]
+            axes.errorbar(
+                [v.mean for v in xs],
+                [v.mean for v in ys],
+                xerr=bars(xs),
+                yerr=bars(ys),
+                fmt="D" if untouched else "o-",
+                color=colour,
+                elinewidth=0.6,
+                markersize=4,
+                label=label,
+            )
+            for text, a, b in points:
+                axes.annotate(text, (a.mean, b.mean), xytext=(5, 4), textcoords="offset points", fontsize=8)
+        axes.set(xlabel=MEASURES[x][0], ylabel=MEASURES[y][0])
+        axes.legend(fontsize=8)
+
+    return draw
+
+
+def over_scale(rows: Sequence[Mapping], measures: Sequence[str], label: str) -> Callable:
+    """Measures at every value of a scale. rows: as `computed.curve` gives them."""
+
+    def draw(axes) -> None:
+        for n, name in enumerate(measures):
+            values = [row[name] for row in rows]
+            axes.errorbar(
+                [row["scale"] for row in rows], [v.mean for v in values], yerr=bars(values), fmt="o-", markersize=4, elinewidth=0.6,
+                color=SERIES[n], label=MEASURES[name][0],
+            )  # fmt: skip
+        axes.set(xlabel=label)
+        axes.legend(fontsize=8)
+
+    return draw
+
+
+def bars(values: Sequence[Interval]) -> list[list[float]]:
+    """Of means their error bars, as matplotlib takes them."""
+    return [[max(v.mean - v.low, 0) for v in values], [max(v.high - v.mean, 0) for v in values]]
+
+
+def confusion(order: Sequence[str], matrix: Sequence[Sequence[int]]) -> Callable:
+    """Asked kinds down, nearest targets across; each cell as dark as its share of its row."""
+
+    def draw(axes) -> None:
+        from matplotlib.patches import Rectangle
+
+        axes.grid(False)
+        for y, row in enumerate(matrix):
+            for x, count in enumerate(row):
+                if count:
+                    part = count / sum(row)
+                    axes.add_patch(
+                        Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=SERIES[0 if x == y else 1], alpha=0.15 + 0.75 * part, lw=0)
+                    )
+                    axes.text(x, y, str(count), ha="center", va="center", fontsize=8)
+        axes.set_xlim(-0.5, len(order) - 0.5)
+        axes.set_ylim(len(order) - 0.5, -0.5)
+        axes.set_xticks(range(len(order)), order, rotation=90)
+        axes.set_yticks(range(len(order)), order)
+        axes.set(xlabel="nearest target", ylabel="asked", aspect="equal")
+
+    return draw
+
+
+def shares(kinds: Mapping[str, Mapping]) -> Callable:
+    """Of every kind the share of results nearer to the target than the untouched photograph; kinds that do not count are pale."""
+
+    def draw(axes) -> None:
+        names = list(kinds)
+        for y, name in enumerate(names):
+            found = kinds[name]["nearer"]
+            if found.n:
+                axes.barh(y, found.mean, color=SERIES[0], alpha=0.85 if kinds[name]["counts"] else 0.3)
+                axes.plot([found.low, found.high], [y, y], color=INK, lw=1)
+        axes.axvline(0.5, color=INK, lw=0.8, ls=":")
+        axes.set_yticks(range(len(names)), names)
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        axes.set(xlabel="share nearer to the target than the untouched photograph", xlim=(0, 1))
+
+    return draw

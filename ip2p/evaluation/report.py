@@ -1,0 +1,254 @@
+"""One page of a run: curves, tables, comparisons and pictures, readable in light and dark, with everything inside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from string import Template
+
+from ..files import written_whole
+from . import plots, sheet
+from .computed import DISTANCES, share
+from .metrics import Interval
+from .summary import MEASURES, Comparison, Means, sure
+from .sweep import plain
+
+PAGE, FIGURES, SHEET = "report.html", "figures.json", "contact_sheet.jpg"
+
+
+def write_report(
+    folder: Path, facts: Mapping[str, str], notes: Sequence[str], found: Sequence[Means], compared: Sequence[Comparison],
+    computed: Sequence[Mapping], pictures: Sequence[sheet.Row],
+) -> Path:  # fmt: skip
+    """Writes `report.html`, `figures.json`, the plots and the contact sheet; returns the page.
+
+    facts: what was measured; notes: what the reader must know of the scorer; computed: `computed.figures` of every model;
+    pictures: rows of the contact sheet.
+    """
+    (folder / "plots").mkdir(parents=True, exist_ok=True)
+    parts = [f"<h1>{escape(facts['title'])}</h1>", definitions({name: text for name, text in facts.items() if name != "title"})]
+    parts += [f'<p class="note">{escape(note)}</p>' for note in notes]
+    for figures in computed:
+        parts += of_computed(figures, folder / "plots", len(computed) > 1)
+    parts += trade_offs(found, folder / "plots")
+    parts += [
+        "<h2>Every setting</h2>",
+        '<p class="soft">Means with 95 % bootstrap intervals, photographs drawn whole.</p>',
+        settings_table(found),
+    ]
+    if compared:
+        parts += [
+            "<h2>Side by side</h2>",
+            '<p class="soft">Differences over the pairs both edited, with paired 95 % bootstrap intervals; bold where the interval leaves 0 out.</p>',
+            comparison_table(compared),
+        ]
+    if pictures:
+        parts += ["<h2>Pictures</h2>", sheet.html(pictures)]
+        sheet.write(folder / SHEET, pictures)
+    figures = {
+        "facts": facts,
+        "notes": list(notes),
+        "settings": [
+            {**vars(row.setting), "edits": row.n, **{name: row.measures[name]._asdict() for name in row.measures}} for row in found
+        ],
+        "comparisons": [
+            {"one": vars(row.one), "other": vars(row.other), "pairs": row.n, **{name: d._asdict() for name, d in row.differences.items()}}
+            for row in compared
+        ],
+        "computed": [named(figures) for figures in computed],
+    }
+    with written_whole(folder / FIGURES, force=True) as beside:
+        beside.write_text(json.dumps(plain(figures), indent=1, ensure_ascii=False), encoding="utf8")
+    template = Template(Path(__file__).with_name("report.html").read_text(encoding="utf8"))
+    with written_whole(folder / PAGE, force=True) as beside:
+        beside.write_text(template.substitute(title=escape(facts["title"]), body="\n".join(parts)), encoding="utf8")
+    return folder / PAGE
+
+
+def named(value):
+    """Intervals by name rather than as lists of four numbers."""
+    if isinstance(value, Interval):
+        return value._asdict()
+    if isinstance(value, Mapping):
+        return {key: named(item) for key, item in value.items()}
+    return [named(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def definitions(facts: Mapping[str, str]) -> str:
+    return '<dl class="facts">' + "".join(f"<dt>{escape(name)}</dt><dd>{escape(str(text))}</dd>" for name, text in facts.items()) + "</dl>"
+
+
+def figure(svg: str, caption: str) -> str:
+    return f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>"
+
+
+def trade_offs(found: Sequence[Means], folder: Path) -> list[str]:
+    """The paper's curve, similarity to the input against directional similarity; and against the way towards the target."""
+    most = {row.setting.maker: max(other.n for other in found if other.setting.maker == row.setting.maker) for row in found}
+    found = [row for row in found if row.n == most[row.setting.maker]]  # means over other pairs can't be drawn as one curve
+    there = {name for row in found for name in row.measures}
+    y = "image_similarity" if "image_similarity" in there else "perceptual_input" if "perceptual_input" in there else "rms_input"
+    drawings = []
+    for x, caption in (
+        ("directional_similarity", "Up and to the right is better. Small numbers at the points are image scales, or SDEdit's strengths."),
+        ("progress", "0 is the untouched picture and 1 the target of the pair set, along the straight way between them at 64 px."),
+    ):
+        if x in there:
+            drawings.append(figure(plots.drawn(plots.tradeoff(x, y, plots.lines_of(x, y, found)), f"{y}-{x}", folder), caption))
+    return ["<h2>Keeping the picture against making the edit</h2>", f'<div class="plots">{"".join(drawings)}</div>']
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """header: plain texts; rows: cells as HTML, each with its own tag."""
+    head = "".join(f"<th>{escape(name)}</th>" for name in header)
+    return (
+        f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>'
+        + "".join(f"<tr>{''.join(row)}</tr>" for row in rows)
+        + "</tbody></table></div>"
+    )
+
+
+def cell(found: Interval | None, sign: bool = False) -> str:
+    if found is None or not found.n:
+        return "<td>–</td>"
+    form = "+.4f" if sign else ".4f"
+    bold = ' class="sure"' if sign and sure(found) else ""
+    return f"<td{bold}>{found.mean:{form}}<small>{found.low:{form}} … {found.high:{form}}</small></td>"
+
+
+def settings_table(found: Sequence[Means]) -> str:
+    names = [name for name in MEASURES if any(name in row.measures for row in found)]
+    rows = [
+        [
+            f"<td>{escape(row.setting.maker)}<small>{escape(row.setting.label)}</small></td>",
+            f"<td>{row.n}</td>",
+            *(cell(row.measures.get(name)) for name in names),
+        ]
+        for row in found
+    ]
+    return table(["setting", "edits", *(MEASURES[name][0] + {1: " ↑", -1: " ↓", 0: ""}[MEASURES[name][1]] for name in names)], rows)
+
+
+def comparison_table(compared: Sequence[Comparison]) -> str:
+    names = [name for name in MEASURES if any(name in row.differences for row in compared)]
+    rows = [
+        [
+            f"<td>{escape(row.one.full_label)}<small>minus {escape(row.other.full_label)}</small></td>",
+            f"<td>{row.n}</td>",
+            *(cell(row.differences.get(name), True) for name in names),
+        ]
+        for row in compared
+    ]
+    return table(["difference", "pairs", *(MEASURES[name][0] + {1: " ↑", -1: " ↓", 0: ""}[MEASURES[name][1]] for name in names)], rows)
+
+
+def of_computed(figures: Mapping, folder: Path, several: bool) -> list[str]:
+    """The section of one model on computed edits."""
+    slug = "".join(c if c.isalnum() else "-" for c in figures["maker"])
+    parts = [f"<h2>Computed edits: {escape(figures['maker'])}, {escape(figures['setting'])}</h2>"]
+    parts.append(f"<p>{figures['edits']} edits of {figures['photos']} photographs, each with a known target.</p>")
+    parts.append(f'<div class="tiles">{"".join(tiles(figures))}</div>')
+    drawings = []
+    for name, label in DISTANCES.items():
+        if name in figures["nearer"]:
+            kinds, seen = figures["kinds"][name], figures["recognised"][name]
+            side = 0.9 + 0.28 * len(kinds)
+            drawings.append(
+                figure(
+                    plots.drawn(plots.shares(kinds), f"nearer-{name}-{slug}", folder, (plots.SIZE[0], side)),
+                    f"By {label}. Pale: kinds that do not count, whose edit is less than twice what the autoencoder loses.",
+                )
+            )
+            drawings.append(
+                figure(
+                    plots.drawn(
+                        plots.confusion(seen["order"], seen["confusion"]), f"confusion-{name}-{slug}", folder, (side + 1.6, side + 1.6)
+                    ),
+                    f"Which target is nearest, by {label}.",
+                )
+            )
+    for over, scale, measures in (
+        ("over_image_scale", "image scale s_I", ("image_similarity", "progress")),
+        ("over_text_scale", "text scale s_T", ("perceptual_input", "rms_input", "progress")),
+    ):
+        rows = figures[over]["rows"]
+        measures = [name for name in measures if rows and name in rows[0]]
+        if len(rows) > 1:
+            drawings.append(
+                figure(
+                    plots.drawn(plots.over_scale(rows, measures, scale), f"{over}-{slug}", folder),
+                    f"{figures[over]['photos']} photographs; the other scale as above.",
+                )
+            )
+    lines = sweep_lines(figures)
+    if lines:
+        svg = plots.drawn(plots.tradeoff("progress", "image_similarity", lines), f"tradeoff-{slug}", folder)
+        drawings.append(figure(svg, "The two sweeps as a trade-off, each over its own scale while the other stays."))
+    parts.append(f'<div class="plots">{"".join(drawings)}</div>')
+    parts += [f"<h2>Kinds{', ' + escape(figures['maker']) if several else ''}</h2>", kinds_table(figures["kinds"])]
+    return parts
+
+
+def tiles(figures: Mapping) -> list[str]:
+    """The figures that answer the four questions."""
+    found = []
+    for name, label in DISTANCES.items():
+        if name in figures["nearer"]:
+            near, seen = figures["nearer"][name], figures["recognised"][name]
+            kinds = f"over the {near['counting_kinds']} of {near['kinds']} kinds that count"
+            found.append((near["counting"], 3, f"nearer to the target than the untouched photograph, by {label}, {kinds}"))
+            beside = (
+                f"without text {share(seen['blank'])}, another kind's instruction {share(seen['other'])}, chance {seen['chance'].mean:.3f}"
+            )
+            found.append((seen["asked"], 3, f"the asked edit is the nearest target, by {label}; {beside}"))
+    found.append((figures["autoencoder_psnr"], 1, "dB, PSNR of the photographs after the autoencoder"))
+    return [
+        f'<div class="tile"><b>{value.mean:.{n}f}</b><span class="soft">[{value.low:.{n}f}, {value.high:.{n}f}]</span> {escape(text)}</div>'
+        for value, n, text in found
+        if value.n
+    ]
+
+
+def sweep_lines(figures: Mapping) -> dict[str, plots.Points]:
+    """Both sweeps as lines of the way to the target and the similarity to the input; none without a scorer."""
+    found = {}
+    for over, label in (("over_image_scale", "over s_I"), ("over_text_scale", "over s_T")):
+        rows = figures[over]["rows"]
+        if len(rows) > 1 and "image_similarity" in rows[0]:
+            found[label] = [(f"{row['scale']:g}", row["progress"], row["image_similarity"]) for row in rows]
+    return found
+
+
+def kinds_table(kinds: Mapping[str, Mapping[str, Mapping]]) -> str:
+    """Of every kind how large its edit is, whether it counts, and what came of it, by both distances."""
+    header, rows = ["kind", "edits"], {}
+    for name, of_kinds in kinds.items():
+        label = DISTANCES[name]
+        header += [
+            f"{label}: the edit",
+            "lost by the autoencoder",
+            "counts",
+            "nearer ↑",
+            "nearer inside the mask ↑",
+            "outside: result",
+            "outside: autoencoder",
+        ]
+        for kind, found in of_kinds.items():
+            row = rows.setdefault(kind, [f"<td>{escape(kind)}</td>", f"<td>{found['edits']}</td>"])
+            row += [
+                f"<td>{found['edit']:.4f}</td>",
+                f"<td>{found['autoencoder']:.4f}</td>",
+                f"<td>{'yes' if found['counts'] else 'no'}</td>",
+                cell(found["nearer"]),
+            ]
+            if "inside" in found:
+                row += [
+                    cell(found["inside"]["nearer"]),
+                    cell(found["outside"]["result"]),
+                    f"<td>{found['outside']['autoencoder']:.4f}</td>",
+                ]
+            else:
+                row += ["<td>–</td>"] * 3
+    return table(header, list(rows.values()))
