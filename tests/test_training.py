@@ -42,7 +42,7 @@ from ip2p.training.run import Rows
 from tiny_model import save_folder, tiny_editor
 from training_runs import STAGES, STEPS, Command, ended, only, same_bits, tensors, write_config
 
-ROOT = Path(__file__).resolve().parents[1]
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers' own, with numpy 2
 SHAPES = Model(unet=Unet([32, 32], 1, [0], 2), vae=Vae([32] * 4, 1, 8))
 
 
@@ -446,10 +446,10 @@ def test_no_memory_names_the_settings_to_change(error, memory):
 
 def test_no_memory_ends_the_command_with_a_sentence(edit_config, tmp_path):
     limit = 2 << 30  # of address space, of which the libraries take one
-    config = edit_config(stage={"batch_size": 1000, "cache": False}, validation={"every": 0})
+    config = edit_config(stage={"batch_size": 100, "size": 256, "cache": False}, validation={"every": 0})
     command = Command(config, said=tmp_path / "said", limits={resource.RLIMIT_AS: limit})
     assert command.status() == 2
-    assert command.errors[-1].startswith("There is not enough main memory: lower stages.edit.batch_size (now 1000)")
+    assert command.errors[-1].startswith("There is not enough main memory: lower stages.edit.batch_size (now 100)")
 
 
 # Settings of a run

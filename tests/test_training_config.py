@@ -43,7 +43,7 @@ def test_the_original_recipe_is_exact():
     assert (stage.learning_rate, stage.warmup, stage.decay, stage.ema) == (1e-4, 0, "constant", 0.9999)
     assert (stage.betas, stage.weight_decay, stage.gradient_clip) == ([0.9, 0.999], 0.01, 0)
     assert (stage.drop_text, stage.drop_both, stage.drop_image) == (0.05, 0.05, 0.05)
-    assert not stage.train_text and not stage.min_snr
+    assert not stage.train_text and stage.weighting == "epsilon"
 
 
 def test_text_and_image_are_dropped_by_default():

@@ -7,6 +7,9 @@ import re
 import resource
 import shutil
 import signal
+import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -14,10 +17,14 @@ import pytest
 
 pytest.importorskip("accelerate", reason="training needs accelerate (pip install -e '.[train]')")
 
+import torch
+from safetensors.torch import load_file
+
 from ip2p.training import state as states
-from training_runs import STAGES, STEPS, Command, ended, same_bits, tensors, write_config
+from training_runs import SECONDS, STAGES, STEPS, Command, ended, only, same_bits, tensors, write_config
 
 KILLS = int(os.environ.get("IP2P_KILLS", "3"))
+ROOT = Path(__file__).resolve().parents[1]
 SEED = int(os.environ.get("IP2P_SEED", random.randrange(2**32)))
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="it sends signals")
@@ -245,3 +252,77 @@ def test_a_disk_full_for_the_networks_or_the_export_is_a_sentence(edited, edit_o
     ended(*edit_only, change, said=tmp_path / "said")
     found = tensors(run)
     assert all(same_bits(part, found[name]) for name, part in tensors(edited).items())
+
+
+# Several processes
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def torchrun(*argv: str | Path, said: Path) -> str:
+    """`python -m torch.distributed.run` with two processes on the CPU → what they said."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={free_port()}", "-m", "ip2p", "train"]
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([*command, *map(str, argv)], cwd=said.parent, env=environment, capture_output=True, text=True, timeout=SECONDS)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_two_processes_follow_the_curve_of_one_that_accumulates(trained, tmp_path):
+    """Over 24 steps of the edit stage with both of its networks trained, drawn as they go; the first process exports."""
+    config = write_config(
+        tmp_path / "edit.yaml", model={"start": str(trained / "text_to_image/model")}, export="ema", validation={"every": 0},
+        stages=only("edit", steps=24, cache=False, train_text=True),
+    )  # fmt: skip
+    said = torchrun(config, f"output={tmp_path}/two/run", said=tmp_path / "said")
+    assert "2 processes." in said and said.count("Exported") == 2
+    ended(config, f"output={tmp_path}/one/run", "stages.edit.accumulate=2", said=tmp_path / "said")
+    one, two = (curve(tmp_path / name / "run", "edit") for name in ("one", "two"))
+    assert (
+        [(step, samples) for step, _, samples, _ in one]
+        == [(step, samples) for step, _, samples, _ in two]
+        == [(n, 4 * n) for n in range(1, 25)]
+    )
+    apart = max(abs(a - b) for (_, a, *_), (_, b, *_) in zip(one, two))
+    print(f"two processes and one with accumulation: loss curves of 24 steps at most {apart:.2e} apart")
+    assert apart <= 1e-4 and len({loss for _, loss, *_ in one}) == 24
+    for part in ("unet/diffusion_pytorch_model", "text_encoder/model"):
+        same, other = (load_file(tmp_path / name / f"run/edit/model/{part}.safetensors") for name in ("one", "two"))
+        for name in same:
+            torch.testing.assert_close(same[name], other[name], rtol=0, atol=1e-3)
+
+
+def pair_of(*argv: str | Path, said: Path) -> list[Command]:
+    """Two processes of one run, as a launcher would start them."""
+    port, common = str(free_port()), {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "ACCELERATE_USE_CPU": "true"}
+    ranks = ({**common, "MASTER_PORT": port, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2))
+    return [Command(*argv, said=Path(f"{said}-{rank['RANK']}"), environment=rank) for rank in ranks]
+
+
+def test_of_two_processes_both_stop_at_one_step_and_go_on(edited, edit_only, tmp_path):
+    """Only the second is told. Then one process goes on, with accumulation: the samples are those of the others."""
+    run = tmp_path / "run"
+    first, second = pair_of(*edit_only, "save_every=100", said=tmp_path / "said")
+    assert second.wait_until(lambda: len(lines_of(run, "edit")) >= 2)
+    os.kill(second.pid, signal.SIGTERM)
+    assert (first.status(), second.status()) == (130, 130), (first.errors, second.errors)
+    assert first.errors == ["Interrupted. The same command goes on from the last saved state."] and not second.errors
+    (state,) = states.states(run / "edit")
+    assert states.read(state).step == len(lines_of(run, "edit")) < STEPS
+    ended(*edit_only, "stages.edit.accumulate=2", said=tmp_path / "said")
+    ended(*edit_only, "stages.edit.accumulate=2", f"output={tmp_path}/straight", said=tmp_path / "said")
+    one, other = (curve(folder, "edit") for folder in (run, tmp_path / "straight"))
+    assert [line[2] for line in one] == [line[2] for line in other]
+    assert [line[1] for line in one] == pytest.approx([line[1] for line in other], abs=1e-4)
+
+
+def test_two_processes_fill_the_caches_and_end_alike(edited, edit_only, tmp_path):
+    pair = pair_of(*edit_only, "stages.edit.batch_size=1", said=tmp_path / "said")
+    assert [command.status() for command in pair] == [0, 0], [command.errors for command in pair]
+    assert [line[1] for line in curve(tmp_path / "run", "edit")] == pytest.approx([line[1] for line in curve(edited, "edit")], abs=1e-4)
+    caches = [sorted(path.name for path in (run / "cache").iterdir()) for run in (edited, tmp_path / "run")]
+    assert caches[0] == caches[1]
