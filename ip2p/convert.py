@@ -129,15 +129,16 @@ def folder_to_file(source: Path, output: Path, half: bool, force: bool, metadata
                 shape = (*expected[name], 1, 1) if linear else expected[name]
                 sources[ldm] = Source(given[name].tensor._replace(shape=shape), reader, given[name].name)
         positions = configs["text_encoder"].get("max_position_embeddings", 77)
-        with written_whole(output, force) as beside, written_whole(yaml, force) as beside_yaml:
+        with written_whole(output, force) as beside:
             if own_clip:
                 with written_whole(clip, force) as folder:
                     copy_tokenizer(source / "tokenizer", folder)
                     write_json(folder / "config.json", configs["text_encoder"])
-            beside_yaml.write_text(OmegaConf.to_yaml(OmegaConf.create(content)), encoding="utf8")
             tensors = {name: s.tensor for name, s in sources.items()} | {POSITIONS: Tensor("I64", (1, positions))}
             read = {name: s.read for name, s in sources.items()} | {POSITIONS: lambda: torch.arange(positions)[None]}
             write_safetensors(beside, tensors, lambda name: read[name](), {"format": "pt", **(metadata or {})})
+            with written_whole(yaml, force) as beside_yaml:
+                beside_yaml.write_text(OmegaConf.to_yaml(OmegaConf.create(content)), encoding="utf8")
         return Converted(len(sources), [])
     finally:
         for reader in readers:

@@ -14,24 +14,12 @@ from omegaconf import OmegaConf
 from safetensors import SafetensorError, safe_open
 
 from . import small
+from .checkpoint import EDIT_CHANNELS, FIRST_LAYER
 from .clip import HUB, MERGES, MERGES_OF_OPENAI
 from .edit import EditError
-from .ldm import norm_groups
+from .ldm import norm_groups, standard
 
 UNET, VAE, TEXT = "model.diffusion_model.", "first_stage_model.", "cond_stage_model.transformer."
-# What stands in configs/instruct-pix2pix.yaml of the WebUI, for a file that has no yaml beside it.
-SD1_EDIT = {
-    "unet_config": {
-        "params": dict(
-            in_channels=8, out_channels=4, model_channels=320, attention_resolutions=[4, 2, 1], num_res_blocks=2,
-            channel_mult=[1, 2, 4, 4], num_heads=8, transformer_depth=1, context_dim=768,
-        )
-    },
-    "first_stage_config": {
-        "params": {"ddconfig": dict(z_channels=4, in_channels=3, out_ch=3, ch=128, ch_mult=[1, 2, 4, 4], num_res_blocks=2)}
-    },
-    "cond_stage_config": {},
-}  # fmt: skip
 
 
 def load_networks(model: str) -> dict:
@@ -75,17 +63,18 @@ def read_folder(source: str, name: str, **options) -> dict:
 
 
 def read_file(path: Path) -> dict:
-    """A single LDM file of SD 1.x's kind, its configuration from the yaml of the same name, else that of instruct-pix2pix."""
+    """A single LDM file of SD 1.x's kind, its configuration from the yaml of the same name, else that of SD 1.x or instruct-pix2pix."""
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from diffusers.loaders import single_file_utils as ldm
     from transformers import CLIPTextModel
 
     state = read_state(path)
     yaml = path.with_suffix(".yaml")
-    params = OmegaConf.to_container(OmegaConf.load(yaml).model.params) if yaml.is_file() else SD1_EDIT
     for part, prefix in (("UNet", UNET), ("VAE", VAE), ("CLIP text encoder", TEXT)):
         if not any(key.startswith(prefix) for key in state):
             raise EditError(f"{path.name} has no {part} of SD 1.x's kind: convert the model to a diffusers folder.")
+    channels = state[FIRST_LAYER].shape[1] if FIRST_LAYER in state else EDIT_CHANNELS
+    params = OmegaConf.to_container(OmegaConf.load(yaml).model.params) if yaml.is_file() else standard(channels)
     try:
         config = {"model": {"params": params}}
         unet = ldm.create_unet_diffusers_config_from_ldm(config, state)
@@ -99,7 +88,9 @@ def read_file(path: Path) -> dict:
         networks["text_encoder"] = filled(CLIPTextModel(text_config(folder)), text)
     except (KeyError, RuntimeError, ValueError, AssertionError, TypeError) as e:
         hint = (
-            f"{yaml.name} does not describe it" if yaml.is_file() else f"it is no instruct-pix2pix model and has no {yaml.name} beside it"
+            f"{yaml.name} does not describe it"
+            if yaml.is_file()
+            else f"it is no SD 1.x or instruct-pix2pix model and has no {yaml.name} beside it"
         )
         raise EditError(f"{path.name} can't be read: {hint} ({first_line(e)}).") from e
     prediction_type = "v_prediction" if params.get("parameterization") == "v" else "epsilon"

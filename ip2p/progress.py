@@ -6,20 +6,20 @@ import sys
 import time
 
 
-def bar(total: int, unit: str, scale: bool = False):
-    """A bar to `update(n)` and `close()`. scale: units are counted in thousands and millions, as bytes are."""
+def bar(total: int, unit: str, scale: bool = False, done: int = 0):
+    """A bar to `update(n)` and `close()`. scale: units are counted in thousands and millions, as bytes are. done: before it starts."""
     try:
         from tqdm import tqdm
     except ImportError:
-        return Plain(total, unit)
-    return tqdm(total=total or None, unit=unit, unit_scale=scale, file=sys.stderr, leave=False, mininterval=0.5)
+        return Plain(total, unit, done)
+    return tqdm(total=total or None, initial=done, unit=unit, unit_scale=scale, file=sys.stderr, leave=False, mininterval=0.5)
 
 
 class Plain:
     """A line that is written over, at most every half second, and not at all where stderr is no terminal."""
 
-    def __init__(self, total: int, unit: str):
-        self.total, self.unit, self.done = total, unit, 0
+    def __init__(self, total: int, unit: str, done: int = 0):
+        self.total, self.unit, self.done, self.before = total, unit, done, done
         self.start, self.shown = time.monotonic(), 0.0
 
     def update(self, n: int = 1) -> None:
@@ -33,7 +33,7 @@ class Plain:
         """“3/10 picture, 0:14 left”."""
         if not self.total:
             return f"{self.done} {self.unit}"
-        left = round(seconds * (self.total - self.done) / self.done) if self.done else 0
+        left = round(seconds * (self.total - self.done) / (self.done - self.before)) if self.done > self.before else 0
         return f"{self.done}/{self.total} {self.unit}, {left // 60}:{left % 60:02} left"
 
     def close(self) -> None:

@@ -117,6 +117,32 @@ def test_ldm_to_diffusers_to_ldm_keeps_every_bit(ldm_file, tmp_path):
     assert OmegaConf.load(tmp_path / "back.yaml").model.params.unet_config == OmegaConf.load(tmp_path / "ldm.yaml").model.params.unet_config
 
 
+@pytest.mark.parametrize("groups", (8, 32))
+def test_a_vae_of_other_normalisation_groups_keeps_every_bit(made, groups, tmp_path):
+    """LDM → diffusers → LDM; a yaml names the class that knows them only where they are not LDM's own 32."""
+    shutil.copytree(made, tmp_path / "made")
+    config = json.loads((tmp_path / "made" / "vae" / "config.json").read_text())
+    (tmp_path / "made" / "vae" / "config.json").write_text(json.dumps(config | {"norm_num_groups": groups}))
+    convert(tmp_path / "made", tmp_path / "one.safetensors")
+    convert(tmp_path / "one.safetensors", tmp_path / "folder")
+    convert(tmp_path / "folder", tmp_path / "two.safetensors")
+    assert same_bits(load_file(tmp_path / "one.safetensors"), load_file(tmp_path / "two.safetensors"))
+    first, second = (OmegaConf.load(tmp_path / f"{name}.yaml").model.params.first_stage_config for name in ("one", "two"))
+    assert first == second and first.params.get("norm_groups", 32) == groups
+    assert first.target == ("ldm.models.autoencoder.AutoencoderKL" if groups == 32 else "ip2p.webui.autoencoder.AutoencoderKL")
+    vae = AutoencoderKL.from_pretrained(tmp_path / "folder" / "vae")
+    norms = {module.num_groups for module in vae.modules() if isinstance(module, torch.nn.GroupNorm)}
+    assert vae.config.norm_num_groups == groups and norms == {groups}
+
+
+def test_normalisation_groups_that_do_not_fit_the_channels_are_refused(made, tmp_path):
+    shutil.copytree(made, tmp_path / "made")
+    config = json.loads((tmp_path / "made" / "vae" / "config.json").read_text())
+    (tmp_path / "made" / "vae" / "config.json").write_text(json.dumps(config | {"norm_num_groups": 7}))
+    with pytest.raises(EditError, match="its 7 normalisation groups"):
+        convert(tmp_path / "made", tmp_path / "one.safetensors")
+
+
 @pytest.fixture(scope="session")
 def real(tmp_path_factory):
     """A checkpoint whose networks LDM's own code made, in the WebUI's Python."""

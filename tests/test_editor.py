@@ -16,7 +16,8 @@ pytest.importorskip("transformers", reason="tests of the editor need transformer
 
 from ip2p.edit import Edit, EditError, Variant, random_scales
 from ip2p.editor import OUT_OF_MEMORY, SAMPLERS, Editor, Interrupted, Run
-from ip2p.networks import SD1_EDIT, text_config
+from ip2p.ldm import standard
+from ip2p.networks import text_config
 from tiny_model import save_folder, tiny_editor
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -435,7 +436,7 @@ def test_a_file_without_a_yaml_is_taken_for_instruct_pix2pix():
     from diffusers.loaders import single_file_utils as ldm
     from transformers import CLIPTextModel
 
-    config = {"model": {"params": SD1_EDIT}}
+    config = {"model": {"params": standard(8)}}
     with torch.device("meta"):
         unet = UNet2DConditionModel(**ldm.create_unet_diffusers_config_from_ldm(config, {}))
         vae = AutoencoderKL(**ldm.create_vae_diffusers_config_from_ldm(config, {}))

@@ -87,7 +87,7 @@ class Scene:
             edit_prompts=(self.instruction,),
             original_prompt=self.caption(*before),
             edited_prompt=self.caption(*after),
-            mask=Image.fromarray(self.region),
+            mask=Image.fromarray(self.region).convert("L"),
             extra={"target": self.target, "asked": self.asked},
         )
 

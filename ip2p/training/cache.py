@@ -11,8 +11,9 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
+from ..edit import EditError
 from ..files import written_whole
 from ..progress import bar
 from .config import EDIT, Stage
@@ -35,24 +36,32 @@ class Cache:
 
     def fill(self, accelerator: Accelerator) -> None:
         """Every process makes its share of the shards that are missing. Raises EditError when the disk is full."""
-        missing = [shard for shard in range(-(-self.rows // SHARD)) if not self.path(shard).is_file()]
-        missing = missing[accelerator.process_index :: accelerator.num_processes]
-        if missing:
-            shown = bar(len(missing) * SHARD, self.unit)
-            for shard in missing:
-                rows = range(shard * SHARD, min((shard + 1) * SHARD, self.rows))
+        every = range(-(-self.rows // SHARD))
+        # A share by number: what is missing is another list when another process has begun to write.
+        mine = [shard for shard in every[accelerator.process_index :: accelerator.num_processes] if not self.path(shard).is_file()]
+        missing = {shard: range(shard * SHARD, min((shard + 1) * SHARD, self.rows)) for shard in mine}
+        shown = bar(sum(map(len, missing.values())), self.unit) if missing and accelerator.is_main_process else None
+        try:
+            for shard, rows in missing.items():
                 made: dict[str, torch.Tensor] = {}
                 for row in rows:
-                    made |= {f"{row - rows[0]}.{key}": value.half().contiguous() for key, value in self.make(row).items()}
-                    shown.update(1)
+                    made |= {f"{row - rows[0]}.{key}": value.half() for key, value in self.make(row).items()}
+                    if shown:
+                        shown.update(1)
                 with written_whole(self.path(shard), force=True) as beside:
                     save_tensors(made, beside)
-            shown.close()
+        finally:
+            if shown:
+                shown.close()
         accelerator.wait_for_everyone()
 
     def read(self, row: int, key: str) -> torch.Tensor:
+        """Raises EditError when the file is damaged."""
         shard, place = divmod(row, SHARD)
-        return self.opened(shard).get_tensor(f"{place}.{key}")
+        try:
+            return self.opened(shard).get_tensor(f"{place}.{key}")
+        except (SafetensorError, OSError) as e:
+            raise EditError(f"{self.path(shard)} can't be read: remove it, and it is made again at the next start.") from e
 
 
 def key_of(*parts) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
+from difflib import SequenceMatcher
+from multiprocessing import get_all_start_methods
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,16 @@ from ..files import why, written_whole
 
 AUTOENCODER, TEXT_TO_IMAGE, EDIT = "autoencoder", "text_to_image", "edit"
 KINDS = (AUTOENCODER, TEXT_TO_IMAGE, EDIT)
+LEVELS = 4  # of an autoencoder whose latents are 8 pixels wide
+CHOICES = {
+    "precision": ("no", "fp16", "bf16"), "export": ("ema", "plain", "both", "none"), "evaluate": ("", "scenes"), "device": ("", "cpu"),
+    "decay": ("constant", "cosine"), "weighting": ("epsilon", "v"), "kind": KINDS,
+}  # fmt: skip
+AT_LEAST = {
+    "seed": 0, "threads": 0, "save_every": 1, "keep": 1, "log_every": 1, "workers": 0, "scenes": 1, "every": 0, "rows": 1, "steps": 1,
+    "batch_size": 1, "accumulate": 1, "variants": 0, "learning_rate": 0, "warmup": 0, "gradient_clip": 0,
+}  # fmt: skip
+SHARES = ("flip", "ema", "drop_text", "drop_both", "drop_image", "max_broken")  # between 0 and 1
 
 
 @dataclass
@@ -141,32 +152,53 @@ def load(path: Path, changes: Sequence[str] = ()) -> Config:
     """path: a yaml; changes: `key=value`, with dots for what is within. Raises EditError for unknown keys and wrong values."""
     if not path.is_file():
         raise EditError(f"There is no configuration {path}.")
-    try:
-        given = OmegaConf.load(path)
-    except Exception as e:  # yaml's own errors
-        raise EditError(f"{path} is no configuration: {why(e)}.") from e
+    given = read(path)
     if wrong := next((change for change in changes if "=" not in change), None):
         raise EditError(f"“{wrong}” is no setting: write key=value, for instance seed=1.")
-    stages = OmegaConf.select(given, "stages") or {}
-    if not stages:
+    stages = given.get("stages")
+    if not isinstance(stages, DictConfig) or not stages:
         raise EditError(f"{path} names no stages: it needs one of {', '.join(KINDS)} under “stages”.")
     schema = OmegaConf.structured(Config)
     schema.stages = {name: Stage(kind=name if name in KINDS else EDIT) for name in stages}
-    overrides = OmegaConf.from_dotlist(list(changes))
+    try:
+        overrides = OmegaConf.from_dotlist(list(changes))
+    except Exception as e:  # a value is yaml too
+        raise EditError(f"The settings {' '.join(changes)} can't be read: {why(e)}.") from e
     known = list(keys_of(schema))
     for source, part in ((str(path), given), ("the command", overrides)):
         for key in keys_of(part, leaves=True):
             if key not in known:
-                near = get_close_matches(key, known, 1, 0) or known
-                raise EditError(f"There is no setting “{key}” (in {source}): the nearest one is “{near[0]}”.")
+                raise EditError(f"There is no setting “{key}” (in {source}): the nearest one is “{nearest(key, known)}”.")
     try:
         merged = OmegaConf.merge(schema, given, overrides)
         missing = OmegaConf.missing_keys(merged)
         if missing:
             raise EditError(f"The setting “{min(missing)}” has no value: give it one in {path} or as {min(missing)}=… in the command.")
+        merged.output = str(Path(merged.output).expanduser())
         return checked(OmegaConf.to_object(merged))
     except OmegaConfBaseException as e:
         raise EditError(f"A setting of {path} is wrong: {why(e.msg if hasattr(e, 'msg') and e.msg else e)}.") from e
+
+
+def read(path: Path) -> DictConfig:
+    """Raises EditError when it is no yaml of settings."""
+    try:
+        found = OmegaConf.load(path)
+    except Exception as e:  # yaml's own errors
+        raise EditError(f"{path} is no configuration: {why(e)}.") from e
+    if not isinstance(found, DictConfig):
+        raise EditError(f"{path} is no configuration: it has no settings.")
+    return found
+
+
+def nearest(key: str, known: Sequence[str]) -> str:
+    """By its last part first: a right name in a wrong place is found too, the last stage's before all others."""
+
+    def likeness(other: str) -> tuple[float, ...]:
+        (place, _, name), (other_place, _, other_name) = key.rpartition("."), other.rpartition(".")
+        return SequenceMatcher(None, name, other_name).ratio(), SequenceMatcher(None, place, other_place).ratio()
+
+    return max(reversed(known), key=likeness)
 
 
 def keys_of(config: DictConfig, above: str = "", leaves: bool = False) -> Iterator[str]:
@@ -184,35 +216,37 @@ def keys_of(config: DictConfig, above: str = "", leaves: bool = False) -> Iterat
 
 def checked(config: Config) -> Config:
     """Raises EditError for values that no run can have."""
+    parts = {"": config, "data.": config.data, "validation.": config.validation}
+    for place, part in (parts | {f"stages.{name}.": stage for name, stage in config.stages.items()}).items():
+        for key, value in vars(part).items():
+            if key in CHOICES and value not in CHOICES[key]:
+                raise EditError(f"{place}{key} is “{value}”: choose {' or '.join(shown(choice) for choice in CHOICES[key])}.")
+            if key in AT_LEAST and not value >= AT_LEAST[key]:
+                raise EditError(f"{place}{key} is {value}: it must be at least {AT_LEAST[key]}.")
+            if key in SHARES and not 0 <= value <= 1:
+                raise EditError(f"{place}{key} is {value}: it must be between 0 and 1.")
     for name, stage in config.stages.items():
         said = f"stages.{name}"
-        if stage.kind not in KINDS:
-            raise EditError(f"{said}.kind is “{stage.kind}”: choose one of {', '.join(KINDS)}.")
-        for key in ("steps", "batch_size", "accumulate"):
-            if getattr(stage, key) < 1:
-                raise EditError(f"{said}.{key} is {getattr(stage, key)}: it must be at least 1.")
         if stage.size < 8 or stage.size % 8:
             raise EditError(f"{said}.size is {stage.size}: it must be a multiple of 8.")
         if stage.resize and (len(stage.resize) != 2 or not stage.size <= stage.resize[0] <= stage.resize[1]):
             raise EditError(f"{said}.resize is {stage.resize}: give two sides, the smaller first, none below the size {stage.size}.")
+        if len(stage.betas) != 2 or not all(0 <= beta < 1 for beta in stage.betas):
+            raise EditError(f"{said}.betas is {stage.betas}: give two numbers from 0 to below 1.")
         if stage.cache and not stage.variants and (stage.flip or stage.resize):
             raise EditError(f"{said}.cache needs a number of crops and flips that is not endless: set {said}.variants, for instance 4.")
         if stage.drop_text + stage.drop_both + stage.drop_image > 1:
             raise EditError(f"{said} drops more than every sample: drop_text, drop_both and drop_image are shares that sum to at most 1.")
-        if stage.decay not in ("constant", "cosine"):
-            raise EditError(f"{said}.decay is “{stage.decay}”: choose constant or cosine.")
-        if stage.weighting not in ("epsilon", "v"):
-            raise EditError(f"{said}.weighting is “{stage.weighting}”: choose epsilon or v.")
         if stage.kind == AUTOENCODER and config.model.start:
             raise EditError(
                 f"{said} trains an autoencoder from nothing, but model.start names a model that has one: leave one of them out."
             )
-    if config.precision not in ("no", "fp16", "bf16"):
-        raise EditError(f"precision is “{config.precision}”: choose no, fp16 or bf16.")
-    if config.export not in ("ema", "plain", "both", "none"):
-        raise EditError(f"export is “{config.export}”: choose ema, plain, both or none.")
-    if config.save_every < 1 or config.keep < 1:
-        raise EditError("save_every and keep must be at least 1.")
+    if len(config.model.vae.channels) != LEVELS:
+        raise EditError(
+            f"model.vae.channels is {config.model.vae.channels}: it must have {LEVELS} levels, so that a latent is 8 pixels wide."
+        )
+    if config.data.workers and "fork" not in get_all_start_methods():
+        raise EditError("data.workers needs a system that can fork processes: set it to 0.")
     if not config.data.pairs and not (config.data.pictures and all(s.kind == AUTOENCODER for s in config.stages.values())):
         raise EditError("data.pairs names no pair set: give a file, a folder or a name on the hub.")
     return config
@@ -223,9 +257,9 @@ def save(config: Config, path: Path) -> list[str]:
     now = OmegaConf.structured(config)
     changed = []
     if path.is_file():
-        before = OmegaConf.load(path)
-        for key in keys_of(now, leaves=True):
-            old, new = OmegaConf.select(before, key), OmegaConf.select(now, key)
+        before = read(path)
+        for key in dict.fromkeys([*keys_of(before, leaves=True), *keys_of(now, leaves=True)]):
+            old, new = (OmegaConf.select(of, key) for of in (before, now))
             if old != new:
                 changed.append(f"{key}: {shown(old)} → {shown(new)}")
     with written_whole(path, force=True) as beside:
@@ -234,4 +268,4 @@ def save(config: Config, path: Path) -> list[str]:
 
 
 def shown(value: Any) -> str:
-    return "nothing" if value is None else str(value)
+    return "nothing" if value in (None, "") else str(value)

@@ -7,7 +7,6 @@ Which row, which crop and flip, which phrasing, whether text or image are droppe
 from __future__ import annotations
 
 import csv
-import hashlib
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from ..edit import EditError
 from ..images import read_image
 from .config import Data, Stage
 
+HELD = 1 << 30
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 
@@ -65,27 +65,36 @@ class Samples(torch.utils.data.Dataset):
         variant = int(rng.integers(self.stage.variants)) if self.stage.variants else n
         return row_of(n, self.draw.rows, self.seed, self.number), variant, rng
 
-    def __getitem__(self, n: int) -> dict[str, torch.Tensor]:
+    def __getitem__(self, n: int) -> dict[str, torch.Tensor] | EditError:
+        """An error is given back: raised in a worker it would arrive with the worker's traceback in its sentence."""
         row, variant, rng = self.place(n)
-        sample = self.draw.draw(row, rng, variant)
+        try:
+            sample = self.draw.draw(row, rng, variant)
+        except EditError as e:
+            return e
         return {**sample, "seed": torch.tensor(int(rng.integers(2**62)))}
 
 
 class Order(torch.utils.data.Sampler):
-    """The sample numbers of one process from `step` on, micro-batch by micro-batch."""
+    """The sample numbers of one process, micro-batch by micro-batch, after `step` steps that took `samples` of all processes."""
 
-    def __init__(self, stage: Stage, step: int, process: int, processes: int):
-        self.stage, self.step, self.process, self.processes = stage, step, process, processes
+    def __init__(self, stage: Stage, step: int, samples: int, process: int, processes: int):
+        self.stage, self.step, self.samples, self.process, self.processes = stage, step, samples, process, processes
 
     def __iter__(self) -> Iterator[list[int]]:
-        size, accumulate = self.stage.batch_size, self.stage.accumulate
-        for step in range(self.step, self.stage.steps):
-            for turn in range(accumulate):
-                first = ((step * accumulate + turn) * self.processes + self.process) * size
-                yield list(range(first, first + size))
+        size = self.stage.batch_size
+        for turn in range(len(self)):
+            first = self.samples + (turn * self.processes + self.process) * size
+            yield list(range(first, first + size))
 
     def __len__(self) -> int:
         return (self.stage.steps - self.step) * self.stage.accumulate
+
+
+def collate(samples: list) -> dict[str, torch.Tensor] | EditError:
+    """A batch, or what is wrong with one of its samples."""
+    broken = next((sample for sample in samples if isinstance(sample, EditError)), None)
+    return broken or torch.utils.data.default_collate(samples)
 
 
 def crop(pictures: Sequence[Image.Image], stage: Stage, rng: np.random.Generator) -> list[torch.Tensor]:
@@ -111,7 +120,7 @@ def pixels_of(picture: Image.Image) -> torch.Tensor:
 
 
 class Folder:
-    """The pictures of a folder, by name."""
+    """The pictures of a folder, by name; as many as fit `HELD` bytes stay decoded."""
 
     def __init__(self, data: Data):
         folder = Path(data.pictures).expanduser()
@@ -127,14 +136,22 @@ class Folder:
         ]
         if not self.paths:
             raise EditError(f"data.pictures: {folder} has no picture that may be used ({', '.join(PICTURES)}).")
-        self.fingerprint = hashlib.sha256("\n".join(f"{p.name} {p.stat().st_size}" for p in self.paths).encode()).hexdigest()
+        self.kept: dict[int, Image.Image] = {}
+        self.room = HELD // max(data.workers, 1)
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    @lru_cache(maxsize=400)  # noqa: B019 - one folder a run
     def __getitem__(self, i: int) -> Image.Image:
-        return read_image(self.paths[i], f"picture {self.paths[i]}")
+        if i in self.kept:
+            return self.kept[i]
+        picture = read_image(self.paths[i], f"picture {self.paths[i]}")
+        self.room -= (size := 3 * picture.width * picture.height)
+        if self.room >= 0:
+            self.kept[i] = picture
+        else:
+            self.room += size
+        return picture
 
 
 def licences_of(path: Path) -> dict[str, str]:

@@ -9,7 +9,8 @@ import torch
 from omegaconf import OmegaConf
 
 from .. import __version__
-from ..convert import folder_to_file
+from ..checkpoint import EDIT_CHANNELS
+from ..convert import folder_to_file, read_json
 from ..edit import EditError
 from . import state as states
 from .config import Config
@@ -19,18 +20,19 @@ from .networks import Networks
 def export(config: Config, folder: Path) -> list[Path]:
     """folder: a finished stage's networks, with averaged weights → what was written, in the run's folder. Raises EditError."""
     wanted = {"none": (), "both": ("ema", "plain")}.get(config.export, (config.export,))
+    edits = read_json(folder / "unet" / "config.json").get("in_channels") == EDIT_CHANNELS
     written = []
     for weights in wanted:
         name = Path(config.output).resolve().name + ("" if weights == "ema" else "-plain")
         target = Path(config.output) / f"{name}.safetensors"
         metadata = {
             "modelspec.title": name,
-            "modelspec.architecture": "stable-diffusion-v1/instruct-pix2pix",
+            "modelspec.architecture": "stable-diffusion-v1" + ("/instruct-pix2pix" if edits else ""),
             "ip2p.version": __version__,
             "ip2p.weights": weights,
             "ip2p.recipe": OmegaConf.to_yaml(OmegaConf.structured(config)),
         }
-        with tempfile.TemporaryDirectory() as beside:
+        with tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=config.output) as beside:
             source = folder if weights == "ema" else plain(folder, Path(beside) / "model")
             folder_to_file(source, target, config.half, True, metadata)
         written += [target, target.with_suffix(".yaml")]

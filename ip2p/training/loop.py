@@ -7,41 +7,55 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
 
 from ..edit import EditError
-from ..files import why
+from ..files import why, written_whole
 from ..progress import bar
 from . import state as states
 from .config import Config, Stage
-from .data import Order, Samples
+from .data import Order, Samples, collate
 
 FULL = (
-    "There is not enough {} memory: lower stages.{}.batch_size (now {}) and raise accumulate as much, or set gradient_checkpointing=true."
+    "There is not enough {0} memory: lower stages.{1}.batch_size (now {2}) and raise stages.{1}.accumulate as much, "
+    "or set stages.{1}.gradient_checkpointing=true."
+)
+NOT_A_NUMBER = (
+    "{} not a number at step {} of {}: training stopped, the last saved state is kept in {}. "
+    "Lower stages.{}.learning_rate, set gradient_clip=1, or use precision=no or bf16."
 )
 
 
+class Check(Protocol):
+    def __call__(self, step: int) -> None: ...
+
+    def file(self, step: int) -> Path: ...
+
+
 class Loop:
-    """module: a loss of `losses.py`. check(step): called between steps when a validation is due, with the averaged weights in place."""
+    """module: a loss of `losses.py`. check(step): called between steps when a validation is due, with the averaged weights in place;
+    check.file(step) is what it writes."""
 
     def __init__(
         self,
         config: Config,
         name: str,
         module: torch.nn.Module,
-        samples: Samples,
+        data: Samples,
         accelerator: Accelerator,
-        check: Callable[[int], None] | None = None,
+        check: Check | None = None,
     ):
-        self.config, self.name, self.stage, self.samples = config, name, config.stages[name], samples
+        self.config, self.name, self.stage, self.data = config, name, config.stages[name], data
         self.accelerator, self.check, self.own = accelerator, check, module
         self.folder = Path(config.output) / name
+        self.batch = config.stages[name].batch_size * config.stages[name].accumulate * accelerator.num_processes
         self.trained = [(key, p) for key, p in module.named_parameters() if p.requires_grad]
         stage = self.stage
         optimizer = torch.optim.AdamW(
@@ -49,7 +63,7 @@ class Loop:
         )
         self.model, self.optimizer = accelerator.prepare(module, optimizer)
         self.ema = EMAModel([p for _, p in self.trained], decay=stage.ema)  # warms up as LDM's: (1 + step) / (10 + step)
-        self.step = 0
+        self.step = self.samples = 0
         self.seconds = 0.0
 
     def run(self) -> None:
@@ -58,41 +72,56 @@ class Loop:
         if self.step >= self.stage.steps:
             return
         accelerator, stage = self.accelerator, self.stage
-        order = Order(stage, self.step, accelerator.process_index, accelerator.num_processes)
-        workers = self.config.data.workers
-        batches = iter(torch.utils.data.DataLoader(self.samples, batch_sampler=order, num_workers=workers, persistent_workers=workers > 0))
-        shown = bar(stage.steps, "step") if accelerator.is_main_process else None
-        if shown:
-            shown.update(self.step)
         self.own.train()
         losses: list[float] = []
-        samples = stage.batch_size * stage.accumulate * accelerator.num_processes
-        with stop_asked() as asked, self.log() as log:
+        with stop_asked(accelerator.num_processes > 1) as asked, self.log() as log, self.bar() as shown, closing(self.batches()) as batches:
             while self.step < stage.steps:
                 began = time.monotonic()
                 losses.append(self.one_step(batches))
                 self.step += 1
+                self.samples += self.batch
                 self.seconds += time.monotonic() - began
                 if shown:
                     shown.update(1)
                 if self.step % self.config.log_every == 0 or self.step == stage.steps:
                     mean, losses = sum(losses) / len(losses), []
-                    log(self.step, mean, samples)
+                    log(mean)
                     if shown and hasattr(shown, "set_postfix_str"):
-                        shown.set_postfix_str(
-                            f"{self.name}: loss {mean:.4f}, {samples * self.step / max(self.seconds, 1e-9):.1f} samples/s"
-                        )
+                        shown.set_postfix_str(f"{self.name}: loss {mean:.4f}, {self.throughput:.1f} samples/s")
                 stop = self.any_process(asked.is_set())
                 last = self.step == stage.steps
                 if stop or last or self.step % self.config.save_every == 0:
                     self.save()
-                every = self.config.validation.every
-                if self.check and every and not stop and (last or self.step % every == 0):
+                if not stop:
                     self.validate()
-                if stop and not last:
+                elif not last:
                     raise KeyboardInterrupt
-        if shown:
-            shown.close()
+
+    def batches(self) -> Generator[dict[str, torch.Tensor], None, None]:
+        """This process's micro-batches. Raises EditError when a picture can't be read."""
+        accelerator, workers = self.accelerator, self.config.data.workers
+        order = Order(self.stage, self.step, self.samples, accelerator.process_index, accelerator.num_processes)
+        # Forked, since how a sample is drawn is a closure.
+        options = {"multiprocessing_context": "fork", "worker_init_fn": deaf} if workers else {}
+        for batch in torch.utils.data.DataLoader(self.data, batch_sampler=order, num_workers=workers, collate_fn=collate, **options):
+            if isinstance(batch, EditError):
+                raise batch
+            yield batch
+
+    @contextmanager
+    def bar(self) -> Iterator:
+        """Of the main process; cleared away however the block ends."""
+        shown = bar(self.stage.steps, "step", done=self.step) if self.accelerator.is_main_process else None
+        try:
+            yield shown
+        finally:
+            if shown:
+                shown.close()
+
+    @property
+    def throughput(self) -> float:
+        """Samples a second, of all processes and starts."""
+        return self.samples / max(self.seconds, 1e-9)
 
     def one_step(self, batches: Iterator[dict[str, torch.Tensor]]) -> float:
         """Accumulates the gradients of a step over its micro-batches and takes it; → mean loss over all processes."""
@@ -100,25 +129,15 @@ class Loop:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(stage, self.step)
         total = torch.zeros((), device=accelerator.device)
-        try:
-            for turn in range(stage.accumulate):
-                batch = {key: value.to(accelerator.device) for key, value in next(batches).items()}
-                with accelerator.no_sync(self.model) if turn < stage.accumulate - 1 else nullcontext(), accelerator.autocast():
-                    loss = self.model(batch) / stage.accumulate
-                    accelerator.backward(loss)
-                total += loss.detach()
-        except torch.OutOfMemoryError as e:
-            raise EditError(FULL.format("GPU", self.name, stage.batch_size)) from e
-        except RuntimeError as e:
-            if "allocate memory" in str(e):
-                raise EditError(FULL.format("main", self.name, stage.batch_size)) from e
-            raise
+        for turn in range(stage.accumulate):
+            batch = {key: value.to(accelerator.device) for key, value in next(batches).items()}
+            with accelerator.no_sync(self.model) if turn < stage.accumulate - 1 else nullcontext():
+                loss = self.model(batch) / stage.accumulate
+                accelerator.backward(loss)
+            total += loss.detach()
         mean = float(accelerator.reduce(total, "mean"))
         if not math.isfinite(mean):
-            raise EditError(
-                f"The loss is not a number at step {self.step + 1} of {self.name}: training stopped, the last saved state is kept in "
-                f"{self.folder}. Lower stages.{self.name}.learning_rate, set gradient_clip=1, or use precision=no or bf16."
-            )
+            raise EditError(NOT_A_NUMBER.format("The loss is", self.step + 1, self.name, self.folder, self.name))
         if stage.gradient_clip:
             accelerator.clip_grad_norm_([p for _, p in self.trained], stage.gradient_clip)
         self.optimizer.step()
@@ -132,6 +151,9 @@ class Loop:
         return bool(self.accelerator.reduce(torch.tensor(float(flag), device=self.accelerator.device), "sum") > 0)
 
     def save(self) -> None:
+        """Raises EditError for a full disk, and for weights that are no numbers: the states before them are kept."""
+        if not all(bool(p.isfinite().all()) for _, p in self.trained):
+            raise EditError(NOT_A_NUMBER.format("A weight is", self.step, self.name, self.folder, self.name))
         if self.accelerator.is_main_process:
             keys = [key for key, _ in self.trained]
             tensors = {
@@ -140,7 +162,12 @@ class Loop:
                 "optimizer": states.optimizer_tensors(self.optimizer),
             }
             scaler = self.accelerator.scaler
-            numbers = {"ema_step": self.ema.optimization_step, "seconds": self.seconds, "scaler": scaler.state_dict() if scaler else None}
+            numbers = {
+                "samples": self.samples,
+                "seconds": self.seconds,
+                "ema_step": self.ema.optimization_step,
+                "scaler": scaler.state_dict() if scaler else None,
+            }
             cpu = {file: {key: tensor.cpu() for key, tensor in part.items()} for file, part in tensors.items()}
             states.write(self.folder, states.State(self.step, cpu, numbers), self.config.keep)
         self.accelerator.wait_for_everyone()
@@ -163,10 +190,16 @@ class Loop:
         if found.numbers["scaler"] and self.accelerator.scaler:
             self.accelerator.scaler.load_state_dict(found.numbers["scaler"])
         self.step, self.seconds = found.step, found.numbers["seconds"]
+        self.samples = found.numbers.get("samples", self.step * self.batch)
         self.accelerator.print(f"{self.name}: goes on after step {self.step} of {self.stage.steps}.")
+        self.validate(again=False)
 
-    def validate(self) -> None:
-        if self.accelerator.is_main_process:
+    def validate(self, again: bool = True) -> None:
+        """Where it is due. again: also where there is a grid of this step, which a run that was killed here has not."""
+        every = self.config.validation.every
+        if not self.check or not every or (self.step % every and self.step != self.stage.steps):
+            return
+        if self.accelerator.is_main_process and (again or not self.check.file(self.step).exists()):
             with self.averaged():
                 self.check(self.step)
         self.accelerator.wait_for_everyone()
@@ -185,42 +218,38 @@ class Loop:
             self.own.train()
 
     @contextmanager
-    def log(self) -> Iterator[Callable[[int, float, int], None]]:
-        """Lines of JSON in log.jsonl, those after the state that was taken up removed, and TensorBoard's events."""
+    def log(self) -> Iterator[Callable[[float], None]]:
+        """Lines of JSON in log.jsonl, those after the state that was taken up removed, and TensorBoard's events. Raises EditError."""
         if not self.accelerator.is_main_process:
             yield lambda *_: None
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / "log.jsonl"
-        kept = (
-            [line for line in path.read_text().splitlines() if whole(line) and json.loads(line)["step"] <= self.step]
-            if path.exists()
-            else []
-        )
-        path.write_text("".join(line + "\n" for line in kept))
+        lines = path.read_text().splitlines() if path.exists() else ()
+        kept = [line for line in lines if whole(line) and json.loads(line)["step"] <= self.step]
+        with written_whole(path, force=True) as beside:
+            beside.write_text("".join(line + "\n" for line in kept))
         board = None
         if self.config.tensorboard:
             with suppress(ImportError):
                 from torch.utils.tensorboard import SummaryWriter
 
                 board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.step + 1)
-        with open(path, "a") as file:
 
-            def write(step: int, loss: float, samples: int) -> None:
-                rate = learning_rate(self.stage, step - 1)
-                line = {"step": step, "loss": loss, "learning_rate": rate, "samples": samples * step, "seconds": round(self.seconds, 3)}
-                try:
-                    print(json.dumps(line), file=file, flush=True)
-                except OSError as e:
-                    raise EditError(f"{path} could not be written: {why(e)}.") from e
-                if board:
-                    board.add_scalar("loss", loss, step)
-                    board.add_scalar("learning_rate", rate, step)
-                    board.add_scalar("samples_per_second", samples * step / max(self.seconds, 1e-9), step)
-
+        def write(loss: float) -> None:
+            figures = {"loss": loss, "learning_rate": learning_rate(self.stage, self.step - 1)}
+            line = {"step": self.step, **figures, "samples": self.samples, "seconds": round(self.seconds, 3)}
             try:
-                yield write
-            finally:
+                with open(path, "a") as file:
+                    print(json.dumps(line), file=file)
+                for name, value in ({**figures, "samples_per_second": self.throughput} if board else {}).items():
+                    board.add_scalar(name, value, self.step)
+            except OSError as e:
+                raise EditError(f"{path} could not be written: {why(e)}.") from e
+
+        try:
+            yield write
+        finally:
+            with suppress(OSError):
                 if board:
                     board.close()
 
@@ -237,15 +266,33 @@ def learning_rate(stage: Stage, step: int) -> float:
 
 
 @contextmanager
-def stop_asked() -> Iterator[threading.Event]:
-    """Ctrl-C and SIGTERM wait for the step to end; a second Ctrl-C does not."""
+def memory_told(name: str, stage: Stage) -> Iterator[None]:
+    """Within the block a lack of memory is an EditError that names the settings to change."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as e:
+        gpu = isinstance(e, torch.OutOfMemoryError)
+        if gpu or isinstance(e, MemoryError) or "allocate memory" in str(e):
+            raise EditError(FULL.format("GPU" if gpu else "main", name, stage.batch_size)) from e
+        raise
+
+
+def deaf(worker: int) -> None:
+    """Signals to a whole group of processes are the main one's to heed; workers end when it has no more use for them."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+@contextmanager
+def stop_asked(patient: bool = False) -> Iterator[threading.Event]:
+    """Ctrl-C and SIGTERM wait for the step to end; a second Ctrl-C does not, unless `patient`: torchrun passes on the terminal's."""
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield asked
         return
 
     def ask(number, frame):
-        if asked.is_set() and number == signal.SIGINT:
+        if asked.is_set() and number == signal.SIGINT and not patient:
             raise KeyboardInterrupt
         asked.set()
 

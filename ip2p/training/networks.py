@@ -9,15 +9,17 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, ConfigMixin, DDIMScheduler, UNet2DConditionModel
+from safetensors import SafetensorError
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from .. import ldm
 from ..checkpoint import EDIT_CHANNELS
-from ..clip import TOKENIZER
-from ..convert import model_index, write_json
+from ..clip import MERGES, TOKENIZER, VOCABULARY
+from ..convert import model_index, read_json, write_json
 from ..edit import EditError
 from ..editor import TRAINED, Editor
-from ..files import written_whole
+from ..files import why, written_whole
 from .config import Model
 
 START, END = TOKENIZER["bos_token"], TOKENIZER["eos_token"]
@@ -35,20 +37,35 @@ class Networks:
     unet: UNet2DConditionModel | None = None
 
     def save(self, folder: Path) -> None:
-        """A diffusers folder, as far as the networks are there."""
+        """A diffusers folder, as far as the networks are there. Raises EditError for a full disk."""
+        if self.tokenizer is not None:  # it keeps how it was called last
+            self.tokenizer.backend_tokenizer.no_truncation()
+            self.tokenizer.backend_tokenizer.no_padding()
         with written_whole(folder, force=True) as beside:
             for part in fields(self):
                 if network := getattr(self, part.name):
-                    network.save_pretrained(beside / part.name)
+                    try:
+                        network.save_pretrained(beside / part.name)
+                    except SafetensorError as e:
+                        raise OSError(why(e)) from e
+                    if isinstance(network, ConfigMixin):  # where it was read from is nobody's business
+                        config = beside / part.name / "config.json"
+                        write_json(config, {key: value for key, value in read_json(config).items() if key != "_name_or_path"})
+            if self.tokenizer is not None:
+                write_vocabulary(self.tokenizer, beside / "tokenizer")
             DDIMScheduler(**TRAINED, prediction_type="epsilon").save_pretrained(beside / "scheduler")
             if self.unet is not None:
                 write_json(beside / "model_index.json", model_index(self.unet.config.in_channels))
 
     @classmethod
     def read(cls, folder: Path) -> Networks:
+        """What `save` wrote. Raises EditError when it can't be read."""
         kinds = {"vae": AutoencoderKL, "tokenizer": CLIPTokenizer, "text_encoder": CLIPTextModel, "unet": UNet2DConditionModel}
         there = {name: kind for name, kind in kinds.items() if (folder / name).is_dir()}
-        return cls(**{name: kind.from_pretrained(folder / name, local_files_only=True) for name, kind in there.items()})
+        try:
+            return cls(**{name: kind.from_pretrained(folder / name, local_files_only=True) for name, kind in there.items()})
+        except (OSError, ValueError, RuntimeError, SafetensorError) as e:
+            raise EditError(f"{folder} can't be read ({why(e)}): remove it, and it is made again from the last saved state.") from e
 
     @classmethod
     def start(cls, model: str) -> Networks:
@@ -58,7 +75,10 @@ class Networks:
         given = load_networks(model)
         if given["prediction_type"] != "epsilon":
             raise EditError(f"{given['name']} predicts v; training starts from models that predict the noise, as SD 1.x does.")
-        return cls(**{part.name: given[part.name] for part in fields(cls)})
+        networks = cls(**{part.name: given[part.name] for part in fields(cls)})
+        for network in (networks.vae, networks.text_encoder, networks.unet):
+            torch.nn.Module.float(network)  # trained in fp32 whatever the file's precision
+        return networks
 
     def editor(self, name: str = "model") -> Editor:
         return Editor(self.unet, self.vae, self.text_encoder, self.tokenizer, name=name)
@@ -114,6 +134,18 @@ def zero(network: torch.nn.Module, *endings: str) -> None:
             module.bias.zero_()
 
 
+def check_shapes(model: Model, exported: bool) -> None:
+    """Raises EditError, before hours of training, for networks that can't be built, or not `exported` as a checkpoint."""
+    try:
+        with torch.device("meta"):
+            vae, unet = new_vae(model), new_unet(model, EDIT_CHANNELS)
+            CLIPTextModel(CLIPTextConfig(hidden_size=model.text.width, num_attention_heads=model.text.heads, num_hidden_layers=1))
+    except Exception as e:  # diffusers and transformers raise nearly anything for a wrong configuration
+        raise EditError(f"model describes networks that can't be built: {why(e)}.") from e
+    if exported:
+        ldm.check(unet.config, vae.config)
+
+
 def new_text_encoder(model: Model, tokenizer: CLIPTokenizer) -> CLIPTextModel:
     shape = model.text
     return CLIPTextModel(
@@ -154,20 +186,29 @@ def new_tokenizer(texts: Iterable[str], vocabulary: int) -> CLIPTokenizer:
     return CLIPTokenizer(vocab={word: i for i, word in enumerate(words)}, merges=merges, model_max_length=TOKENS)
 
 
+def write_vocabulary(tokenizer: CLIPTokenizer, folder: Path) -> None:
+    """In the two files that every transformers reads, the WebUI's too; today's writes another one."""
+    model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
+    merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
+    (folder / VOCABULARY).write_text(json.dumps(model["vocab"], ensure_ascii=False), encoding="utf8")
+    (folder / MERGES).write_text("\n".join(["#version: 0.2", *merges]), encoding="utf8")
+
+
 def widened(unet: UNet2DConditionModel, channels: int = EDIT_CHANNELS) -> UNet2DConditionModel:
     """The UNet with more input channels: weight and bias of `conv_in` kept, new channels zero (paper, 3.2), so that it
     predicts what it did whatever the new channels hold. Equal to the given one when it has that many channels already."""
     if unet.config.in_channels == channels:
         return unet
     if unet.config.in_channels > channels:
-        raise EditError(f"The model to start from has {unet.config.in_channels} input channels; an edit model has {channels}.")
-    wide = UNet2DConditionModel.from_config({**unet.config, "in_channels": channels})
+        raise EditError(f"The model to start from has {unet.config.in_channels} input channels, and this stage trains one with {channels}.")
+    with torch.device("meta"):  # no memory and no time for weights that are replaced
+        wide = UNet2DConditionModel.from_config({**unet.config, "in_channels": channels})
     state = unet.state_dict()
     narrow = state["conv_in.weight"]
     weight = narrow.new_zeros(narrow.shape[0], channels, *narrow.shape[2:])
     weight[:, : narrow.shape[1]] = narrow
-    wide.load_state_dict({**state, "conv_in.weight": weight})
-    return torch.nn.Module.to(wide, narrow.device, narrow.dtype)  # diffusers' own warns of layers that this has not
+    wide.load_state_dict({**state, "conv_in.weight": weight}, assign=True)
+    return wide
 
 
 def fingerprint(*networks: torch.nn.Module) -> str:

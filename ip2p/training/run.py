@@ -5,54 +5,94 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
+import diffusers
 import numpy as np
 import torch
-from accelerate import Accelerator
+import transformers
+from accelerate import Accelerator, InitProcessGroupKwargs, PartialState
 from PIL import Image
 
+from .. import ldm
 from ..contact_sheet import contact_sheet
-from ..edit import Edit, EditError
-from ..files import written_whole
+from ..edit import MIN_SIDE, Edit, EditError
+from ..files import remove, why, written_whole
 from . import config as configs
+from . import state as states
 from .cache import cached
 from .config import AUTOENCODER, EDIT, Config, Stage
 from .data import Draw, Folder, Samples, crop, crop_generator, dropped, seeded
-from .loop import Loop
+from .loop import Loop, memory_told
 from .losses import AutoencoderLoss, DenoisingLoss
-from .networks import Networks, new_text_encoder, new_tokenizer, new_unet, new_vae, token_ids, widened
+from .networks import Networks, check_shapes, new_text_encoder, new_tokenizer, new_unet, new_vae, token_ids, widened
 
 MODEL = "model"  # the networks after a stage, with averaged weights
+GRID = "{:08d}.png"  # of the validation after that many steps
+PATIENCE = timedelta(hours=12)  # of processes that wait for the main one: to check a set, to validate
 MEASURED = 64  # pictures whose latents' deviation sets the scaling factor
 
 
 def train(config: Config) -> Path:
     """Trains every stage that is not finished → the folder of the last one's networks. Raises EditError and KeyboardInterrupt."""
+    quiet()
     if config.threads:
         torch.set_num_threads(config.threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    accelerator = Accelerator(mixed_precision=config.precision, cpu=config.device == "cpu")
+    accelerator = accelerator_for(config)
+    if accelerator.device.type == "cpu":  # elsewhere many an operation has no such form, and says so
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = False
+    if not config.model.start:
+        check_shapes(config.model, config.export != "none" and any(s.kind != AUTOENCODER for s in config.stages.values()))
     output = Path(config.output)
     if accelerator.is_main_process:
         for line in configs.save(config, output / "config.yaml"):
-            accelerator.print(f"Changed since the last start: {line}")
+            print(f"Changed since the last start: {line}", flush=True)
+        for torn in [*output.rglob(".*.part")]:  # of a start that was killed
+            remove(torn)
     accelerator.wait_for_everyone()
     if accelerator.num_processes > 1:
         accelerator.print(f"{accelerator.num_processes} processes.")
     networks = Networks()
     rows = Rows(config, accelerator.print)
-    for number, name in enumerate(config.stages):
-        folder = output / name / MODEL
-        if not folder.is_dir():
+    if config.data.pairs:
+        with accelerator.main_process_first():  # the others find its check of the pictures
+            rows.usable  # noqa: B018
+    names = list(config.stages)
+    for number, name in enumerate(names):
+        folder, stage = output / name / MODEL, config.stages[name]
+        if not folder.is_dir() or (name == names[-1] and 0 < states.newest_step(folder.parent) < stage.steps):
             if not number and config.model.start:
                 networks = Networks.start(config.model.start)
-            networks = one_stage(config, name, number, networks, rows, accelerator)
+            with memory_told(name, stage):
+                networks = one_stage(config, name, number, networks, rows, accelerator)
             if accelerator.is_main_process:
                 networks.save(folder)
             accelerator.wait_for_everyone()
         networks = Networks.read(folder)
+    accelerator.end_training()
     return folder
+
+
+def quiet() -> None:
+    """Libraries show no bars and no warnings of their own."""
+    for library in (diffusers, transformers):
+        library.utils.logging.disable_progress_bar()
+        library.utils.logging.set_verbosity_error()
+
+
+def accelerator_for(config: Config) -> Accelerator:
+    """Raises EditError for a precision that the device has not."""
+    patience = InitProcessGroupKwargs(timeout=PATIENCE)
+    others = " or ".join(choice for choice in configs.CHOICES["precision"] if choice != config.precision)
+    try:
+        accelerator = Accelerator(mixed_precision=config.precision, cpu=config.device == "cpu", kwargs_handlers=[patience])
+    except ValueError as e:
+        raise EditError(f"precision={config.precision} is not to be had here: choose {others} ({why(e)}).") from e
+    if config.precision == "fp16" and accelerator.scaler is None:  # accelerate trains on a CPU without it, and does not say so
+        raise EditError(f"precision=fp16 is not to be had on the {accelerator.device.type}: choose {others}.")
+    return accelerator
 
 
 def one_stage(config: Config, name: str, number: int, networks: Networks, rows: Rows, accelerator: Accelerator) -> Networks:
@@ -62,18 +102,19 @@ def one_stage(config: Config, name: str, number: int, networks: Networks, rows: 
     if stage.kind == AUTOENCODER:
         module = AutoencoderLoss(networks, stage)
         draw = rows.pictures(stage)
-        check = AutoencoderCheck(config, name, networks, rows)
+        check = AutoencoderCheck(config, name, networks, rows) if config.validation.every else None
     else:
         module = DenoisingLoss(networks, stage)
         if stage.cache:
             draw = cached(Path(config.output), config.seed, stage, networks, rows, accelerator)
         else:
             draw = rows.edits(stage, networks) if stage.kind == EDIT else rows.captions(stage, networks)
-        check = EditCheck(config, name, networks, rows) if stage.kind == EDIT else None
+        check = EditCheck(config, name, networks, rows) if stage.kind == EDIT and config.validation.every else None
     module.to(accelerator.device)
     loop = Loop(config, name, module, Samples(draw, stage, config.seed, number), accelerator, check)
     loop.run()
     loop.ema.copy_to([p for _, p in loop.trained])
+    accelerator.free_memory()  # or it keeps this stage's networks and optimizer through the next
     for network in (networks.vae, networks.text_encoder, networks.unet):
         if network is not None:
             torch.nn.Module.to(network, "cpu").requires_grad_(True)  # diffusers' own warns of layers that these have not
@@ -98,6 +139,8 @@ def prepared(config: Config, stage: Stage, number: int, networks: Networks, rows
         networks = networks.with_(text_encoder=new_text_encoder(config.model, networks.tokenizer))
     channels = 8 if stage.kind == EDIT else 4
     unet = widened(networks.unet, channels) if networks.unet is not None else new_unet(config.model, channels)
+    if config.export != "none":
+        ldm.check(unet.config, networks.vae.config)
     return networks.with_(unet=unet)
 
 
@@ -124,8 +167,14 @@ class Rows:
             else:
                 from ..dataset.pairs import open_pairs
 
-                self._pairs = open_pairs(data.pairs, data.split or None)
+                self._pairs = open_pairs(self.place, data.split or None)
         return self._pairs
+
+    @property
+    def place(self) -> str | Path:
+        """Of the pair set: a path, or a name on the hub."""
+        path = Path(self.config.data.pairs).expanduser()
+        return path if path.exists() else self.config.data.pairs
 
     @property
     def usable(self) -> Sequence[int]:
@@ -145,10 +194,12 @@ class Rows:
         if wanted.split:
             from ..dataset.pairs import open_pairs
 
-            pairs = open_pairs(self.config.data.pairs, wanted.split)
+            pairs = open_pairs(self.place, wanted.split)
             rows: Sequence[int] = range(len(pairs))
         else:
             pairs, rows = self.pairs, self.usable
+        if not len(rows):
+            raise EditError(f"validation.split: {self.config.data.pairs} has no rows in “{wanted.split}”.")
         count = min(wanted.rows, len(rows))
         return [pairs[rows[i * len(rows) // count]] for i in range(count)]
 
@@ -217,12 +268,14 @@ class AutoencoderCheck:
     def __init__(self, config: Config, name: str, networks: Networks, rows: Rows):
         self.config, self.vae, self.folder = config, networks.vae, Path(config.output) / name / "validation"
         stage = replace(config.stages[name], flip=0.0, resize=[])
-        if config.data.pictures and config.data.hold_out:
-            held = replace(config.data, hold_out=[])
-            self.held = [picture for path, picture in named(Folder(held)) if path.stem in config.data.hold_out]
+        data, count = config.data, config.validation.rows
+        if data.pictures:
+            every = Folder(replace(data, hold_out=[]))
+            held = [i for i, path in enumerate(every.paths) if path.stem in data.hold_out] or range(len(every))[:count]
+            pictures = (every[i] for i in held)
         else:
-            self.held = [picture for pair in rows.shown() for picture in (pair.original_image, pair.edited_image)]
-        self.pixels = [crop([picture], stage, np.random.default_rng(0))[0] for picture in self.held]
+            pictures = (picture for pair in rows.shown() for picture in (pair.original_image, pair.edited_image))
+        self.pixels = [crop([picture], stage, np.random.default_rng(0))[0] for picture in pictures]
 
     @torch.no_grad()
     def __call__(self, step: int) -> None:
@@ -232,8 +285,11 @@ class AutoencoderCheck:
             errors.append(float(((decoded - pixels) / 2).square().mean()))
             cells += [picture_of(pixels), picture_of(decoded)]
         psnr = sum(-10 * math.log10(error) for error in errors) / len(errors)
-        save_sheet(contact_sheet(cells, [str(i) for i in range(len(errors))], ["picture", "reconstruction"]), self.folder, step)
+        save_sheet(contact_sheet(cells, [str(i) for i in range(len(errors))], ["picture", "reconstruction"]), self.file(step))
         print(f"Step {step}: PSNR {psnr:.2f} dB over {len(errors)} pictures.", flush=True)
+
+    def file(self, step: int) -> Path:
+        return self.folder / GRID.format(step)
 
 
 class EditCheck:
@@ -241,7 +297,7 @@ class EditCheck:
 
     def __init__(self, config: Config, name: str, networks: Networks, rows: Rows):
         self.config, self.networks, self.folder = config, networks, Path(config.output) / name / "validation"
-        wanted, size = config.validation, config.stages[name].size
+        wanted, size = config.validation, max(config.stages[name].size, MIN_SIDE)
         self.edits, self.cells = [], []
         for i, pair in enumerate(rows.shown()):
             instruction = wanted.instructions[i % len(wanted.instructions)] if wanted.instructions else pair.edit_prompt
@@ -262,7 +318,10 @@ class EditCheck:
         columns = ["before", "edited", "wanted"][: len(cells) // len(results)]
         width, height = (max(cell.size[axis] for cell in cells) for axis in (0, 1))
         cells = [on_ground(cell, width, height) for cell in cells]
-        save_sheet(contact_sheet(cells, [edit.instruction for edit in self.edits], columns), self.folder, step)
+        save_sheet(contact_sheet(cells, [edit.instruction for edit in self.edits], columns), self.file(step))
+
+    def file(self, step: int) -> Path:
+        return self.folder / GRID.format(step)
 
 
 def on_ground(picture: Image.Image, width: int, height: int) -> Image.Image:
@@ -271,22 +330,20 @@ def on_ground(picture: Image.Image, width: int, height: int) -> Image.Image:
     return ground
 
 
-def named(folder: Folder):
-    return ((path, folder[i]) for i, path in enumerate(folder.paths))
-
-
 def picture_of(pixels: torch.Tensor) -> Image.Image:
     """pixels: (3, h, w) in [-1, 1]."""
     return Image.fromarray(((pixels.permute(1, 2, 0) + 1) * 127.5 + 0.5).clamp(0, 255).to(torch.uint8).numpy())
 
 
-def save_sheet(sheet: Image.Image, folder: Path, step: int) -> None:
-    with written_whole(folder / f"{step:08d}.png", force=True) as beside:
+def save_sheet(sheet: Image.Image, path: Path) -> None:
+    with written_whole(path, force=True) as beside:
         sheet.save(beside, "PNG")
 
 
 def finish(config: Config, folder: Path) -> None:
-    """Exports the finished model and measures it, as the configuration says."""
+    """Exports the finished model and measures it, as the configuration says; of several processes the main one does. Raises EditError."""
+    if not PartialState().is_main_process:
+        return
     if (folder / "unet").is_dir():
         from .export import export
 

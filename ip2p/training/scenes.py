@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from ..contact_sheet import contact_sheet
 from ..dataset.scenes import COLOURS, Scene, scene
@@ -51,7 +50,7 @@ def judge(scenes: Sequence[Scene], results: Sequence[Image.Image]) -> Figures:
 
 
 def inner(region: np.ndarray) -> np.ndarray:
-    return cv2.erode(region.astype(np.uint8), np.ones((2 * MARGIN + 1,) * 2), borderValue=1) > 0
+    return np.asarray(Image.fromarray(region).convert("L").filter(ImageFilter.MinFilter(2 * MARGIN + 1))) > 0
 
 
 def nearest(colour: np.ndarray) -> str:

@@ -80,6 +80,11 @@ def read(path: Path) -> State:
         raise EditError(f"The saved state {path} is torn ({type(e).__name__}): the one before it is used.") from e
 
 
+def newest_step(folder: Path) -> int:
+    """Of the newest state, torn or not; 0 when there is none."""
+    return next((int(path.name.rpartition("-")[2]) for path in states(folder)), 0)
+
+
 def states(folder: Path) -> list[Path]:
     """Newest first."""
     found = folder.iterdir() if folder.is_dir() else ()
