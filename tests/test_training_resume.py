@@ -123,21 +123,25 @@ def some_moments(count: int, rng: random.Random) -> list[str]:
 
 
 def test_killed_at_any_moment_it_goes_on_to_the_same_bits(trained, tmp_path):
-    rng, run = random.Random(SEED), tmp_path / "run"
-    argv = write_config(tmp_path / "tiny.yaml"), f"output={run}", "export=both", "tensorboard=true"
-    killed = []
-    for name in some_moments(KILLS, rng):
+    """A moment that a busy machine lets slip ends a run too early: it is checked, and the kills go on in another one."""
+    rng, config = random.Random(SEED), write_config(tmp_path / "tiny.yaml")
+    killed, moments, finished = [], some_moments(KILLS, rng), 0
+    while moments:
+        run = tmp_path / str(finished) / "run"
+        argv = config, f"output={run}", "export=both", "tensorboard=true"
         command = Command(*argv, said=tmp_path / "said")
-        if command.wait_until(MOMENTS[name](run)):
-            time.sleep(rng.uniform(0, 1.0 if name == "start-up" else 0.03))
+        if command.wait_until(MOMENTS[moments[0]](run)):
+            time.sleep(rng.uniform(0, 1.0 if moments[0] == "start-up" else 0.03))
         command.kill()
         if command.process.exitcode == -signal.SIGKILL:
-            killed.append(name)
-    print(f"killed {len(killed)} times (IP2P_SEED={SEED}): {', '.join(killed)}")
-    last = ended(*argv, said=tmp_path / "said")
-    assert len(killed) == KILLS, f"IP2P_SEED={SEED}: only {killed}"
-    assert_same_run(trained, run), f"IP2P_SEED={SEED}"
-    assert not [path for path in run.rglob("*.part")], last.out
+            killed.append(moments.pop(0))
+        if not moments or command.process.exitcode == 0:
+            last = ended(*argv, said=tmp_path / "said")
+            assert_same_run(trained, run)
+            assert not [path for path in run.rglob("*.part")], last.out
+            finished += 1
+            assert finished <= KILLS, f"IP2P_SEED={SEED}: only {killed}"
+    print(f"killed {len(killed)} times in {finished} runs (IP2P_SEED={SEED}): {', '.join(killed)}")
 
 
 def test_started_again_when_it_is_finished_it_trains_nothing(trained, tmp_path):
