@@ -15,6 +15,7 @@ from threading import Event
 
 import gradio as gr
 
+from . import small
 from .edit import IMAGE_SCALE, MAX_SEED, MAX_STEPS, TEXT_SCALE, Edit, EditError, random_scales
 from .editor import SAMPLERS, Editor, Interrupted
 from .images import fit, read_image
@@ -36,7 +37,7 @@ CSS = """
 def build(model: str) -> gr.Blocks:
     """The page for one model, which is loaded with the first edit.
 
-    model: as for `Editor.load`: a diffusers folder, a hub id, a single file.
+    model: as for `Editor.load`: a diffusers folder, a hub id, a single file, `small`.
     """
 
     stops: dict[str, Event] = {}  # of the edits that run, by the visitor's session
@@ -64,6 +65,7 @@ def build(model: str) -> gr.Blocks:
             edit = Edit(
                 image=read_image(picture), instruction=instruction, negative_prompt=negative, steps=whole("steps", steps), seed=seed,
                 text_scale=number("text scale", text), image_scale=number("image scale", image), sampler_name=sampler,
+                longest_side=small.side_of(model),
             )  # fmt: skip
             progress(0, desc="Loading the model")
             result = editor().edit(edit, on_step=on_step)[0]
@@ -98,7 +100,7 @@ def build(model: str) -> gr.Blocks:
         return str(EXAMPLES / name), instruction
 
     with gr.Blocks(title="Instruct edit", analytics_enabled=False, elem_id="ip2p_app") as page:
-        gr.Markdown("# Instruct edit\nEdit a picture by saying what to change.")
+        gr.Markdown(f"# Instruct edit\nEdit a picture by saying what to change.\n\n{about(model)}")
         chain = gr.State([])
         with gr.Row():
             with gr.Column():
@@ -146,6 +148,15 @@ def build(model: str) -> gr.Blocks:
         )  # fmt: skip
     page.queue()
     return page
+
+
+def about(model: str) -> str:
+    """Which model the page uses and how to get another, in Markdown."""
+    if model == small.NAME:
+        command = f"`python -m ip2p app --model {small.OFFICIAL}`"
+        return f"This page uses the **small** checkpoint that comes with the package. {small.ABOUT} {small.PUBLISHED}: {command}."
+    name = small.HUB if model == small.OFFICIAL else Path(model).name if Path(model).suffix or Path(model).is_dir() else model
+    return f"This page uses **{name}**; `python -m ip2p app --model …` takes another."
 
 
 def whole(name: str, value) -> int:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-DEFAULT_MODEL = "timbrooks/instruct-pix2pix"
+from . import small
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", default=DEFAULT_MODEL, help="a diffusers folder, a hub id or a single file (default: %(default)s)")
+    parser.add_argument("--model", help=f"{small.CHOICES}; {small.default_model()} when left out")
     parser.add_argument("--host", help="address to listen at (default: this machine only)")
     parser.add_argument("--port", type=int, help="port to listen at (default: the first free one from 7860)")
     parser.add_argument("--share", action="store_true", help="a public link through Gradio's servers")
@@ -19,5 +19,5 @@ def run(args: argparse.Namespace) -> int:
     """Serves the page until interrupted."""
     from .app import CSS, build
 
-    build(args.model).launch(server_name=args.host, server_port=args.port, share=args.share, css=CSS)
+    build(args.model or small.default_model()).launch(server_name=args.host, server_port=args.port, share=args.share, css=CSS)
     return 0

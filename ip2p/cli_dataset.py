@@ -10,6 +10,7 @@ VERBS = {
     "view": ("dataset.view", "draw a sheet of pairs: before, the instruction, after"),
     "check": ("dataset.check", "decode every pair and name the broken ones"),
     "convert": ("dataset.convert", "a pair set to parquet or to the original folder layout"),
+    "photos": ("dataset.photos", "make pairs from a folder of photographs, by edits that are computed"),
 }
 
 

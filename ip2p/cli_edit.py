@@ -11,19 +11,21 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from textwrap import shorten
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from . import small
 from .contact_sheet import contact_sheet
 from .edit import IMAGE_SCALE, TEXT_SCALE, Edit, EditError, read_scales, sheet_over_scales
 from .files import why, written_whole
-from .images import read_image
+from .images import fit, read_image
 from .presets import load
 from .progress import bar
 
-MODEL = "timbrooks/instruct-pix2pix"
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".avif", ".heic", ".heif", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".tga", ".jp2"}
+LABEL = 32  # characters above a picture
 SETTINGS = "ip2p"  # the PNG's field with the settings it was made with, by which a later run knows it is finished
 
 
@@ -32,17 +34,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("input", type=Path, metavar="INPUT", help="a picture, or a folder of pictures")
     add("instruction", nargs="?", metavar="INSTRUCTION", help="what to change, for example “make it winter”")
     add("--output", type=Path, required=True, help="the .png file to write, or a folder")
-    add("--model", default=MODEL, help=f"a checkpoint file, a diffusers folder, or a name on the hub; {MODEL} when left out")
+    add("--model", help=f"{small.CHOICES}; {small.default_model()} when left out")
     add("--text-scale", metavar="S", help=f"how strongly to follow the instruction, {TEXT_SCALE}; with --grid several, 5,7.5,10")
     add("--image-scale", metavar="S", help=f"how closely to keep to the picture, {IMAGE_SCALE}; with --grid several, 1.2,1.5,1.8")
     add("--steps", type=int, help="20 when left out")
     add("--seed", type=int, default=-1, help="-1, a random one, when left out")
     add("--sampler", default="Euler a", help="Euler a, Euler, DPM++ 2M, DDIM or UniPC")
     add("--negative", default="", metavar="TEXT", help="what the result should not be")
-    add("--size", metavar="WxH|N", help="width and height, or the longest side, 512 when left out")
+    add("--size", metavar="WxH|N", help=f"width and height, or the longest side; left out, 512, or {small.SIDE} for {small.NAME}")
     add("--mask", type=Path, metavar="FILE", help="a picture of the same size; white is edited")
     add("--count", type=int, default=1, help="results of each picture, from seed, seed + 1 and so on")
     add("--grid", action="store_true", help="one labelled contact sheet over the text scales and the image scales")
+    add("--compare", action="store_true", help="one picture with the results beside what they were made of")
     add("--preset", metavar="NAME", help="a ready instruction in place of INSTRUCTION, with its scales and steps")
     add("--choice", action="append", default=[], metavar="WORD=TEXT", help="fills in a word of the preset")
     add("--force", action="store_true", help="edit again what is there already")
@@ -51,20 +54,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True)
 class Request:
-    """What is done to every picture. `edit` has a stand-in for the picture. A grid has more than one of its scales."""
+    """What is done to every picture. `edit` has a stand-in for the picture. A grid has more than one of its scales; `sheet`: one
+    picture is written of all results."""
 
     edit: Edit
     text_scales: Sequence[float]
     image_scales: Sequence[float]
     grid: bool
+    compare: bool
     settings: str
+
+    @property
+    def sheet(self) -> bool:
+        return self.grid or self.compare
 
     def names(self, stem: str) -> list[str]:
         count = self.edit.count
-        return [f"{stem}.png"] if self.grid or count == 1 else [f"{stem}-{i + 1}.png" for i in range(count)]
+        return [f"{stem}.png"] if self.sheet or count == 1 else [f"{stem}-{i + 1}.png" for i in range(count)]
 
 
 def run(args: argparse.Namespace) -> int:
+    named, args.model = args.model, args.model or small.default_model()
     request = request_of(args)
     single = not args.input.is_dir()
     todo, finished = unfinished(outputs_of(args, request), request, args.force)
@@ -92,6 +102,9 @@ def run(args: argparse.Namespace) -> int:
         print("\n".join(str(target) for _, targets in todo for target in targets) or "Nothing to do: it is there already.")
     else:
         print(f"{edited} edited, {finished} there already, {failed} failed.")
+    if edited and named is None and args.model == small.NAME:
+        hint = f"--model {small.OFFICIAL}"
+        print(f"Edited with the small checkpoint that comes with the package. {small.PUBLISHED}: {hint}.", file=sys.stderr)
     return 1 if failed else 0
 
 
@@ -118,6 +131,8 @@ def request_of(args: argparse.Namespace) -> Request:
             raise EditError(f"--{name.replace('_', '-')} takes one number; several, with commas, go with --grid.")
     if args.grid and args.count != 1:
         raise EditError("A contact sheet has one result for every pair of scales: leave --count out.")
+    if args.grid and args.compare:
+        raise EditError("A contact sheet over the scales and one of before and after are two pictures: leave --grid or --compare out.")
     edit = Edit(
         image=Image.new("RGB", (64, 64)),
         instruction=instruction,
@@ -128,16 +143,17 @@ def request_of(args: argparse.Namespace) -> Request:
         sampler_name=args.sampler,
         seed=args.seed,
         count=args.count,
-        **size_of(args.size),
+        **({"longest_side": small.side_of(args.model)} | size_of(args.size)),
     )
     if args.grid:
         sheet_over_scales(scales["text_scale"], scales["image_scale"], 0)
         if len(edit.chain()) > 1:
             raise EditError("A contact sheet is of one instruction, and this one has several lines.")
     told = {**scales, "mask": args.mask and args.mask.name, "model": Path(args.model).name, "grid": args.grid}
+    told |= {"compare": True} if args.compare else {}
     told |= {name: getattr(edit, name) for name in ("instruction", "negative_prompt", "steps", "sampler_name", "seed", "count")}
     told |= {name: getattr(edit, name) for name in ("width", "height", "longest_side")}
-    return Request(edit, scales["text_scale"], scales["image_scale"], args.grid, json.dumps(told, sort_keys=True))
+    return Request(edit, scales["text_scale"], scales["image_scale"], args.grid, args.compare, json.dumps(told, sort_keys=True))
 
 
 def preset_named(key: str):
@@ -238,6 +254,11 @@ def edit_one(editor, source: Path, targets: list[Path], request: Request, mask: 
     results = editor.edit(first, on_step=progress.step)
     for step in rest:
         results = [result for before in results for result in editor.edit(following(step, before), on_step=progress.step)]
+    if request.compare:
+        afters = [result.image for result in results]
+        said = [f"seed {result.seed}" for result in results] if len(results) > 1 else [shorten(edit.instruction, LABEL, placeholder="…")]
+        sheet = contact_sheet([fit(edit.image, afters[0].size), *afters], [""], ["before", *said])
+        return write(targets[0], sheet, results[0].infotext, request)
     for target, result in zip(targets, results):
         write(target, result.image, result.infotext, request)
 

@@ -1,4 +1,4 @@
-"""python -m ip2p model info|fetch|convert|merge."""
+"""python -m ip2p model info|fetch|install|convert|merge."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LONGEST_LIST = 30  # names printed of a list
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    verbs = parser.add_subparsers(dest="model_verb", metavar="info|fetch|convert|merge", required=True)
+    verbs = parser.add_subparsers(dest="model_verb", metavar="info|fetch|install|convert|merge", required=True)
 
     info = verbs.add_parser("info", help="what a checkpoint is, from its header")
     info.add_argument("file", type=Path)
@@ -25,6 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     fetch.add_argument("--output", type=Path, help="the file to write, or a folder to put it in; the current folder when left out")
     fetch.add_argument("--force", action="store_true", help="overwrite another file of that name")
     fetch.set_defaults(run=run_fetch)
+
+    install = verbs.add_parser("install", help="put the small checkpoint that comes with the package into a WebUI")
+    install.add_argument("name", choices=["small"])
+    install.add_argument("--webui", type=Path, metavar="DIR", required=True, help="the WebUI's folder")
+    install.add_argument("--force", action="store_true", help="overwrite another file of that name")
+    install.set_defaults(run=run_install)
 
     convert = verbs.add_parser("convert", help="a checkpoint file to a diffusers folder, or back, or to a smaller file")
     convert.add_argument("source", type=Path, help="a .safetensors or .ckpt file, its yaml beside it, or a diffusers folder")
@@ -94,6 +100,18 @@ def run_fetch(args) -> int:
         if shown:
             shown[0].close()
     print(f"{target} is there, whole and with the right SHA-256.")
+    return 0
+
+
+def run_install(args) -> int:
+    from . import small
+    from .fetch import place_in_webui
+
+    folder = place_in_webui(args.webui)
+    there = small.is_copy(small.place_in(folder))
+    target = small.install(folder, args.force)
+    print(f"{target} is there already." if there else f"Installed {target}: choose it at the top of the WebUI's page.")
+    print(f"{small.ABOUT} {small.PUBLISHED}: python -m ip2p model fetch --webui {args.webui}")
     return 0
 
 

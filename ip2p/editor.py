@@ -109,7 +109,8 @@ class Editor:
 
     @classmethod
     def load(cls, model, device: str | torch.device | None = None, dtype: str | torch.dtype | None = None) -> Editor:
-        """model: a diffusers folder, a single LDM file, or a model's name on the Hugging Face hub; only a name asks the network.
+        """model: a diffusers folder, a single LDM file, a model's name on the Hugging Face hub, or `small`, the checkpoint that
+        comes with the package; only a name on the hub, which `official` stands for, asks the network.
 
         Without a device CUDA where there is one; without a dtype fp16 there and fp32 on the CPU. Raises EditError.
         """

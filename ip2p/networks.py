@@ -13,6 +13,7 @@ import torch
 from omegaconf import OmegaConf
 from safetensors import SafetensorError, safe_open
 
+from . import small
 from .checkpoint import EDIT_CHANNELS, FIRST_LAYER
 from .clip import HUB, MERGES, MERGES_OF_OPENAI
 from .edit import EditError
@@ -22,10 +23,14 @@ UNET, VAE, TEXT = "model.diffusion_model.", "first_stage_model.", "cond_stage_mo
 
 
 def load_networks(model: str) -> dict:
-    """model: a folder, a file or a name on the hub → the arguments of `Editor`, on the CPU. Raises EditError.
+    """model: a folder, a file, a name on the hub, `small` or `official` → the arguments of `Editor`, on the CPU. Raises EditError.
 
-    Nothing but a name on the hub asks the network.
+    Nothing but a name on the hub, which `official` stands for, asks the network.
     """
+    if model == small.NAME:
+        return {**read_file(small.checkpoint()), "name": small.IN_WEBUI}  # an infotext names it as the WebUI does
+    if model == small.OFFICIAL:
+        model = small.HUB
     path = Path(model).expanduser()
     if path.is_file():
         return read_file(path)

@@ -10,10 +10,10 @@ from modules import call_queue, infotext_utils, progress, shared, ui_common
 from modules.ui_components import FormRow, ResizeHandleRow
 
 from ..edit import EditError
-from . import history, infotext, picker, settings, sheet
+from . import history, infotext, notice, picker, settings, sheet
 from .controls import build_controls, edit_of, seed_of_selected, show_size
 from .parts import TAB_ID
-from .processing import edits_once_loaded, model_status, run_chain
+from .processing import run_chain
 
 
 def build(faults) -> gr.Blocks:
@@ -22,12 +22,7 @@ def build(faults) -> gr.Blocks:
 
     with gr.Blocks(analytics_enabled=False) as blocks:
         gr.HTML(faults, elem_id="ip2p_faults")
-        notice = gr.HTML(elem_id="ip2p_notice")
-        with FormRow(elem_id="ip2p_switch_row", visible=False) as switch_row:
-            checkpoint = gr.Dropdown([], label="Edit checkpoints found", elem_id="ip2p_checkpoint")
-            switch = gr.Button("Use this checkpoint", elem_id="ip2p_use_checkpoint", variant="primary")
-        refresh_notice = gr.Button(visible=False, elem_id="ip2p_refresh_notice")
-
+        top = notice.build()
         toprow = Toprow(is_img2img=False, is_compact=False, id_part=TAB_ID)
         toprow.prompt.label = "Instruction"
         toprow.prompt.placeholder = (
@@ -70,10 +65,7 @@ def build(faults) -> gr.Blocks:
         sheet.connect(cells, dummy, inputs, controls, panel.html_log)
         for event in (toprow.restore_progress_button.click, blocks.load):
             event(fn=restore_progress, _js="ip2p_restore", inputs=[dummy], outputs=outputs, show_progress=False)
-        for event in (refresh_notice.click, blocks.load):
-            event(fn=model_notice, outputs=[notice, switch_row, checkpoint], show_progress=False)
-        switch.click(fn=None, _js="ip2p_use_checkpoint", inputs=[checkpoint])
-
+        notice.connect(top, controls["longest_side"], blocks.load)
         connect_token_counters(toprow, controls["steps"])
         picker.connect(ready, toprow.prompt, controls)
         fields = infotext.connect(toprow, controls)
@@ -149,24 +141,3 @@ def restore_progress(id_task: str):
     if not id_task or id_task not in known:
         return [gr.update()] * 4
     return progress.restore_progress(id_task)
-
-
-def model_notice():
-    """One sentence when the loaded checkpoint does not edit, and the edit checkpoints to choose from."""
-    status = model_status()
-    if status["is_edit_model"] or edits_once_loaded():
-        return "", gr.update(visible=False), gr.update()
-    found = status["edit_checkpoints"]
-    loaded = f"“{status['model']}” is not an edit model" if status["model"] else "No checkpoint is loaded"
-    if found:
-        advice = "choose one of the edit checkpoints that were found."
-    else:
-        advice = f"put an InstructPix2Pix checkpoint into {html.escape(str(checkpoint_folder()))} and refresh the checkpoint list at the top of the page."
-    text = f"<div class='ip2p-notice'>{html.escape(loaded)}: {advice}</div>"
-    return text, gr.update(visible=bool(found)), gr.update(choices=found, value=found[0] if found else None)
-
-
-def checkpoint_folder() -> str:
-    from modules import sd_models
-
-    return shared.cmd_opts.ckpt_dir or sd_models.model_path

@@ -1,0 +1,105 @@
+"""How people ask for the edits of photo_edits.py: the phrasings of photo_edits.yaml, filled in."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+FILE = Path(__file__).with_name("photo_edits.yaml")
+STRENGTH = "strength"
+FRAMED, SENTENCE, AMERICAN = 0.3, 0.15, 0.3  # shares of phrasings that get a frame, a capital letter, American spelling
+SPELLINGS = {"colour": "color", "grey": "gray", "posterise": "posterize"}
+
+
+@dataclass(frozen=True)
+class Words:
+    """Of one kind, templates with {it}, {thing}, {behind} and the parameter to fill in.
+
+    do: imperatives, say: others; held_out: never trained on. caption: of the edited picture, with {photo} and the parameter.
+    """
+
+    do: tuple[str, ...]
+    say: tuple[str, ...]
+    held_out: tuple[str, ...]
+    caption: str
+
+
+@cache
+def everything() -> Mapping:
+    return OmegaConf.to_container(OmegaConf.load(FILE))
+
+
+@cache
+def words_of(kind: str) -> Words:
+    found = everything()["kinds"][kind]
+    return Words(*(tuple(found[part]) for part in ("do", "say", "held_out")), found["caption"])
+
+
+def phrasings(kind: str, parameter: str, value: str, thing: str, rng: random.Random) -> tuple[list[str], list[str]]:
+    """All of a kind's phrasings for one photograph: those to train on, and those kept from training.
+
+    thing: what the subject is called, "" where nobody knows. rng: draws which word stands for {it}, which phrasings are
+    framed by “please” and the like, and how they are spelled.
+    """
+    words = words_of(kind)
+
+    def fill(template: str) -> str:
+        said = value
+        if parameter == STRENGTH:
+            said = rng.choice(everything()["strengths"][value])
+        text = template.replace("{behind}", rng.choice(everything()["fill"]["behind"]))
+        text = text.replace("{it}", rng.choice(everything()["fill"]["it"]))
+        called = thing if thing and rng.random() < 0.5 else rng.choice(everything()["subject"])
+        text = text.replace("{thing}", called)
+        return tidy(text.replace(f"{{{parameter}}}", said) if parameter else text)
+
+    def fits(template: str) -> bool:
+        return not parameter or f"{{{parameter}}}" in template or value == ""
+
+    train = []
+    for template in words.do:
+        if fits(template):
+            text = fill(template)
+            framed = rng.random() < FRAMED
+            train.append(as_typed(rng.choice(everything()["frames"]).replace("{do}", text) if framed else text, rng))
+    train += [as_typed(fill(template), rng) for template in words.say if fits(template)]
+    held_out = [fill(template) for template in words.held_out if fits(template)]
+    return list(dict.fromkeys(train)), list(dict.fromkeys(held_out))
+
+
+def as_typed(text: str, rng: random.Random) -> str:
+    if rng.random() < AMERICAN:
+        for british, american in SPELLINGS.items():
+            text = text.replace(british, american)
+    if rng.random() < SENTENCE:
+        text = text[0].upper() + text[1:] + ("" if text.endswith("?") else ".")
+    return text
+
+
+def tidy(text: str) -> str:
+    """Spaces of a word that was left out closed; “an” before a vowel."""
+    text = " ".join(text.split())
+    return re.sub(r"\b(a)(?= [aeio])", "an", text)
+
+
+def caption(kind: str, parameter: str, value: str, photo: str) -> str:
+    """Of the edited picture, photo being the original's."""
+    text = words_of(kind).caption.replace("{photo}", photo)
+    return tidy(text.replace(f"{{{parameter}}}", value) if parameter else text)
+
+
+def thing_in(name: str) -> str:
+    """What a file's name calls its subject: “red-panda-2.jpg” → “red panda”; "" for a name that tells nothing."""
+    words = re.split(r"[^a-z]+", re.sub(r"\bby\b.*|\bbackground\b", "", re.sub(r"[-_\d.]+", " ", Path(name).stem.lower())))
+    words = [word for word in words if word]
+    told = 1 <= len(words) <= 3 and all(len(word) > 2 for word in words) and words[0] not in NOT_NAMES
+    return " ".join(words) if told else ""
+
+
+NOT_NAMES = {"img", "dsc", "dscn", "dcim", "pxl", "picture", "photo", "image", "screenshot", "untitled", "scan"}

@@ -1,0 +1,117 @@
+"""The line at the top of the tab: whether the loaded checkpoint edits, and how to come by one that does."""
+
+from __future__ import annotations
+
+import html
+from contextlib import suppress
+from pathlib import Path
+
+import gradio as gr
+
+from modules import call_queue, errors, sd_models, shared
+from modules.ui_components import FormRow
+
+from .. import small
+from ..edit import EditError
+from ..fetch import URL
+from ..files import why
+from .processing import edits_once_loaded, model_status
+
+
+def build() -> dict:
+    """The line's parts, by what they are for."""
+    parts = {"line": gr.HTML(elem_id="ip2p_notice")}
+    with FormRow(elem_id="ip2p_switch_row", visible=False) as parts["switch_row"]:
+        parts["checkpoint"] = gr.Dropdown([], label="Edit checkpoints found", elem_id="ip2p_checkpoint")
+        parts["switch"] = gr.Button("Use this checkpoint", elem_id="ip2p_use_checkpoint", variant="primary")
+    with FormRow(elem_id="ip2p_install_row", visible=False) as parts["install_row"]:
+        parts["install"] = gr.Button("Install the small edit model", elem_id="ip2p_install_small", variant="primary")
+    parts["installed"] = gr.Textbox(visible=False, elem_id="ip2p_installed")
+    parts["refresh"] = gr.Button(visible=False, elem_id="ip2p_refresh_notice")
+    return parts
+
+
+def connect(parts: dict, longest_side, load) -> None:
+    """longest_side: the tab's slider; load: the event of the page's loading."""
+    shown = [parts[name] for name in ("line", "switch_row", "checkpoint", "install_row")]
+    for event in (parts["refresh"].click, load):
+        event(fn=notice, outputs=shown, show_progress=False)
+    parts["switch"].click(fn=None, _js="ip2p_use_checkpoint", inputs=[parts["checkpoint"]])
+    # The WebUI's own event for another checkpoint brings its list at the top of the page up to date.
+    parts["install"].click(
+        fn=call_queue.wrap_queued_call(install), outputs=[parts["line"], parts["install_row"], parts["installed"], longest_side]
+    ).then(fn=None, _js="ip2p_use_checkpoint", inputs=[parts["installed"]])
+
+
+def notice() -> list:
+    """What the line says and which of its buttons are there."""
+    status = model_status()
+    found, small_one = status["edit_checkpoints"], False
+    if status["is_edit_model"] or edits_once_loaded():
+        text, found = small_text() if small_is_chosen() else "", []
+    else:
+        small_one = not found and small.is_there()
+        loaded = f"“{html.escape(status['model'])}” is not an edit model" if status["model"] else "No checkpoint is loaded"
+        text = f"{loaded}: {advice(bool(found), small_one)}"
+    choice = gr.update(choices=found, value=found[0]) if found else gr.update()
+    return [line(text), gr.update(visible=bool(found)), choice, gr.update(visible=small_one)]
+
+
+def advice(found: bool, small_one: bool) -> str:
+    if found:
+        return "choose one of the edit checkpoints that were found."
+    put = f"put an InstructPix2Pix checkpoint into {html.escape(str(checkpoint_folder()))} and refresh the checkpoint list at the top of the page"
+    if not small_one:
+        return f"{put}."
+    size = f"{small.FILE.stat().st_size / 1e6:.0f} MB"
+    return f"{put}, or install the small one that comes with this extension, {size} and no download. {small.ABOUT}"
+
+
+def small_text() -> str:
+    return (
+        f"“{small.IN_WEBUI}” is the small checkpoint that comes with this extension: set “Longest side” to {small.SIDE}. {small.ABOUT} "
+        f"{small.PUBLISHED}: <a href='{URL}'>download it</a> into {html.escape(str(checkpoint_folder()))}."
+    )
+
+
+def small_is_chosen() -> bool:
+    """Whether the checkpoint that is loaded, or is being loaded at the start, is the small one."""
+    model = sd_models.model_data.sd_model
+    info = model.sd_checkpoint_info if model is not None else sd_models.checkpoint_aliases.get(shared.opts.sd_model_checkpoint)
+    return info is not None and info.name_for_extra == small.IN_WEBUI
+
+
+def install() -> list:
+    """Puts the small checkpoint into the WebUI's folder and loads it: the line, the button, its title for the WebUI's page, and the
+    longest side. A failure is a sentence in the line, and the button stays."""
+    try:
+        title = load(small.install(checkpoint_folder()))
+    except EditError as e:
+        return [line(html.escape(str(e)), error=True), gr.update(), "", gr.update()]
+    return [line(small_text()), gr.update(visible=False), title, small.SIDE]
+
+
+def load(file: Path) -> str:
+    """Loads a checkpoint file that is new in the folder; its title. The page chooses it then, so that the WebUI's own event writes its
+    setting. Raises EditError, with the former checkpoint loaded again."""
+    sd_models.list_models()
+    info = next((info for info in sd_models.checkpoints_list.values() if Path(info.filename).resolve() == file.resolve()), None)
+    if info is None:
+        raise EditError(f"{file} is there, but the WebUI does not list it: refresh the checkpoint list at the top of the page.")
+    try:
+        with sd_models.SkipWritingToConfig():
+            sd_models.reload_model_weights(info=info)
+    except Exception as e:  # whatever the host raises
+        errors.report(f"Instruct edit: {file} could not be loaded", exc_info=True)
+        with suppress(Exception):
+            sd_models.reload_model_weights()
+        raise EditError(f"{file} is there, but the WebUI could not load it: {why(e)}.") from e
+    return info.title
+
+
+def line(markup: str, error: bool = False) -> str:
+    return f"<div class='ip2p-notice{' error' * error}'>{markup}</div>" if markup else ""
+
+
+def checkpoint_folder() -> Path:
+    return Path(shared.cmd_opts.ckpt_dir or sd_models.model_path)

