@@ -117,6 +117,16 @@ def from_openai(path: Path) -> dict[str, bytes]:
     return {VOCABULARY: vocabulary.encode(), MERGES: "\n".join(["#version: 0.2", *merges]).encode()}
 
 
+def as_clip_reads(text: str) -> str:
+    """The text as CLIP's own code and the WebUI have it before they split it into tokens: curly quotes straight, ligatures and wide
+    letters taken apart. It is ftfy that does it, there as here; without it the text stays as it is, there as here."""
+    try:
+        import ftfy
+    except ImportError:
+        return text
+    return ftfy.fix_text(text)
+
+
 def copy_tokenizer(source: Path, target: Path) -> None:
     """The files of a tokenizer's folder, but no weights."""
     if not source.is_dir():

@@ -19,6 +19,7 @@ from PIL import Image
 
 from . import images
 from .checkpoint import EDIT_CHANNELS
+from .clip import as_clip_reads
 from .edit import MAX_BATCH, Edit, EditError
 from .guidance import Guidance, Plan, pass_weights, plan_passes, progress_at
 from .infotext import infotext_of
@@ -204,7 +205,7 @@ class Editor:
     def tokens(self, text: str) -> list[list[int]]:
         """Token ids in chunks of 77, BOS and EOS included; the empty text has one chunk."""
         tokenizer = self.tokenizer
-        ids = tokenizer(text, add_special_tokens=False, verbose=False).input_ids
+        ids = tokenizer(as_clip_reads(text), add_special_tokens=False, verbose=False).input_ids
         comma = tokenizer.convert_tokens_to_ids(",</w>")
         chunks = []
         while ids or not chunks:

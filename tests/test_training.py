@@ -36,7 +36,7 @@ from ip2p.training.config import Config, Model, Stage, Unet, Vae, load
 from ip2p.training.config import Data as DataConfig
 from ip2p.training.data import Draw, Order, Samples, collate, crop, dropped
 from ip2p.training.loop import Loop, learning_rate, memory_told
-from ip2p.training.losses import DenoisingLoss
+from ip2p.training.losses import DenoisingLoss, perceptual_loss
 from ip2p.training.networks import Networks, new_tokenizer, new_unet, token_ids, widened
 from ip2p.training.run import Rows
 from tiny_model import save_folder, tiny_editor
@@ -159,6 +159,20 @@ def test_the_loss_is_the_error_of_the_noise_at_the_target_s_drawn_and_scaled_lat
         torch.testing.assert_close(
             value.detach(), (loss.unet(x, t, encoder_hidden_states=text).sample - torch.stack(expected)).square().mean()
         )
+
+
+def test_the_perceptual_loss_is_the_distance_that_evaluation_measures():
+    pytest.importorskip("efficientnet_lite_pytorch", reason="the perceptual loss needs the packages of the extra evaluate")
+    from ip2p.evaluation.metrics import layers_distance
+    from ip2p.evaluation.scorers import Lite0
+
+    pictures = [scene(i).pair().original_image for i in range(2)]
+    one, other = (data.pixels_of(picture)[None] for picture in pictures)
+    measured = [[layer[i] for layer in Lite0.on(torch.device("cpu")).layers(pictures)] for i in range(2)]
+    loss = perceptual_loss(one.requires_grad_(), other)
+    assert float(loss.detach()) == pytest.approx(layers_distance(*measured), rel=1e-4) and not perceptual_loss(other, other)
+    loss.backward()
+    assert one.grad.any()
 
 
 # The data

@@ -212,8 +212,12 @@ class Lite0:
     @torch.inference_mode()
     def layers(self, images: Sequence[Image.Image]) -> list[torch.Tensor]:
         """images: of one size → five layers (n, channels, h, w), of length 1 over channels."""
+        return self.layers_of(self._pixels(images))
+
+    def layers_of(self, pixels: torch.Tensor) -> list[torch.Tensor]:
+        """The same of (n, 3, h, w), normalised, with gradients."""
         net, kept = self.net, []
-        x = net._swish(net._bn0(net._conv_stem(self._pixels(images))))
+        x = net._swish(net._bn0(net._conv_stem(pixels)))
         for i, block in enumerate(net._blocks):
             x = block(x)
             if i in LAYERS:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from diffusers import DDPMScheduler
 from torch import nn
@@ -21,11 +19,8 @@ class AutoencoderLoss(nn.Module):
         super().__init__()
         self.vae = networks.vae
         self.stage = stage
-        self.features: Callable | None = None
         if stage.perceptual:
-            from ..evaluation.metrics import perceptual_features
-
-            self.features = perceptual_features()
+            looks(torch.device("cpu"))  # says so before the first step when a package is missing
 
     def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         pixels = batch["pixels"]
@@ -38,16 +33,30 @@ class AutoencoderLoss(nn.Module):
             loss = loss + stage.edges * (edges_loss(decoded, pixels, -1) + edges_loss(decoded, pixels, -2))
         if stage.coarse:
             loss = loss + stage.coarse * F.l1_loss(F.avg_pool2d(decoded, 8), F.avg_pool2d(pixels, 8))
-        if self.features:
-            with torch.no_grad():
-                wanted = self.features(pixels)
-            loss = loss + stage.perceptual * sum(F.mse_loss(a, b) for a, b in zip(self.features(decoded), wanted))
+        if stage.perceptual:
+            loss = loss + stage.perceptual * perceptual_loss(decoded, pixels)
         return loss + stage.kl * posterior.kl().mean() / pixels[0].numel()
 
 
 def edges_loss(a: torch.Tensor, b: torch.Tensor, axis: int) -> torch.Tensor:
     """L1 between the differences of neighbouring pixels."""
     return F.l1_loss(a.diff(dim=axis), b.diff(dim=axis))
+
+
+def perceptual_loss(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """LPIPS's form (Zhang et al., arXiv 1801.03924, eq. 1) without its learned weights, as `evaluation` measures it.
+
+    a, b: (n, 3, h, w) in [-1, 1].
+    """
+    one, other = (looks(x.device).layers_of((x * 127.5 + 0.5) / 128) for x in (a, b))  # (p − 127) / 128 of p in [0, 255]
+    return sum((x - y).square().sum(1).mean() for x, y in zip(one, other)) / len(one)
+
+
+def looks(device: torch.device):
+    """The network that the perceptual distance is of. Raises ImportError without its packages."""
+    from ..evaluation.scorers import Lite0
+
+    return Lite0.on(device)
 
 
 class DenoisingLoss(nn.Module):

@@ -15,7 +15,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from .. import ldm
 from ..checkpoint import EDIT_CHANNELS
-from ..clip import MERGES, TOKENIZER, VOCABULARY
+from ..clip import MERGES, TOKENIZER, VOCABULARY, as_clip_reads
 from ..convert import model_index, read_json, write_json
 from ..edit import EditError
 from ..editor import TRAINED, Editor
@@ -225,4 +225,4 @@ def fingerprint(*networks: torch.nn.Module) -> str:
 
 def token_ids(tokenizer: CLIPTokenizer, text: str) -> torch.Tensor:
     """(77,): padded with the end token and cut there, as CLIP's are."""
-    return torch.tensor(tokenizer(text, padding="max_length", max_length=TOKENS, truncation=True).input_ids)
+    return torch.tensor(tokenizer(as_clip_reads(text), padding="max_length", max_length=TOKENS, truncation=True).input_ids)
