@@ -38,7 +38,7 @@ from ip2p.training.data import Draw, Order, Samples, collate, crop, dropped
 from ip2p.training.loop import Loop, learning_rate, memory_told
 from ip2p.training.losses import DenoisingLoss, perceptual_loss
 from ip2p.training.networks import Networks, new_tokenizer, new_unet, token_ids, widened
-from ip2p.training.run import Rows
+from ip2p.training.rows import Rows
 from tiny_model import save_folder, tiny_editor
 from training_runs import STAGES, STEPS, Command, ended, only, same_bits, tensors, write_config
 

@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import diffusers
-import numpy as np
 import torch
 import transformers
 from accelerate import Accelerator, InitProcessGroupKwargs, PartialState
-from PIL import Image
 
 from .. import ldm
-from ..contact_sheet import contact_sheet
-from ..edit import MIN_SIDE, Edit, EditError
-from ..files import remove, why, written_whole
+from ..edit import EditError
+from ..files import remove, why
 from . import config as configs
 from . import state as states
 from .cache import cached
+from .checks import AutoencoderCheck, EditCheck
 from .config import AUTOENCODER, EDIT, Config, Stage
-from .data import Draw, Folder, Samples, crop, crop_generator, dropped, seeded
+from .data import Samples, seeded
 from .loop import Loop, memory_told
 from .losses import AutoencoderLoss, DenoisingLoss
-from .networks import Networks, check_shapes, new_text_encoder, new_tokenizer, new_unet, new_vae, token_ids, widened
+from .networks import Networks, check_shapes, new_text_encoder, new_tokenizer, new_unet, new_vae, widened
+from .rows import Rows
 
 MODEL = "model"  # the networks after a stage, with averaged weights
-GRID = "{:08d}.png"  # of the validation after that many steps
 PATIENCE = timedelta(hours=12)  # of processes that wait for the main one: to check a set, to validate
 MEASURED = 64  # pictures whose latents' deviation sets the scaling factor
 
@@ -144,115 +139,6 @@ def prepared(config: Config, stage: Stage, number: int, networks: Networks, rows
     return networks.with_(unet=unet)
 
 
-class Rows:
-    """The run's data, opened once it is needed."""
-
-    def __init__(self, config: Config, say: Callable[[str], None]):
-        self.config, self.say = config, say
-        self._pairs = self._folder = self._usable = None
-
-    @property
-    def folder(self) -> Folder:
-        self._folder = self._folder or Folder(self.config.data)
-        return self._folder
-
-    @property
-    def pairs(self):
-        if self._pairs is None:
-            data = self.config.data
-            if data.pairs == "scenes":
-                from ..dataset.scenes import Scenes
-
-                self._pairs = Scenes(data.scenes)
-            else:
-                from ..dataset.pairs import open_pairs
-
-                self._pairs = open_pairs(self.place, data.split or None)
-        return self._pairs
-
-    @property
-    def place(self) -> str | Path:
-        """Of the pair set: a path, or a name on the hub."""
-        path = Path(self.config.data.pairs).expanduser()
-        return path if path.exists() else self.config.data.pairs
-
-    @property
-    def usable(self) -> Sequence[int]:
-        """The rows that can be read. Raises EditError when too many can't."""
-        if self._usable is None:
-            if self.config.data.pairs == "scenes":
-                self._usable = range(len(self.pairs))
-            else:
-                from ..dataset.check import check_pairs
-
-                self._usable = check_pairs(self.pairs, self.config.data.max_broken, self.say)
-        return self._usable
-
-    def shown(self) -> list:
-        """The pairs that validations look at, spread over their set."""
-        wanted = self.config.validation
-        if wanted.split:
-            from ..dataset.pairs import open_pairs
-
-            pairs = open_pairs(self.place, wanted.split)
-            rows: Sequence[int] = range(len(pairs))
-        else:
-            pairs, rows = self.pairs, self.usable
-        if not len(rows):
-            raise EditError(f"validation.split: {self.config.data.pairs} has no rows in “{wanted.split}”.")
-        count = min(wanted.rows, len(rows))
-        return [pairs[rows[i * len(rows) // count]] for i in range(count)]
-
-    def texts(self) -> list[str]:
-        """Every text of the set once, sorted."""
-        found = set()
-        for i in self.usable:
-            texts = self.pairs.texts(i)
-            found.update(texts["edit_prompts"], (texts["original_prompt"], texts["edited_prompt"]))
-        return sorted(found - {"", None})
-
-    def pictures(self, stage: Stage) -> Draw:
-        """For the autoencoder: the folder's pictures, or both pictures of every pair."""
-        if self.config.data.pictures:
-
-            def draw(row, rng, variant):
-                return {"pixels": self.crop([self.folder[row]], stage, row, variant)[0]}
-
-            return Draw(len(self.folder), draw)
-
-        def draw_of_pairs(row, rng, variant):
-            pair = self.pairs[self.usable[row // 2]]
-            return {"pixels": self.crop([pair.edited_image if row % 2 else pair.original_image], stage, row // 2, variant)[0]}
-
-        return Draw(2 * len(self.usable), draw_of_pairs)
-
-    def captions(self, stage: Stage, networks: Networks) -> Draw:
-        """For text to image: every pair's two pictures with their captions."""
-
-        def draw(row, rng, variant):
-            pair = self.pairs[self.usable[row // 2]]
-            picture, caption = (pair.edited_image, pair.edited_prompt) if row % 2 else (pair.original_image, pair.original_prompt)
-            no_text, _ = dropped(stage, rng.random())
-            pixels = self.crop([picture], stage, row // 2, variant)[0]
-            return {"edited": pixels, "tokens": token_ids(networks.tokenizer, "" if no_text else caption)}
-
-        return Draw(2 * len(self.usable), draw)
-
-    def edits(self, stage: Stage, networks: Networks) -> Draw:
-        def draw(row, rng, variant):
-            pair = self.pairs[self.usable[row]]
-            no_text, no_image = dropped(stage, rng.random())
-            original, edited = self.crop([pair.original_image, pair.edited_image], stage, row, variant)
-            text = pair.edit_prompts[int(rng.integers(len(pair.edit_prompts)))]
-            tokens = token_ids(networks.tokenizer, "" if no_text else text)
-            return {"original": original, "edited": edited, "tokens": tokens, "drop_image": torch.tensor(no_image)}
-
-        return Draw(len(self.usable), draw)
-
-    def crop(self, pictures: Sequence[Image.Image], stage: Stage, row: int, variant: int) -> list[torch.Tensor]:
-        return crop(pictures, stage, crop_generator(self.config.seed, row, variant))
-
-
 @torch.no_grad()
 def scaling_factor(vae, rows: Rows, stage: Stage, seed: int, number: int) -> float:
     """One over the deviation of the latents (Rombach et al., appendix G), so that they have unit variance."""
@@ -260,84 +146,6 @@ def scaling_factor(vae, rows: Rows, stage: Stage, seed: int, number: int) -> flo
     pixels = torch.stack([samples[i]["pixels"] for i in range(MEASURED)])
     latents = torch.cat([vae.encode(part).latent_dist.mean for part in pixels.split(8)])
     return 1 / float(latents.std())
-
-
-class AutoencoderCheck:
-    """Pictures and their reconstructions beside each other, and the PSNR."""
-
-    def __init__(self, config: Config, name: str, networks: Networks, rows: Rows):
-        self.config, self.vae, self.folder = config, networks.vae, Path(config.output) / name / "validation"
-        stage = replace(config.stages[name], flip=0.0, resize=[])
-        data, count = config.data, config.validation.rows
-        if data.pictures:
-            every = Folder(replace(data, hold_out=[]))
-            held = [i for i, path in enumerate(every.paths) if path.stem in data.hold_out] or range(len(every))[:count]
-            pictures = (every[i] for i in held)
-        else:
-            pictures = (picture for pair in rows.shown() for picture in (pair.original_image, pair.edited_image))
-        self.pixels = [crop([picture], stage, np.random.default_rng(0))[0] for picture in pictures]
-
-    @torch.no_grad()
-    def __call__(self, step: int) -> None:
-        cells, errors = [], []
-        for pixels in self.pixels:
-            decoded = self.vae.decode(self.vae.encode(pixels[None].to(self.vae.device)).latent_dist.mode()).sample[0].cpu().clamp(-1, 1)
-            errors.append(float(((decoded - pixels) / 2).square().mean()))
-            cells += [picture_of(pixels), picture_of(decoded)]
-        psnr = sum(-10 * math.log10(error) for error in errors) / len(errors)
-        save_sheet(contact_sheet(cells, [str(i) for i in range(len(errors))], ["picture", "reconstruction"]), self.file(step))
-        print(f"Step {step}: PSNR {psnr:.2f} dB over {len(errors)} pictures.", flush=True)
-
-    def file(self, step: int) -> Path:
-        return self.folder / GRID.format(step)
-
-
-class EditCheck:
-    """Fixed pictures edited by their instructions, from the same noise every time."""
-
-    def __init__(self, config: Config, name: str, networks: Networks, rows: Rows):
-        self.config, self.networks, self.folder = config, networks, Path(config.output) / name / "validation"
-        wanted, size = config.validation, max(config.stages[name].size, MIN_SIDE)
-        self.edits, self.cells = [], []
-        for i, pair in enumerate(rows.shown()):
-            instruction = wanted.instructions[i % len(wanted.instructions)] if wanted.instructions else pair.edit_prompt
-            self.edits.append(
-                Edit(
-                    image=pair.original_image, instruction=instruction, steps=wanted.steps, seed=i, longest_side=size,
-                    text_scale=wanted.text_scale, image_scale=wanted.image_scale, sampler_name="Euler a",
-                )
-            )  # fmt: skip
-            self.cells.append((pair.original_image, None if wanted.instructions else pair.edited_image))
-
-    def __call__(self, step: int) -> None:
-        results = self.networks.editor().edit(self.edits)
-        cells = []
-        for (before, after), result in zip(self.cells, results):
-            size = result.image.size
-            cells += [before.resize(size), result.image] + ([after.resize(size)] if after else [])
-        columns = ["before", "edited", "wanted"][: len(cells) // len(results)]
-        width, height = (max(cell.size[axis] for cell in cells) for axis in (0, 1))
-        cells = [on_ground(cell, width, height) for cell in cells]
-        save_sheet(contact_sheet(cells, [edit.instruction for edit in self.edits], columns), self.file(step))
-
-    def file(self, step: int) -> Path:
-        return self.folder / GRID.format(step)
-
-
-def on_ground(picture: Image.Image, width: int, height: int) -> Image.Image:
-    ground = Image.new("RGB", (width, height), "white")
-    ground.paste(picture, ((width - picture.width) // 2, (height - picture.height) // 2))
-    return ground
-
-
-def picture_of(pixels: torch.Tensor) -> Image.Image:
-    """pixels: (3, h, w) in [-1, 1]."""
-    return Image.fromarray(((pixels.permute(1, 2, 0) + 1) * 127.5 + 0.5).clamp(0, 255).to(torch.uint8).numpy())
-
-
-def save_sheet(sheet: Image.Image, path: Path) -> None:
-    with written_whole(path, force=True) as beside:
-        sheet.save(beside, "PNG")
 
 
 def finish(config: Config, folder: Path) -> None:

@@ -1,0 +1,99 @@
+"""What is looked at while a stage trains: grids of pictures, the same ones every time."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ..contact_sheet import contact_sheet
+from ..edit import MIN_SIDE, Edit
+from ..files import written_whole
+from .config import Config
+from .data import Folder, crop
+from .networks import Networks
+from .rows import Rows
+
+GRID = "{:08d}.png"  # of the validation after that many steps
+
+
+class AutoencoderCheck:
+    """Pictures and their reconstructions beside each other, and the PSNR."""
+
+    def __init__(self, config: Config, name: str, networks: Networks, rows: Rows):
+        self.config, self.vae, self.folder = config, networks.vae, Path(config.output) / name / "validation"
+        stage = replace(config.stages[name], flip=0.0, resize=[])
+        data, count = config.data, config.validation.rows
+        if data.pictures:
+            every = Folder(replace(data, hold_out=[]))
+            held = [i for i, path in enumerate(every.paths) if path.stem in data.hold_out] or range(len(every))[:count]
+            pictures = (every[i] for i in held)
+        else:
+            pictures = (picture for pair in rows.shown() for picture in (pair.original_image, pair.edited_image))
+        self.pixels = [crop([picture], stage, np.random.default_rng(0))[0] for picture in pictures]
+
+    @torch.no_grad()
+    def __call__(self, step: int) -> None:
+        cells, errors = [], []
+        for pixels in self.pixels:
+            decoded = self.vae.decode(self.vae.encode(pixels[None].to(self.vae.device)).latent_dist.mode()).sample[0].cpu().clamp(-1, 1)
+            errors.append(float(((decoded - pixels) / 2).square().mean()))
+            cells += [picture_of(pixels), picture_of(decoded)]
+        psnr = sum(-10 * math.log10(error) for error in errors) / len(errors)
+        save_sheet(contact_sheet(cells, [str(i) for i in range(len(errors))], ["picture", "reconstruction"]), self.file(step))
+        print(f"Step {step}: PSNR {psnr:.2f} dB over {len(errors)} pictures.", flush=True)
+
+    def file(self, step: int) -> Path:
+        return self.folder / GRID.format(step)
+
+
+class EditCheck:
+    """Fixed pictures edited by their instructions, from the same noise every time."""
+
+    def __init__(self, config: Config, name: str, networks: Networks, rows: Rows):
+        self.config, self.networks, self.folder = config, networks, Path(config.output) / name / "validation"
+        wanted, size = config.validation, max(config.stages[name].size, MIN_SIDE)
+        self.edits, self.cells = [], []
+        for i, pair in enumerate(rows.shown()):
+            instruction = wanted.instructions[i % len(wanted.instructions)] if wanted.instructions else pair.edit_prompt
+            self.edits.append(
+                Edit(
+                    image=pair.original_image, instruction=instruction, steps=wanted.steps, seed=i, longest_side=size,
+                    text_scale=wanted.text_scale, image_scale=wanted.image_scale, sampler_name="Euler a",
+                )
+            )  # fmt: skip
+            self.cells.append((pair.original_image, None if wanted.instructions else pair.edited_image))
+
+    def __call__(self, step: int) -> None:
+        results = self.networks.editor().edit(self.edits)
+        cells = []
+        for (before, after), result in zip(self.cells, results):
+            size = result.image.size
+            cells += [before.resize(size), result.image] + ([after.resize(size)] if after else [])
+        columns = ["before", "edited", "wanted"][: len(cells) // len(results)]
+        width, height = (max(cell.size[axis] for cell in cells) for axis in (0, 1))
+        cells = [on_ground(cell, width, height) for cell in cells]
+        save_sheet(contact_sheet(cells, [edit.instruction for edit in self.edits], columns), self.file(step))
+
+    def file(self, step: int) -> Path:
+        return self.folder / GRID.format(step)
+
+
+def on_ground(picture: Image.Image, width: int, height: int) -> Image.Image:
+    ground = Image.new("RGB", (width, height), "white")
+    ground.paste(picture, ((width - picture.width) // 2, (height - picture.height) // 2))
+    return ground
+
+
+def picture_of(pixels: torch.Tensor) -> Image.Image:
+    """pixels: (3, h, w) in [-1, 1]."""
+    return Image.fromarray(((pixels.permute(1, 2, 0) + 1) * 127.5 + 0.5).clamp(0, 255).to(torch.uint8).numpy())
+
+
+def save_sheet(sheet: Image.Image, path: Path) -> None:
+    with written_whole(path, force=True) as beside:
+        sheet.save(beside, "PNG")

@@ -1,0 +1,123 @@
+"""What a run trains on, opened once it is needed, and the samples that each stage draws from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from ..edit import EditError
+from .config import Config, Stage
+from .data import Draw, Folder, crop, crop_generator, dropped
+from .networks import Networks, token_ids
+
+
+class Rows:
+    """The run's data, opened once it is needed."""
+
+    def __init__(self, config: Config, say: Callable[[str], None]):
+        self.config, self.say = config, say
+        self._pairs = self._folder = self._usable = None
+
+    @property
+    def folder(self) -> Folder:
+        self._folder = self._folder or Folder(self.config.data)
+        return self._folder
+
+    @property
+    def pairs(self):
+        if self._pairs is None:
+            data = self.config.data
+            if data.pairs == "scenes":
+                from ..dataset.scenes import Scenes
+
+                self._pairs = Scenes(data.scenes)
+            else:
+                from ..dataset.pairs import open_pairs
+
+                self._pairs = open_pairs(self.place, data.split or None)
+        return self._pairs
+
+    @property
+    def place(self) -> str | Path:
+        """Of the pair set: a path, or a name on the hub."""
+        path = Path(self.config.data.pairs).expanduser()
+        return path if path.exists() else self.config.data.pairs
+
+    @property
+    def usable(self) -> Sequence[int]:
+        """The rows that can be read. Raises EditError when too many can't."""
+        if self._usable is None:
+            if self.config.data.pairs == "scenes":
+                self._usable = range(len(self.pairs))
+            else:
+                from ..dataset.check import check_pairs
+
+                self._usable = check_pairs(self.pairs, self.config.data.max_broken, self.say)
+        return self._usable
+
+    def shown(self) -> list:
+        """The pairs that validations look at, spread over their set."""
+        wanted = self.config.validation
+        if wanted.split:
+            from ..dataset.pairs import open_pairs
+
+            pairs = open_pairs(self.place, wanted.split)
+            rows: Sequence[int] = range(len(pairs))
+        else:
+            pairs, rows = self.pairs, self.usable
+        if not len(rows):
+            raise EditError(f"validation.split: {self.config.data.pairs} has no rows in “{wanted.split}”.")
+        count = min(wanted.rows, len(rows))
+        return [pairs[rows[i * len(rows) // count]] for i in range(count)]
+
+    def texts(self) -> list[str]:
+        """Every text of the set once, sorted."""
+        found = set()
+        for i in self.usable:
+            texts = self.pairs.texts(i)
+            found.update(texts["edit_prompts"], (texts["original_prompt"], texts["edited_prompt"]))
+        return sorted(found - {"", None})
+
+    def pictures(self, stage: Stage) -> Draw:
+        """For the autoencoder: the folder's pictures, or both pictures of every pair."""
+        if self.config.data.pictures:
+
+            def draw(row, rng, variant):
+                return {"pixels": self.crop([self.folder[row]], stage, row, variant)[0]}
+
+            return Draw(len(self.folder), draw)
+
+        def draw_of_pairs(row, rng, variant):
+            pair = self.pairs[self.usable[row // 2]]
+            return {"pixels": self.crop([pair.edited_image if row % 2 else pair.original_image], stage, row // 2, variant)[0]}
+
+        return Draw(2 * len(self.usable), draw_of_pairs)
+
+    def captions(self, stage: Stage, networks: Networks) -> Draw:
+        """For text to image: every pair's two pictures with their captions."""
+
+        def draw(row, rng, variant):
+            pair = self.pairs[self.usable[row // 2]]
+            picture, caption = (pair.edited_image, pair.edited_prompt) if row % 2 else (pair.original_image, pair.original_prompt)
+            no_text, _ = dropped(stage, rng.random())
+            pixels = self.crop([picture], stage, row // 2, variant)[0]
+            return {"edited": pixels, "tokens": token_ids(networks.tokenizer, "" if no_text else caption)}
+
+        return Draw(2 * len(self.usable), draw)
+
+    def edits(self, stage: Stage, networks: Networks) -> Draw:
+        def draw(row, rng, variant):
+            pair = self.pairs[self.usable[row]]
+            no_text, no_image = dropped(stage, rng.random())
+            original, edited = self.crop([pair.original_image, pair.edited_image], stage, row, variant)
+            text = pair.edit_prompts[int(rng.integers(len(pair.edit_prompts)))]
+            tokens = token_ids(networks.tokenizer, "" if no_text else text)
+            return {"original": original, "edited": edited, "tokens": tokens, "drop_image": torch.tensor(no_image)}
+
+        return Draw(len(self.usable), draw)
+
+    def crop(self, pictures: Sequence[Image.Image], stage: Stage, row: int, variant: int) -> list[torch.Tensor]:
+        return crop(pictures, stage, crop_generator(self.config.seed, row, variant))
