@@ -98,6 +98,7 @@ def exporting(run: Path):
     return lambda: any(run.glob(".*.part"))
 
 
+RESUMED = "edit: a step after a state"
 MOMENTS = {
     "start-up": starting,
     "autoencoder: a step": in_step("autoencoder", 2),
@@ -107,7 +108,7 @@ MOMENTS = {
     "text_to_image: a state": writing_state("text_to_image"),
     "text_to_image: its end": finishing("text_to_image"),
     "edit: the texts' cache": filling("edit", "texts"),
-    "edit: a step": in_step("edit", 3),
+    RESUMED: in_step("edit", 5),
     "edit: a state": writing_state("edit"),
     "edit: validation": validating("edit"),
     "edit: its end": finishing("edit"),
@@ -116,10 +117,10 @@ MOMENTS = {
 
 
 def some_moments(count: int, rng: random.Random) -> list[str]:
-    """In the order of a run; every one before any comes twice."""
-    names = list(MOMENTS)
-    chosen = names * (count // len(names)) + rng.sample(names, count % len(names))
-    return sorted(chosen, key=names.index)
+    """In the order of a run; the one with a state to go on from always, and every other one before any comes twice."""
+    others = [name for name in MOMENTS if name != RESUMED]
+    often, rest = divmod(count - 1, len(others))
+    return sorted([RESUMED, *others * often, *rng.sample(others, rest)], key=list(MOMENTS).index)
 
 
 def test_killed_at_any_moment_it_goes_on_to_the_same_bits(trained, tmp_path):
@@ -135,6 +136,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bits(trained, tmp_path):
         command.kill()
         if command.process.exitcode == -signal.SIGKILL:
             killed.append(moments.pop(0))
+            assert killed[-1] != RESUMED or states.states(run / "edit")
         if not moments or command.process.exitcode == 0:
             last = ended(*argv, said=tmp_path / "said")
             assert_same_run(trained, run)

@@ -191,7 +191,7 @@ class Loop:
             self.accelerator.scaler.load_state_dict(found.numbers["scaler"])
         self.step, self.seconds = found.step, found.numbers["seconds"]
         self.samples = found.numbers.get("samples", self.step * self.batch)
-        self.accelerator.print(f"{self.name}: goes on after step {self.step} of {self.stage.steps}.")
+        self.accelerator.print(f"{self.name}: goes on after step {self.step} of {self.stage.steps}.", flush=True)
         self.validate(again=False)
 
     def validate(self, again: bool = True) -> None:
