@@ -119,29 +119,23 @@ def cell(found: Interval | None, sign: bool = False) -> str:
 
 
 def settings_table(found: Sequence[Means]) -> str:
-    names = [name for name in MEASURES if any(name in row.measures for row in found)]
-    rows = [
-        [
-            f"<td>{escape(row.setting.maker)}<small>{escape(row.setting.label)}</small></td>",
-            f"<td>{row.n}</td>",
-            *(cell(row.measures.get(name)) for name in names),
-        ]
-        for row in found
-    ]
-    return table(["setting", "edits", *(MEASURES[name][0] + {1: " ↑", -1: " ↓", 0: ""}[MEASURES[name][1]] for name in names)], rows)
+    lines = [(row.setting.maker, row.setting.label, row.n, row.measures) for row in found]
+    return measures_table("setting", "edits", lines)
 
 
 def comparison_table(compared: Sequence[Comparison]) -> str:
-    names = [name for name in MEASURES if any(name in row.differences for row in compared)]
+    lines = [(row.one.full_label, f"minus {row.other.full_label}", row.n, row.differences) for row in compared]
+    return measures_table("difference", "pairs", lines, sign=True)
+
+
+def measures_table(what: str, counted: str, lines: Sequence[tuple[str, str, int, Mapping[str, Interval]]], sign: bool = False) -> str:
+    """lines: name, what stands small below it, count, intervals by measure."""
+    names = [name for name in MEASURES if any(name in measures for *_, measures in lines)]
     rows = [
-        [
-            f"<td>{escape(row.one.full_label)}<small>minus {escape(row.other.full_label)}</small></td>",
-            f"<td>{row.n}</td>",
-            *(cell(row.differences.get(name), True) for name in names),
-        ]
-        for row in compared
+        [f"<td>{escape(name)}<small>{escape(below)}</small></td>", f"<td>{n}</td>", *(cell(measures.get(key), sign) for key in names)]
+        for name, below, n, measures in lines
     ]
-    return table(["difference", "pairs", *(MEASURES[name][0] + {1: " ↑", -1: " ↓", 0: ""}[MEASURES[name][1]] for name in names)], rows)
+    return table([what, counted, *(MEASURES[name][0] + {1: " ↑", -1: " ↓", 0: ""}[MEASURES[name][1]] for name in names)], rows)
 
 
 def of_computed(figures: Mapping, folder: Path, several: bool) -> list[str]:

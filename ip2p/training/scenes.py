@@ -16,6 +16,7 @@ from ..edit import Edit
 from ..editor import Editor
 from ..files import written_whole
 from ..progress import bar
+from .checks import save_sheet
 
 UNSEEN = 1  # seed of scenes that no training draws
 COUNT, STEPS = 96, 20
@@ -112,6 +113,5 @@ def measure(model: Path, output: Path, count: int = COUNT) -> dict:
         beside.write_text(json.dumps(figures, indent=2))
     rows = range(min(8, count))
     cells = [cell for i in rows for cell in (scenes[i].drawn(scenes[i].colour, scenes[i].ground), pictures[best][i])]
-    with written_whole(output / "edits.png", force=True) as beside:
-        contact_sheet(cells, [asked[i] for i in rows], ["before", "edited"]).save(beside, "PNG")
+    save_sheet(contact_sheet(cells, [asked[i] for i in rows], ["before", "edited"]), output / "edits.png")
     return figures
