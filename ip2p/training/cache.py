@@ -70,7 +70,7 @@ def key_of(*parts) -> str:
 
 def cached(output: Path, seed: int, stage: Stage, networks: Networks, rows, accelerator: Accelerator) -> Draw:
     """The samples of a text-to-image or an edit stage with latents in place of pictures and, where the text encoder is
-    frozen, embeddings in place of tokens. rows: `run.Rows`."""
+    frozen, embeddings in place of tokens. rows: `rows.Rows`."""
     pairs, usable, variants = rows.pairs, rows.usable, max(stage.variants, 1)
     vae, text_encoder, tokenizer = networks.vae, networks.text_encoder, networks.tokenizer
     vae.to(accelerator.device).eval().requires_grad_(False)

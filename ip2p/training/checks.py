@@ -21,11 +21,25 @@ from .rows import Rows
 GRID = "{:08d}.png"  # of the validation after that many steps
 
 
-class AutoencoderCheck:
+class Check:
+    """check(step) draws the grid of that step into file(step)."""
+
+    def __init__(self, config: Config, name: str):
+        self.folder = Path(config.output) / name / "validation"
+
+    def __call__(self, step: int) -> None:
+        raise NotImplementedError
+
+    def file(self, step: int) -> Path:
+        return self.folder / GRID.format(step)
+
+
+class AutoencoderCheck(Check):
     """Pictures and their reconstructions beside each other, and the PSNR."""
 
     def __init__(self, config: Config, name: str, networks: Networks, rows: Rows):
-        self.config, self.vae, self.folder = config, networks.vae, Path(config.output) / name / "validation"
+        super().__init__(config, name)
+        self.vae = networks.vae
         stage = replace(config.stages[name], flip=0.0, resize=[])
         data, count = config.data, config.validation.rows
         if data.pictures:
@@ -47,15 +61,13 @@ class AutoencoderCheck:
         save_sheet(contact_sheet(cells, [str(i) for i in range(len(errors))], ["picture", "reconstruction"]), self.file(step))
         print(f"Step {step}: PSNR {psnr:.2f} dB over {len(errors)} pictures.", flush=True)
 
-    def file(self, step: int) -> Path:
-        return self.folder / GRID.format(step)
 
-
-class EditCheck:
+class EditCheck(Check):
     """Fixed pictures edited by their instructions, from the same noise every time."""
 
     def __init__(self, config: Config, name: str, networks: Networks, rows: Rows):
-        self.config, self.networks, self.folder = config, networks, Path(config.output) / name / "validation"
+        super().__init__(config, name)
+        self.networks = networks
         wanted, size = config.validation, max(config.stages[name].size, MIN_SIDE)
         self.edits, self.cells = [], []
         for i, pair in enumerate(rows.shown()):
@@ -78,9 +90,6 @@ class EditCheck:
         width, height = (max(cell.size[axis] for cell in cells) for axis in (0, 1))
         cells = [on_ground(cell, width, height) for cell in cells]
         save_sheet(contact_sheet(cells, [edit.instruction for edit in self.edits], columns), self.file(step))
-
-    def file(self, step: int) -> Path:
-        return self.folder / GRID.format(step)
 
 
 def on_ground(picture: Image.Image, width: int, height: int) -> Image.Image:

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from accelerate import Accelerator
@@ -20,6 +19,7 @@ from ..edit import EditError
 from ..files import why, written_whole
 from ..progress import bar
 from . import state as states
+from .checks import Check
 from .config import Config, Stage
 from .data import Order, Samples, collate
 
@@ -31,12 +31,6 @@ NOT_A_NUMBER = (
     "{} not a number at step {} of {}: training stopped, the last saved state is kept in {}. "
     "Lower stages.{}.learning_rate, set gradient_clip=1, or use precision=no or bf16."
 )
-
-
-class Check(Protocol):
-    def __call__(self, step: int) -> None: ...
-
-    def file(self, step: int) -> Path: ...
 
 
 class Loop:
