@@ -80,7 +80,8 @@ def cached(output: Path, seed: int, stage: Stage, networks: Networks, rows, acce
         row, variant = divmod(place, variants)
         pair = pairs[usable[row]]
         pixels = torch.stack(crop([pair.original_image, pair.edited_image], stage, crop_generator(seed, row, variant)))
-        posterior = vae.encode(pixels.to(vae.device)).latent_dist
+        with accelerator.autocast():
+            posterior = vae.encode(pixels.to(vae.device)).latent_dist
         return {"mean": posterior.mean.cpu(), "deviation": posterior.std.cpu()}
 
     what = [stage.size, list(stage.resize), stage.flip, variants, seed]

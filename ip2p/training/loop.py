@@ -53,7 +53,7 @@ class Loop:
         self.trained = [(key, p) for key, p in module.named_parameters() if p.requires_grad]
         stage = self.stage
         optimizer = torch.optim.AdamW(
-            [p for _, p in self.trained], lr=stage.learning_rate, betas=tuple(stage.betas), weight_decay=stage.weight_decay
+            [p for _, p in self.trained], lr=stage.learning_rate, betas=tuple(stage.betas), weight_decay=stage.weight_decay, fused=True
         )
         self.model, self.optimizer = accelerator.prepare(module, optimizer)
         self.ema = EMAModel([p for _, p in self.trained], decay=stage.ema)  # warms up as LDM's: (1 + step) / (10 + step)

@@ -9,6 +9,7 @@ import diffusers
 import torch
 import transformers
 from accelerate import Accelerator, InitProcessGroupKwargs, PartialState
+from diffusers.models.attention_processor import AttnProcessor
 
 from .. import ldm
 from ..edit import EditError
@@ -106,6 +107,8 @@ def one_stage(config: Config, name: str, number: int, networks: Networks, rows: 
             draw = rows.edits(stage, networks) if stage.kind == EDIT else rows.captions(stage, networks)
         check = EditCheck(config, name, networks, rows) if stage.kind == EDIT and config.validation.every else None
     module.to(accelerator.device)
+    if networks.unet and accelerator.device.type == "cpu" and config.precision == "bf16":
+        networks.unet.set_attn_processor(AttnProcessor())  # torch's fused attention is slower there: a quarter of a step
     loop = Loop(config, name, module, Samples(draw, stage, config.seed, number), accelerator, check)
     loop.run()
     loop.ema.copy_to([p for _, p in loop.trained])
