@@ -311,6 +311,42 @@ def test_a_tokenizer_learned_from_texts_writes_any_text():
     assert len(tokenizer("make the circle red", add_special_tokens=False).input_ids) == 4
 
 
+def test_a_stage_of_texts_tells_kinds_of_edits_apart_before_the_edit_stage(tmp_path):
+    def kinds():
+        for i in range(16):
+            kind = ("night", "winter")[i % 2]
+            prompts = tuple(f"{verb} it {kind}" for verb in ("make", "turn", "now make"))
+            yield replace(scene(i).pair(), edit_prompts=prompts, extra={"kind": kind, "parameter": ""})
+
+    write_pairs(kinds(), tmp_path / "pairs.parquet")
+    one_step = {"steps": 1, "batch_size": 2, "size": 32}
+    stages = {
+        "autoencoder": one_step, "text_to_image": None, "edit": None,
+        "text": {"steps": 40, "batch_size": 8, "learning_rate": 1e-2, "ema": 0.5}, "last": {**one_step, "train_text": True},
+    }  # fmt: skip
+    config = write_config(
+        tmp_path / "texts.yaml",
+        output=str(tmp_path / "run"), data={"pairs": str(tmp_path / "pairs.parquet")}, validation={"every": 0}, stages=stages,
+    )  # fmt: skip
+    ended(config, said=tmp_path / "said", environment={"HF_HOME": str(tmp_path)})
+    read = losses(tmp_path / "run", "text")
+    assert read[0] > 0.5 and read[-1] < 0.05
+    told_apart, last = (Networks.read(tmp_path / "run" / stage / "model") for stage in ("text", "last"))
+    assert told_apart.unet is None and last.unet is not None
+    before, after = (networks.text_encoder.state_dict() for networks in (told_apart, last))
+    assert all((before[key] - after[key]).abs().max() < 0.01 for key in before), "the edit stage goes on with them"
+
+
+def test_a_stage_of_texts_needs_the_kinds(tmp_path):
+    write_pairs((scene(i).pair() for i in range(4)), tmp_path / "pairs.parquet")
+    config = write_config(
+        tmp_path / "texts.yaml", output=str(tmp_path / "run"), data={"pairs": str(tmp_path / "pairs.parquet")}, export="none",
+        stages=dict.fromkeys(STAGES) | {"text": {"steps": 1}},
+    )  # fmt: skip
+    command = Command(config, said=tmp_path / "said", environment={"HF_HOME": str(tmp_path)})
+    assert command.status() == 2 and "has no column “kind”" in command.errors[-1]
+
+
 # Broken pictures
 
 

@@ -87,7 +87,7 @@ def test_an_unknown_key_of_the_file_is_refused_too(tiny):
         ("evaluate=photos", "evaluate is “photos”"),
         ("device=gpu", "device is “gpu”"),
         ("stages.edit.decay=linear", "stages.edit.decay is “linear”"),
-        ("stages.edit.kind=merge", "stages.edit.kind is “merge”: choose autoencoder or text_to_image or edit"),
+        ("stages.edit.kind=merge", "stages.edit.kind is “merge”: choose autoencoder or text or text_to_image or edit"),
         ("seed=-1", "seed is -1: it must be at least 0"),
         ("log_every=0", "log_every is 0: it must be at least 1"),
         ("data.scenes=0", "data.scenes is 0"),

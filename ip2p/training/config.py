@@ -15,8 +15,8 @@ from omegaconf.errors import OmegaConfBaseException
 from ..edit import EditError
 from ..files import why, written_whole
 
-AUTOENCODER, TEXT_TO_IMAGE, EDIT = "autoencoder", "text_to_image", "edit"
-KINDS = (AUTOENCODER, TEXT_TO_IMAGE, EDIT)
+AUTOENCODER, TEXT, TEXT_TO_IMAGE, EDIT = "autoencoder", "text", "text_to_image", "edit"
+KINDS = (AUTOENCODER, TEXT, TEXT_TO_IMAGE, EDIT)
 LEVELS = 4  # of an autoencoder whose latents are 8 pixels wide
 CHOICES = {
     "precision": ("no", "fp16", "bf16"), "export": ("ema", "plain", "both", "none"), "evaluate": ("", "scenes"), "device": ("", "cpu"),

@@ -59,6 +59,25 @@ def looks(device: torch.device):
     return Lite0.on(device)
 
 
+class TextLoss(nn.Module):
+    """Which kind of edit, with which parameter, a phrasing asks for: cross-entropy of a linear reading at every position from the end
+    of the text on, which are most of those that a UNet attends to.
+
+    An edit model that starts from nothing learns to keep the picture long before it reads; with words told apart it reads at once.
+    """
+
+    def __init__(self, networks: Networks, kinds: int):
+        super().__init__()
+        self.text_encoder, self.end = networks.text_encoder, networks.tokenizer.eos_token_id
+        self.reading = nn.Linear(self.text_encoder.config.hidden_size, kinds)
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        tokens = batch["tokens"]
+        ended = tokens == self.end
+        read = self.reading(self.text_encoder(input_ids=tokens).last_hidden_state[ended].float())
+        return F.cross_entropy(read, batch["kind"][:, None].expand_as(tokens)[ended])
+
+
 class DenoisingLoss(nn.Module):
     """‖ε − e(z_t, E(c_I), c_T)‖² (paper, eq. 2); without an original picture in the batch, that of text to image.
 

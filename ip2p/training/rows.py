@@ -96,6 +96,25 @@ class Rows:
 
         return Draw(2 * len(self.usable), draw_of_pairs)
 
+    def kinds(self) -> list[tuple[str, str]]:
+        """Every kind of edit with its parameter once, sorted. Raises EditError when the set does not tell them."""
+        found = {(t.get("kind") or "", t.get("parameter") or "") for t in (self.pairs.texts(i) for i in self.usable)}
+        if any(not kind for kind, _ in found):
+            raise EditError(f"{self.config.data.pairs} has no column “kind”: a stage of texts learns to tell kinds of edits apart.")
+        return sorted(found)
+
+    def phrasings(self, networks: Networks) -> Draw:
+        """For the text encoder alone: a phrasing and the number of its kind."""
+        number = {kind: i for i, kind in enumerate(self.kinds())}
+
+        def draw(row, rng, variant):
+            texts = self.pairs.texts(self.usable[row])
+            text = texts["edit_prompts"][int(rng.integers(len(texts["edit_prompts"])))]
+            kind = number[texts["kind"], texts.get("parameter") or ""]
+            return {"tokens": token_ids(networks.tokenizer, text), "kind": torch.tensor(kind)}
+
+        return Draw(len(self.usable), draw)
+
     def captions(self, stage: Stage, networks: Networks) -> Draw:
         """For text to image: every pair's two pictures with their captions."""
 

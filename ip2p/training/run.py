@@ -18,10 +18,10 @@ from . import config as configs
 from . import state as states
 from .cache import cached
 from .checks import AutoencoderCheck, EditCheck
-from .config import AUTOENCODER, EDIT, Config, Stage
+from .config import AUTOENCODER, EDIT, TEXT, Config, Stage
 from .data import Samples, seeded
 from .loop import Loop, memory_told
-from .losses import AutoencoderLoss, DenoisingLoss
+from .losses import AutoencoderLoss, DenoisingLoss, TextLoss
 from .networks import Networks, check_shapes, new_text_encoder, new_tokenizer, new_unet, new_vae, widened
 from .rows import Rows
 
@@ -99,6 +99,8 @@ def one_stage(config: Config, name: str, number: int, networks: Networks, rows: 
         module = AutoencoderLoss(networks, stage)
         draw = rows.pictures(stage)
         check = AutoencoderCheck(config, name, networks, rows) if config.validation.every else None
+    elif stage.kind == TEXT:
+        module, draw, check = TextLoss(networks, len(rows.kinds())), rows.phrasings(networks), None
     else:
         module = DenoisingLoss(networks, stage)
         if stage.cache:
@@ -107,7 +109,7 @@ def one_stage(config: Config, name: str, number: int, networks: Networks, rows: 
             draw = rows.edits(stage, networks) if stage.kind == EDIT else rows.captions(stage, networks)
         check = EditCheck(config, name, networks, rows) if stage.kind == EDIT and config.validation.every else None
     module.to(accelerator.device)
-    if networks.unet and accelerator.device.type == "cpu" and config.precision == "bf16":
+    if networks.unet is not None and accelerator.device.type == "cpu" and config.precision == "bf16":
         networks.unet.set_attn_processor(AttnProcessor())  # torch's fused attention is slower there: a quarter of a step
     loop = Loop(config, name, module, Samples(draw, stage, config.seed, number), accelerator, check)
     loop.run()
@@ -127,14 +129,16 @@ def prepared(config: Config, stage: Stage, number: int, networks: Networks, rows
     seeded(config.seed * 1000 + number)
     if stage.kind == AUTOENCODER:
         return networks if networks.vae else networks.with_(vae=new_vae(config.model))
-    if networks.vae is None:
+    if networks.vae is None and stage.kind != TEXT:
         raise EditError("There is no autoencoder to train on: name a model in model.start, or put an autoencoder stage first.")
     if networks.tokenizer is None:
         networks = networks.with_(tokenizer=new_tokenizer(rows.texts(), config.model.text.vocabulary))
     if networks.text_encoder is None:
-        if not stage.train_text:
+        if not stage.train_text and stage.kind != TEXT:
             raise EditError("The text encoder starts from nothing, so it has to be trained: set train_text=true in its first stage.")
         networks = networks.with_(text_encoder=new_text_encoder(config.model, networks.tokenizer))
+    if stage.kind == TEXT:
+        return networks
     channels = 8 if stage.kind == EDIT else 4
     unet = widened(networks.unet, channels) if networks.unet is not None else new_unet(config.model, channels)
     if config.export != "none":
