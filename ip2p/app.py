@@ -16,7 +16,7 @@ from threading import Event
 import gradio as gr
 
 from . import small
-from .edit import IMAGE_SCALE, MAX_SEED, MAX_STEPS, TEXT_SCALE, Edit, EditError, random_scales
+from .edit import MAX_SEED, MAX_STEPS, Edit, EditError, random_scales
 from .editor import SAMPLERS, Editor, Interrupted
 from .images import fit, read_image
 
@@ -40,6 +40,7 @@ def build(model: str) -> gr.Blocks:
     model: as for `Editor.load`: a diffusers folder, a hub id, a single file, `small`.
     """
 
+    usual = small.usual(model)
     stops: dict[str, Event] = {}  # of the edits that run, by the visitor's session
 
     @cache
@@ -65,7 +66,7 @@ def build(model: str) -> gr.Blocks:
             edit = Edit(
                 image=read_image(picture), instruction=instruction, negative_prompt=negative, steps=whole("steps", steps), seed=seed,
                 text_scale=number("text scale", text), image_scale=number("image scale", image), sampler_name=sampler,
-                longest_side=small.side_of(model),
+                longest_side=usual.longest_side,
             )  # fmt: skip
             progress(0, desc="Loading the model")
             result = editor().edit(edit, on_step=on_step)[0]
@@ -93,7 +94,7 @@ def build(model: str) -> gr.Blocks:
         return picture, rest, strip(rest), instruction
 
     def reset():
-        return FIXED, SEED, FIXED, TEXT_SCALE, IMAGE_SCALE, STEPS, "", "", None, None, [], [], ""
+        return FIXED, SEED, FIXED, usual.text_scale, usual.image_scale, STEPS, "", "", None, None, [], [], ""
 
     def example():
         name, instruction = random.choice(TRY)
@@ -127,9 +128,9 @@ def build(model: str) -> gr.Blocks:
             seed_mode = gr.Radio([FIXED, DRAWN], value=FIXED, label="Seed is", elem_id="ip2p_seed_mode")
             seed = gr.Number(SEED, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, elem_id="ip2p_seed")
             scale_mode = gr.Radio([FIXED, DRAWN], value=FIXED, label="Scales are", elem_id="ip2p_scale_mode")
-            text = gr.Number(TEXT_SCALE, label="Text scale", elem_id="ip2p_text_scale", info="How strongly the instruction acts")
+            text = gr.Number(usual.text_scale, label="Text scale", elem_id="ip2p_text_scale", info="How strongly the instruction acts")
             image = gr.Number(
-                IMAGE_SCALE, label="Image scale", elem_id="ip2p_image_scale", info="How closely the result keeps to the picture"
+                usual.image_scale, label="Image scale", elem_id="ip2p_image_scale", info="How closely the result keeps to the picture"
             )
         gr.Examples(
             [[str(EXAMPLES / name), said] for name, said in TRY], inputs=[picture, instruction], label="Examples (public domain and CC0)"

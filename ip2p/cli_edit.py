@@ -35,13 +35,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("instruction", nargs="?", metavar="INSTRUCTION", help="what to change, for example “make it winter”")
     add("--output", type=Path, required=True, help="the .png file to write, or a folder")
     add("--model", help=f"{small.CHOICES}; {small.default_model()} when left out")
-    add("--text-scale", metavar="S", help=f"how strongly to follow the instruction, {TEXT_SCALE}; with --grid several, 5,7.5,10")
-    add("--image-scale", metavar="S", help=f"how closely to keep to the picture, {IMAGE_SCALE}; with --grid several, 1.2,1.5,1.8")
+    add(
+        "--text-scale",
+        metavar="S",
+        help=f"how strongly to follow the instruction, {TEXT_SCALE}, or {small.USUAL.text_scale} for {small.NAME}; with --grid several, 5,7.5,10",
+    )
+    add(
+        "--image-scale",
+        metavar="S",
+        help=f"how closely to keep to the picture, {IMAGE_SCALE}, or {small.USUAL.image_scale} for {small.NAME}; with --grid several, 1.2,1.5,1.8",
+    )
     add("--steps", type=int, help="20 when left out")
     add("--seed", type=int, default=-1, help="-1, a random one, when left out")
     add("--sampler", default="Euler a", help="Euler a, Euler, DPM++ 2M, DDIM or UniPC")
     add("--negative", default="", metavar="TEXT", help="what the result should not be")
-    add("--size", metavar="WxH|N", help=f"width and height, or the longest side; left out, 512, or {small.SIDE} for {small.NAME}")
+    add(
+        "--size",
+        metavar="WxH|N",
+        help=f"width and height, or the longest side; left out, 512, or {small.USUAL.longest_side} for {small.NAME}",
+    )
     add("--mask", type=Path, metavar="FILE", help="a picture of the same size; white is edited")
     add("--count", type=int, default=1, help="results of each picture, from seed, seed + 1 and so on")
     add("--grid", action="store_true", help="one labelled contact sheet over the text scales and the image scales")
@@ -122,10 +134,12 @@ def request_of(args: argparse.Namespace) -> Request:
         raise EditError("--choice fills in a word of a preset: name one by --preset.")
     elif instruction is None:
         raise EditError("Say what to change, for example: edit photo.jpg “make it winter” --output winter.png.")
-    scales = {}
+    usual, scales = small.usual(args.model), {}
+    if usual == small.USUAL:  # a preset's scales are the published checkpoint's
+        chosen = {"steps": chosen.get("steps", 20)}
     for name in ("text_scale", "image_scale"):
         given = getattr(args, name)
-        default = chosen.get(name, TEXT_SCALE if name == "text_scale" else IMAGE_SCALE)
+        default = chosen.get(name, getattr(usual, name))
         scales[name] = [default] if given is None else read_scales(given, name.replace("_", " ") + "s")
         if not scales[name] or (len(scales[name]) > 1 and not args.grid):
             raise EditError(f"--{name.replace('_', '-')} takes one number; several, with commas, go with --grid.")
@@ -143,7 +157,7 @@ def request_of(args: argparse.Namespace) -> Request:
         sampler_name=args.sampler,
         seed=args.seed,
         count=args.count,
-        **({"longest_side": small.side_of(args.model)} | size_of(args.size)),
+        **({"longest_side": usual.longest_side} | size_of(args.size)),
     )
     if args.grid:
         sheet_over_scales(scales["text_scale"], scales["image_scale"], 0)

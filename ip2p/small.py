@@ -4,18 +4,30 @@ from __future__ import annotations
 
 import filecmp
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
-from .edit import Edit, EditError
+from .edit import IMAGE_SCALE, TEXT_SCALE, Edit, EditError
 from .files import written_whole
 
 NAME, OFFICIAL = "small", "official"  # what --model takes beside a file, a folder and a name on the hub
 HUB = "timbrooks/instruct-pix2pix"  # the published checkpoint
 FILE = Path(__file__).parent / "small" / "small.safetensors"
 IN_WEBUI = "instruct-edit-small"  # its name there, without a suffix
-SIDE = 256  # pixels of the pictures it was trained on
+
+
+@dataclass(frozen=True)
+class Usual:
+    """What an edit takes where nothing else is asked for."""
+
+    longest_side: int = Edit.longest_side
+    text_scale: float = TEXT_SCALE
+    image_scale: float = IMAGE_SCALE
+
+
+USUAL = Usual(256, 3.0, 1.2)  # it was trained on pictures of this size; stronger text makes colours too strong
 ABOUT = (
-    f"It edits at {SIDE} pixels and changes a photograph's season, weather, light, colours and style; "
+    f"It edits at {USUAL.longest_side} pixels and changes a photograph's season, weather, light, colours and style; "
     "it does not add, remove or replace things."
 )
 CHOICES = f"{NAME}, which comes with the package, {OFFICIAL}, a checkpoint file, a diffusers folder, or a name on the hub"
@@ -39,10 +51,10 @@ def default_model() -> str:
     return NAME if is_there() else HUB
 
 
-def side_of(model: str) -> int:
-    """The longest side, in pixels, at which a model edits when none is named."""
+def usual(model: str) -> Usual:
+    """The settings that suit a model."""
     own = model == NAME or Path(model).stem == IN_WEBUI or Path(model).expanduser().resolve() == FILE.resolve()
-    return SIDE if own else Edit.longest_side
+    return USUAL if own else Usual()
 
 
 def place_in(folder: Path) -> Path:

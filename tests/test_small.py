@@ -75,7 +75,8 @@ def test_a_command_that_names_no_model_takes_it(there, photo, tmp_path, capsys):
     assert said.out.strip() == str(target)
     assert "small checkpoint" in said.err and said.err.rstrip().endswith("--model official.")
     with Image.open(target) as image:
-        assert max(image.size) == small.SIDE == 256
+        assert max(image.size) == small.USUAL.longest_side == 256
+        assert "CFG scale: 3.0, Image CFG scale: 1.2" in image.info["parameters"]
         assert "Model: instruct-edit-small" in image.info["parameters"]
 
 
@@ -89,7 +90,7 @@ def test_a_model_or_a_size_that_is_named_is_taken(there, photo, tmp_path, capsys
 
 def test_without_it_the_published_one_is_the_default(missing, capsys):
     assert small.default_model() == "timbrooks/instruct-pix2pix"
-    assert small.side_of("timbrooks/instruct-pix2pix") == small.side_of("official") == 512
+    assert small.usual("timbrooks/instruct-pix2pix") == small.usual("official") == small.Usual(512, 7.5, 1.5)
     with pytest.raises(EditError, match="not in this copy of the package"):
         Editor.load("small")
 
@@ -103,10 +104,10 @@ def test_official_is_the_published_one(monkeypatch):
     assert asked == [("timbrooks/instruct-pix2pix",) * 2]
 
 
-def test_it_edits_at_its_own_size_wherever_it_is_named(there, webui):
+def test_it_has_its_own_usual_settings_wherever_it_is_named(there, webui):
     installed = small.install(webui / "models" / "Stable-diffusion")
-    assert [small.side_of(str(model)) for model in ("small", there, installed)] == [256] * 3
-    assert small.side_of("other.safetensors") == Edit.longest_side
+    assert [small.usual(str(model)) for model in ("small", there, installed)] == [small.USUAL] * 3
+    assert small.usual("other.safetensors") == small.Usual()
 
 
 def test_before_and_after_are_one_picture(there, photo, tmp_path, capsys):

@@ -714,7 +714,9 @@ def test_the_export_is_one_file_with_its_recipe_that_the_editor_reads_as_the_fol
     with safe_open(trained / "run.safetensors", "pt") as file:
         about = file.metadata()
     assert about["modelspec.architecture"] == "stable-diffusion-v1/instruct-pix2pix" and about["ip2p.weights"] == "ema"
-    assert OmegaConf.create(about["ip2p.recipe"]).stages.edit.steps == STEPS
+    recipe = OmegaConf.create(about["ip2p.recipe"])
+    assert recipe.stages.edit.steps == STEPS and recipe.data.pairs == "scenes"
+    assert recipe.output == trained.name and str(trained) not in about["ip2p.recipe"]
 
 
 def test_plain_weights_are_those_that_were_trained_and_the_others_their_average(trained, networks):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -30,13 +31,25 @@ def export(config: Config, folder: Path) -> list[Path]:
             "modelspec.architecture": "stable-diffusion-v1" + ("/instruct-pix2pix" if edits else ""),
             "ip2p.version": __version__,
             "ip2p.weights": weights,
-            "ip2p.recipe": OmegaConf.to_yaml(OmegaConf.structured(config)),
+            "ip2p.recipe": OmegaConf.to_yaml(OmegaConf.structured(without_places(config))),
         }
         with tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=config.output) as beside:
             source = folder if weights == "ema" else plain(folder, Path(beside) / "model")
             folder_to_file(source, target, config.half, True, metadata)
         written += [target, target.with_suffix(".yaml")]
     return written
+
+
+def without_places(config: Config) -> Config:
+    """Of files and folders the last name alone: where they lay is nobody's business."""
+    data = {name: Path(getattr(config.data, name)).name for name in ("pictures", "licences")}
+    pairs, start = (Path(name).name if Path(name).expanduser().exists() else name for name in (config.data.pairs, config.model.start))
+    return replace(
+        config,
+        output=Path(config.output).name,
+        model=replace(config.model, start=start),
+        data=replace(config.data, pairs=pairs, **data),
+    )
 
 
 def plain(folder: Path, target: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from modules import call_queue, errors, sd_models, shared
 from modules.ui_components import FormRow
 
 from .. import small
-from ..edit import EditError
+from ..edit import Edit, EditError
 from ..fetch import URL
 from ..files import why
 from .processing import edits_once_loaded, model_status
@@ -31,15 +32,16 @@ def build() -> dict:
     return parts
 
 
-def connect(parts: dict, longest_side, load) -> None:
-    """longest_side: the tab's slider; load: the event of the page's loading."""
+def connect(parts: dict, controls: dict, load) -> None:
+    """controls: the tab's, by their name; load: the event of the page's loading."""
+    usual = [controls[name] for name in vars(small.USUAL)]
     shown = [parts[name] for name in ("line", "switch_row", "checkpoint", "install_row")]
     for event in (parts["refresh"].click, load):
-        event(fn=notice, outputs=shown, show_progress=False)
+        event(fn=lambda *values: notice() + suited(values), inputs=usual, outputs=shown + usual, show_progress=False)
     parts["switch"].click(fn=None, _js="ip2p_use_checkpoint", inputs=[parts["checkpoint"]])
     # The WebUI's own event for another checkpoint brings its list at the top of the page up to date.
     parts["install"].click(
-        fn=call_queue.wrap_queued_call(install), outputs=[parts["line"], parts["install_row"], parts["installed"], longest_side]
+        fn=call_queue.wrap_queued_call(install), outputs=[parts["line"], parts["install_row"], parts["installed"], *usual]
     ).then(fn=None, _js="ip2p_use_checkpoint", inputs=[parts["installed"]])
 
 
@@ -57,6 +59,14 @@ def notice() -> list:
     return [line(text), gr.update(visible=bool(found)), choice, gr.update(visible=small_one)]
 
 
+def suited(values: Sequence[float]) -> list:
+    """The tab's size and scales: where they are those that suit the other kind of checkpoint, and nobody's own, this one's."""
+    own = tuple(vars(small.USUAL).values())
+    others = (Edit.longest_side, shared.opts.instruct_edit_text_scale, shared.opts.instruct_edit_image_scale)
+    wanted, other = (own, others) if small_is_chosen() else (others, own)
+    return list(wanted) if tuple(values) == other else [gr.update() for _ in values]
+
+
 def advice(found: bool, small_one: bool) -> str:
     if found:
         return "choose one of the edit checkpoints that were found."
@@ -69,7 +79,8 @@ def advice(found: bool, small_one: bool) -> str:
 
 def small_text() -> str:
     return (
-        f"“{small.IN_WEBUI}” is the small checkpoint that comes with this extension: set “Longest side” to {small.SIDE}. {small.ABOUT} "
+        f"“{small.IN_WEBUI}” is the small checkpoint that comes with this extension. What suits it: “Longest side” "
+        f"{small.USUAL.longest_side}, “Text scale” {small.USUAL.text_scale:g}, “Image scale” {small.USUAL.image_scale:g}. {small.ABOUT} "
         f"{small.PUBLISHED}: <a href='{URL}'>download it</a> into {html.escape(str(checkpoint_folder()))}."
     )
 
@@ -83,12 +94,12 @@ def small_is_chosen() -> bool:
 
 def install() -> list:
     """Puts the small checkpoint into the WebUI's folder and loads it: the line, the button, its title for the WebUI's page, and the
-    longest side. A failure is a sentence in the line, and the button stays."""
+    settings that suit it. A failure is a sentence in the line, and the button stays."""
     try:
         title = load(small.install(checkpoint_folder()))
     except EditError as e:
-        return [line(html.escape(str(e)), error=True), gr.update(), "", gr.update()]
-    return [line(small_text()), gr.update(visible=False), title, small.SIDE]
+        return [line(html.escape(str(e)), error=True), gr.update(), "", *(gr.update() for _ in vars(small.USUAL))]
+    return [line(small_text()), gr.update(visible=False), title, *vars(small.USUAL).values()]
 
 
 def load(file: Path) -> str:

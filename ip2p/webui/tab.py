@@ -65,7 +65,7 @@ def build(faults) -> gr.Blocks:
         sheet.connect(cells, dummy, inputs, controls, panel.html_log)
         for event in (toprow.restore_progress_button.click, blocks.load):
             event(fn=restore_progress, _js="ip2p_restore", inputs=[dummy], outputs=outputs, show_progress=False)
-        notice.connect(top, controls["longest_side"], blocks.load)
+        notice.connect(top, controls, blocks.load)
         connect_token_counters(toprow, controls["steps"])
         picker.connect(ready, toprow.prompt, controls)
         fields = infotext.connect(toprow, controls)

@@ -70,6 +70,10 @@ def models_of(host) -> set[str]:
     return {path.name for path in (host.folder / "models" / "Stable-diffusion").iterdir()}
 
 
+def suiting(tab) -> list[str]:
+    return [tab.value(name) for name in ("longest_side", "text_scale", "image_scale")]
+
+
 def test_a_failure_is_a_sentence_and_leaves_nothing(tab, clean):
     in_the_way = clean.folder / "models" / "Stable-diffusion" / "instruct-edit-small.safetensors"
     in_the_way.mkdir()
@@ -100,7 +104,7 @@ def test_one_button_leads_to_an_edit(tab, clean):
     expect(tab["notice"]).to_contain_text("“instruct-edit-small” is the small checkpoint")
     expect(tab["install_small"]).to_be_hidden()
     tab.page.wait_for_function("document.querySelector('#setting_sd_model_checkpoint input').value.includes('instruct-edit-small')")
-    assert tab.value("longest_side") == "256"
+    assert suiting(tab) == ["256", "3", "1.2"]
     assert "instruct-edit-small" in clean.get("/sdapi/v1/options").json()["sd_model_checkpoint"]
     assert models_of(clean) >= {f"instruct-edit-small.{suffix}" for suffix in ("safetensors", "yaml", "clip")}
     tab.upload(PICTURE)
@@ -113,10 +117,12 @@ def test_one_button_leads_to_an_edit(tab, clean):
 
 def test_where_an_edit_model_is_there_the_button_is_hidden(installed, tab):
     expect(tab["install_small"]).to_be_hidden()
-    expect(tab["notice"]).to_contain_text("set “Longest side” to 256")
+    expect(tab["notice"]).to_contain_text("What suits it: “Longest side” 256, “Text scale” 3, “Image scale” 1.2.")
+    assert suiting(tab) == ["256", "3", "1.2"]
     with installed.options(sd_model_checkpoint="plain.safetensors"):
         tab.open()
         expect(tab["notice"]).to_contain_text("choose one of the edit checkpoints")
+        assert suiting(tab) == ["512", "7.5", "1.5"]
         expect(tab["install_small"]).to_be_hidden()
         expect(tab["use_checkpoint"]).to_be_visible()
 
@@ -129,10 +135,11 @@ def test_the_tab_gives_the_command_line_s_picture(installed, tab, tmp_path, samp
     ours = np.asarray(Image.open(target), dtype=np.int16)
 
     tab.upload(PICTURE)
-    tab.set(prompt=INSTRUCTION, steps=STEPS, seed=SEED, sampler=sampler, longest_side=small.SIDE)
+    assert suiting(tab) == ["256", "3", "1.2"], "what a new tab has with this checkpoint"
+    tab.set(prompt=INSTRUCTION, steps=STEPS, seed=SEED, sampler=sampler)
     assert f"Sampler: {sampler}," in tab.generate()["infotexts"][0]
     theirs = np.asarray(tab.picture(RESULT).convert("RGB"), dtype=np.int16)
     assert ours.std() > 5 and abs(ours - theirs).max() <= 2, "tab"
-    fields = dict(instruction=INSTRUCTION, steps=STEPS, seed=SEED, sampler_name=sampler)
+    fields = dict(instruction=INSTRUCTION, steps=STEPS, seed=SEED, sampler_name=sampler, text_scale=3, image_scale=1.2)
     sent = installed.edit(image=Image.open(PICTURE), width=ours.shape[1], height=ours.shape[0], **fields)
     assert abs(ours - sent.pixels[0]).max() <= 2, "API"
