@@ -25,7 +25,7 @@ class Usual:
     image_scale: float = IMAGE_SCALE
 
 
-USUAL = Usual(256, 3.0, 1.2)  # it was trained on pictures of this size; stronger text makes colours too strong
+USUAL = Usual(256, 2.0, 1.2)  # the size of the pictures it was trained on; more text makes colours too strong
 ABOUT = (
     f"It edits at {USUAL.longest_side} pixels and changes a photograph's season, weather, light, colours and style; "
     "it does not add, remove or replace things."

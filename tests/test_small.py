@@ -76,7 +76,7 @@ def test_a_command_that_names_no_model_takes_it(there, photo, tmp_path, capsys):
     assert "small checkpoint" in said.err and said.err.rstrip().endswith("--model official.")
     with Image.open(target) as image:
         assert max(image.size) == small.USUAL.longest_side == 256
-        assert "CFG scale: 3.0, Image CFG scale: 1.2" in image.info["parameters"]
+        assert "CFG scale: 2.0, Image CFG scale: 1.2" in image.info["parameters"]
         assert "Model: instruct-edit-small" in image.info["parameters"]
 
 
