@@ -404,6 +404,23 @@ def test_an_autoencoder_is_trained_on_a_folder_of_pictures(tmp_path):
     assert vae.config.norm_num_groups == 8 and 0 < vae.config.scaling_factor != 0.18215
 
 
+def test_a_decoder_trained_alone_leaves_the_latents_as_they_are(tmp_path):
+    one_step = {"steps": 2, "batch_size": 2, "size": 32, "learning_rate": 1e-3, "ema": 0.5}
+    stages = {
+        "autoencoder": one_step,
+        "text_to_image": None,
+        "edit": None,
+        "sharper": {**one_step, "kind": "autoencoder", "decoder_only": True},
+    }
+    config = write_config(tmp_path / "ae.yaml", output=str(tmp_path / "run"), validation={"every": 0}, stages=stages)
+    ended(config, said=tmp_path / "said")
+    before, after = (Networks.read(tmp_path / "run" / stage / "model").vae for stage in ("autoencoder", "sharper"))
+    assert before.config.scaling_factor == after.config.scaling_factor
+    own, others = before.state_dict(), after.state_dict()
+    changed = {key.split(".")[0] for key in own if not torch.equal(own[key], others[key])}
+    assert changed == {"decoder", "post_quant_conv"}
+
+
 # The loop
 
 

@@ -114,6 +114,7 @@ class Stage:
     edges: float = 0.0  # L1 between the differences of neighbouring pixels
     coarse: float = 0.0  # L1 between means of 8x8 pixels
     perceptual: float = 0.0
+    decoder_only: bool = False  # latents stay what they are, and so does what was trained on them
     kl: float = 1e-6
 
 

@@ -19,6 +19,9 @@ class AutoencoderLoss(nn.Module):
         super().__init__()
         self.vae = networks.vae
         self.stage = stage
+        if stage.decoder_only:
+            for frozen in (self.vae.encoder, self.vae.quant_conv):
+                frozen.requires_grad_(False)
         if stage.perceptual:
             looks(torch.device("cpu"))  # says so before the first step when a package is missing
 

@@ -118,7 +118,7 @@ def one_stage(config: Config, name: str, number: int, networks: Networks, rows: 
     for network in (networks.vae, networks.text_encoder, networks.unet):
         if network is not None:
             torch.nn.Module.to(network, "cpu").requires_grad_(True)  # diffusers' own warns of layers that these have not
-    if stage.kind == AUTOENCODER:
+    if stage.kind == AUTOENCODER and not stage.decoder_only:
         factor = scaling_factor(networks.vae, rows, stage, config.seed, number)
         networks.vae.register_to_config(scaling_factor=factor)
     return networks
@@ -128,6 +128,8 @@ def prepared(config: Config, stage: Stage, number: int, networks: Networks, rows
     """What the stage trains, made where it is missing; random weights follow from the run's seed."""
     seeded(config.seed * 1000 + number)
     if stage.kind == AUTOENCODER:
+        if stage.decoder_only and networks.vae is None:
+            raise EditError("There is no autoencoder whose decoder could be trained alone: put an autoencoder stage first.")
         return networks if networks.vae else networks.with_(vae=new_vae(config.model))
     if networks.vae is None and stage.kind != TEXT:
         raise EditError("There is no autoencoder to train on: name a model in model.start, or put an autoencoder stage first.")
