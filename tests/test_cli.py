@@ -246,7 +246,7 @@ def test_every_line_of_an_instruction_edits_the_result_of_the_one_before(picture
     mask = tmp_path / "mask.png"
     Image.new("L", (65, 64), 255).save(mask)
     argv = ["edit", str(pictures / "p1.jpg"), "make it winter\nadd snow", "--output", str(tmp_path / "a.png"), "--mask", str(mask)]
-    assert main([*argv, "--seed", "3", "--text-scale", "7.5"]) == 0
+    assert main([*argv, "--seed", "3", "--text-scale", "7.5", "--image-scale", "1.5"]) == 0
     assert [edit.instruction for edit in stand_in.edits] == ["make it winter", "add snow"]
     assert stand_in.edits[1].image.getpixel((0, 0)) == (75, 15, 0) and stand_in.edits[1].mask.size == (65, 64)
 
