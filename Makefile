@@ -27,17 +27,9 @@ setup: $(READY)
 test: $(READY)
 	$(VENV_PYTHON) -m pytest
 
-ifneq ($(wildcard ip2p/small/small.safetensors),)
 edit: $(READY)
 	@start=$$SECONDS; HF_HUB_OFFLINE=1 $(VENV_PYTHON) -m ip2p edit ip2p/examples/chelsea.jpg "make it winter" --output $(EDITED) --compare --seed 1 --force \
 		&& echo "Before and after, side by side: $(EDITED), in $$((SECONDS - start)) s."
-else
-# Until the small checkpoint is there the model is a small random one: it shows that everything runs, not what an edit looks like.
-edit: $(READY)
-	@echo "No checkpoint is shipped yet: this edit runs on a small random network and gives noise, not winter."
-	$(VENV_PYTHON) tests/tiny_model.py .cache/tiny
-	$(VENV_PYTHON) -m ip2p edit ip2p/examples/chelsea.jpg "make it winter" --model .cache/tiny --output $(EDITED) --seed 1 --force
-endif
 
 host-test: $(READY)
 	$(VENV_PYTHON) -m pytest tests/host

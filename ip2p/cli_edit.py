@@ -122,21 +122,21 @@ def run(args: argparse.Namespace) -> int:
 
 def request_of(args: argparse.Namespace) -> Request:
     """The settings, checked before a model is loaded. Raises EditError."""
-    chosen = {}
+    usual, chosen = small.usual(args.model), {}
     instruction = args.instruction
     if args.preset:
         if instruction is not None:
             raise EditError("Give an instruction or a preset, not both.")
         preset = preset_named(args.preset)
         instruction = preset.instruction_for(**choices_of(args.choice))
-        chosen = {"text_scale": preset.text_scale, "image_scale": preset.image_scale, "steps": preset.steps}
+        chosen = {"steps": preset.steps}
+        if usual != small.USUAL:  # a preset's scales are the published checkpoint's
+            chosen |= {"text_scale": preset.text_scale, "image_scale": preset.image_scale}
     elif args.choice:
         raise EditError("--choice fills in a word of a preset: name one by --preset.")
     elif instruction is None:
         raise EditError("Say what to change, for example: edit photo.jpg “make it winter” --output winter.png.")
-    usual, scales = small.usual(args.model), {}
-    if usual == small.USUAL:  # a preset's scales are the published checkpoint's
-        chosen = {"steps": chosen.get("steps", 20)}
+    scales = {}
     for name in ("text_scale", "image_scale"):
         given = getattr(args, name)
         default = chosen.get(name, getattr(usual, name))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -96,6 +97,7 @@ class Rows:
 
         return Draw(2 * len(self.usable), draw_of_pairs)
 
+    @cached_property
     def kinds(self) -> list[tuple[str, str]]:
         """Every kind of edit with its parameter once, sorted. Raises EditError when the set does not tell them."""
         found = {(t.get("kind") or "", t.get("parameter") or "") for t in (self.pairs.texts(i) for i in self.usable)}
@@ -105,7 +107,7 @@ class Rows:
 
     def phrasings(self, networks: Networks) -> Draw:
         """For the text encoder alone: a phrasing and the number of its kind."""
-        number = {kind: i for i, kind in enumerate(self.kinds())}
+        number = {kind: i for i, kind in enumerate(self.kinds)}
 
         def draw(row, rng, variant):
             texts = self.pairs.texts(self.usable[row])

@@ -100,7 +100,7 @@ def one_stage(config: Config, name: str, number: int, networks: Networks, rows: 
         draw = rows.pictures(stage)
         check = AutoencoderCheck(config, name, networks, rows) if config.validation.every else None
     elif stage.kind == TEXT:
-        module, draw, check = TextLoss(networks, len(rows.kinds())), rows.phrasings(networks), None
+        module, draw, check = TextLoss(networks, len(rows.kinds)), rows.phrasings(networks), None
     else:
         module = DenoisingLoss(networks, stage)
         if stage.cache:
