@@ -24,8 +24,9 @@ WEBUI ?= $(HOME)/stable-diffusion-webui
 
 setup: $(READY)
 
+# In two processes: one has the WebUI's tests, the other those without it.
 test: $(READY)
-	$(VENV_PYTHON) -m pytest
+	$(VENV_PYTHON) -m pytest -n 2 --dist loadgroup
 
 edit: $(READY)
 	@start=$$SECONDS; HF_HUB_OFFLINE=1 $(VENV_PYTHON) -m ip2p edit ip2p/examples/chelsea.jpg "make it winter" --output $(EDITED) --compare --seed 1 --force \

@@ -13,6 +13,14 @@ settings.register_profile("tests", deadline=None, max_examples=100)
 settings.load_profile("tests")
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the marks in the same hook
+def pytest_collection_modifyitems(items):
+    """Of several processes (`-n`), one has all tests of the WebUI that they share, the others a file at a time."""
+    for item in items:
+        group = "webui" if "running_webui" in item.fixturenames else item.path.name
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
     """The folder of a finished run of all three stages, nobody having stopped it; exported with both kinds of weights."""

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import requests
 import torch
+from filelock import FileLock
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -67,18 +68,19 @@ def checkpoints(webui: Path) -> Path:
     state = [maker.read_text(encoding="utf8"), str(webui), str(cache), json.dumps(CHECKPOINTS)]
     folder = cache / hashlib.sha256("\n".join(state).encode()).hexdigest()[:12]
     complete = folder / "complete"
-    if not complete.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        makers = [
-            subprocess.Popen(
-                [python_of(webui), maker, webui, folder / f"{name}.safetensors", *options], env=environment(), stdout=subprocess.DEVNULL
-            )
-            for name, options in CHECKPOINTS.items()
-        ]
-        failed = [process.args for process in makers if process.wait()]
-        if failed:
-            raise RuntimeError(f"checkpoints could not be built: {failed}")
-        complete.touch()
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "lock"):  # another process of the tests may be building them
+        if not complete.exists():
+            makers = [
+                subprocess.Popen(
+                    [python_of(webui), maker, webui, folder / f"{name}.safetensors", *options], env=environment(), stdout=subprocess.DEVNULL
+                )
+                for name, options in CHECKPOINTS.items()
+            ]
+            failed = [process.args for process in makers if process.wait()]
+            if failed:
+                raise RuntimeError(f"checkpoints could not be built: {failed}")
+            complete.touch()
     return folder
 
 
