@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("input", type=Path, metavar="INPUT", help="a picture, or a folder of pictures")
     add("instruction", nargs="?", metavar="INSTRUCTION", help="what to change, for example “make it winter”")
     add("--output", type=Path, required=True, help="the .png file to write, or a folder")
-    add("--model", help=f"{small.CHOICES}; {small.default_model()} when left out")
+    add("--model", help=f"{small.CHOICES}; {small.NAME} when left out")
     add(
         "--text-scale",
         metavar="S",
@@ -86,7 +86,7 @@ class Request:
 
 
 def run(args: argparse.Namespace) -> int:
-    named, args.model = args.model, args.model or small.default_model()
+    named, args.model = args.model, args.model or small.NAME
     request = request_of(args)
     single = not args.input.is_dir()
     todo, finished = unfinished(outputs_of(args, request), request, args.force)

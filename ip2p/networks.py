@@ -28,7 +28,7 @@ def load_networks(model: str) -> dict:
     Nothing but a name on the hub, which `official` stands for, asks the network.
     """
     if model == small.NAME:
-        return {**read_file(small.checkpoint()), "name": small.IN_WEBUI}  # an infotext names it as the WebUI does
+        return {**read_file(small.FILE), "name": small.IN_WEBUI}  # an infotext names it as the WebUI does
     if model == small.OFFICIAL:
         model = small.HUB
     path = Path(model).expanduser()

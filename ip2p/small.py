@@ -12,7 +12,7 @@ from .files import written_whole
 
 NAME, OFFICIAL = "small", "official"  # what --model takes beside a file, a folder and a name on the hub
 HUB = "timbrooks/instruct-pix2pix"  # the published checkpoint
-FILE = Path(__file__).parent / "small" / "small.safetensors"
+FILE = Path(__file__).parent / "small" / "small.safetensors"  # an LDM file, with its yaml and its .clip folder beside it
 IN_WEBUI = "instruct-edit-small"  # its name there, without a suffix
 
 
@@ -34,23 +34,6 @@ CHOICES = f"{NAME}, which comes with the package, {OFFICIAL}, a checkpoint file,
 PUBLISHED = "The published one, 7.7 GB, does far more"
 
 
-def is_there() -> bool:
-    """Whether this copy of the package has it."""
-    return all(path.exists() for path in (FILE, FILE.with_suffix(".yaml"), FILE.with_suffix(".clip")))
-
-
-def checkpoint() -> Path:
-    """The LDM file, its yaml and its .clip folder beside it. Raises EditError when this copy of the package lacks it."""
-    if not is_there():
-        raise EditError(f"The small checkpoint is not in this copy of the package ({FILE.parent}): name another by --model, or update.")
-    return FILE
-
-
-def default_model() -> str:
-    """The model of a command that names none."""
-    return NAME if is_there() else HUB
-
-
 def usual(model: str) -> Usual:
     """The settings that suit a model."""
     own = model == NAME or Path(model).stem == IN_WEBUI or Path(model).expanduser().resolve() == FILE.resolve()
@@ -69,23 +52,23 @@ def install(folder: Path, force: bool = False) -> Path:
     """
     from omegaconf import OmegaConf
 
-    source, target = checkpoint(), place_in(folder)
+    target = place_in(folder)
     yaml, clip = target.with_suffix(".yaml"), target.with_suffix(".clip")
-    config = OmegaConf.load(source.with_suffix(".yaml"))
+    config = OmegaConf.load(FILE.with_suffix(".yaml"))
     OmegaConf.update(config, "model.params.cond_stage_config.params.version", str(clip), force_add=True)
     same = is_copy(target)
     if target.exists() and not same and not force:
         raise EditError(f"{target} is there already and is another file: move it away, or overwrite it with --force.")
     with written_whole(clip, force=True) as beside:
-        shutil.copytree(source.with_suffix(".clip"), beside)
+        shutil.copytree(FILE.with_suffix(".clip"), beside)
         with written_whole(yaml, force=True) as beside_yaml:
             beside_yaml.write_text(OmegaConf.to_yaml(config), encoding="utf8")
             if not same:  # last, since a WebUI lists what has this suffix
                 with written_whole(target, force=True) as beside_file:
-                    shutil.copyfile(source, beside_file)
+                    shutil.copyfile(FILE, beside_file)
     return target
 
 
 def is_copy(path: Path) -> bool:
     """Whether the file is the package's checkpoint."""
-    return is_there() and path.is_file() and filecmp.cmp(FILE, path, shallow=False)
+    return path.is_file() and filecmp.cmp(FILE, path, shallow=False)

@@ -2,6 +2,7 @@
 
 import errno
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,30 +15,13 @@ from ip2p import app, small
 from ip2p.__main__ import main
 from ip2p.checkpoint import describe, is_edit_checkpoint
 from ip2p.contact_sheet import contact_sheet
-from ip2p.edit import Edit, EditError
+from ip2p.edit import Edit
 from ip2p.editor import Editor
 from ip2p.images import fit, read_image
-from small_stand_in import ROOT, make_stand_in
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers' own, with numpy 2
-REAL = small.is_there()
+ROOT = Path(__file__).resolve().parents[1]
 QUICK = ["--seed", "7", "--steps", "2"]
-
-
-@pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory):
-    return small.FILE if REAL else make_stand_in(tmp_path_factory.mktemp("package") / "small" / "small.safetensors")
-
-
-@pytest.fixture
-def there(checkpoint, monkeypatch):
-    monkeypatch.setattr(small, "FILE", checkpoint)
-    return checkpoint
-
-
-@pytest.fixture
-def missing(tmp_path, monkeypatch):
-    monkeypatch.setattr(small, "FILE", tmp_path / "nowhere" / "small.safetensors")
 
 
 @pytest.fixture
@@ -68,7 +52,7 @@ def pictures_of(editor: Editor, **settings) -> np.ndarray:
     return np.stack([np.asarray(result.image, dtype=np.int16) for result in editor.edit(edit)])
 
 
-def test_a_command_that_names_no_model_takes_it(there, photo, tmp_path, capsys):
+def test_a_command_that_names_no_model_takes_it(photo, tmp_path, capsys):
     target = tmp_path / "winter.png"
     assert ip2p("edit", photo, "make it winter", "--output", target, *QUICK) == 0
     said = capsys.readouterr()
@@ -76,23 +60,16 @@ def test_a_command_that_names_no_model_takes_it(there, photo, tmp_path, capsys):
     assert "small checkpoint" in said.err and said.err.rstrip().endswith("--model official.")
     with Image.open(target) as image:
         assert max(image.size) == small.USUAL.longest_side == 256
-        assert "CFG scale: 2.0, Image CFG scale: 1.2" in image.info["parameters"]
+        assert f"CFG scale: {small.USUAL.text_scale}, Image CFG scale: {small.USUAL.image_scale}" in image.info["parameters"]
         assert "Model: instruct-edit-small" in image.info["parameters"]
 
 
-def test_a_model_or_a_size_that_is_named_is_taken(there, photo, tmp_path, capsys):
+def test_a_model_or_a_size_that_is_named_is_taken(photo, tmp_path, capsys):
     target = tmp_path / "winter.png"
     assert ip2p("edit", photo, "make it winter", "--output", target, "--model", "small", "--size", "128", *QUICK) == 0
     assert "--model official" not in capsys.readouterr().err
     with Image.open(target) as image:
         assert max(image.size) == 128
-
-
-def test_without_it_the_published_one_is_the_default(missing, capsys):
-    assert small.default_model() == "timbrooks/instruct-pix2pix"
-    assert small.usual("timbrooks/instruct-pix2pix") == small.usual("official") == small.Usual(512, 7.5, 1.5)
-    with pytest.raises(EditError, match="not in this copy of the package"):
-        Editor.load("small")
 
 
 def test_official_is_the_published_one(monkeypatch):
@@ -104,13 +81,13 @@ def test_official_is_the_published_one(monkeypatch):
     assert asked == [("timbrooks/instruct-pix2pix",) * 2]
 
 
-def test_it_has_its_own_usual_settings_wherever_it_is_named(there, webui):
+def test_it_has_its_own_usual_settings_wherever_it_is_named(webui):
     installed = small.install(webui / "models" / "Stable-diffusion")
-    assert [small.usual(str(model)) for model in ("small", there, installed)] == [small.USUAL] * 3
-    assert small.usual("other.safetensors") == small.Usual()
+    assert [small.usual(str(model)) for model in ("small", small.FILE, installed)] == [small.USUAL] * 3
+    assert small.usual("other.safetensors") == small.usual("official") == small.Usual(512, 7.5, 1.5)
 
 
-def test_before_and_after_are_one_picture(there, photo, tmp_path, capsys):
+def test_before_and_after_are_one_picture(photo, tmp_path, capsys):
     single, compared = tmp_path / "one.png", tmp_path / "compared.png"
     size = ["--size", "128x64"]
     assert ip2p("edit", photo, "make it winter", "--output", single, *QUICK, *size) == 0
@@ -123,13 +100,13 @@ def test_before_and_after_are_one_picture(there, photo, tmp_path, capsys):
     assert ip2p("edit", photo, "x", "--output", tmp_path, "--compare", "--grid") == 2
 
 
-def test_installed_it_is_whole_and_finds_its_own_vocabulary(there, webui, capsys):
+def test_installed_it_is_whole_and_finds_its_own_vocabulary(webui, capsys):
     assert ip2p("model", "install", "small", "--webui", webui) == 0
     said = capsys.readouterr().out
     folder = webui / "models" / "Stable-diffusion"
     installed = folder / "instruct-edit-small.safetensors"
     assert str(installed) in said and "model fetch" in said
-    assert installed.read_bytes() == there.read_bytes() and is_edit_checkpoint(installed)
+    assert installed.read_bytes() == small.FILE.read_bytes() and is_edit_checkpoint(installed)
     params = OmegaConf.load(installed.with_suffix(".yaml")).model.params
     clip = installed.with_suffix(".clip")
     assert params.cond_stage_config.params.version == str(clip)
@@ -138,7 +115,7 @@ def test_installed_it_is_whole_and_finds_its_own_vocabulary(there, webui, capsys
     assert np.array_equal(pictures_of(Editor.load(installed)), pictures_of(Editor.load("small")))
 
 
-def test_installed_again_it_stays_and_a_move_is_put_right(there, webui, capsys):
+def test_installed_again_it_stays_and_a_move_is_put_right(webui, capsys):
     small.install(webui / "models" / "Stable-diffusion")
     assert ip2p("model", "install", "small", "--webui", webui) == 0
     assert "there already" in capsys.readouterr().out
@@ -149,27 +126,21 @@ def test_installed_again_it_stays_and_a_move_is_put_right(there, webui, capsys):
     )
 
 
-def test_another_file_of_its_name_stays_unless_forced(there, webui, capsys):
+def test_another_file_of_its_name_stays_unless_forced(webui, capsys):
     other = webui / "models" / "Stable-diffusion" / "instruct-edit-small.safetensors"
     other.write_bytes(b"mine")
     assert ip2p("model", "install", "small", "--webui", webui) == 2
     assert "--force" in capsys.readouterr().err and other.read_bytes() == b"mine" and len(list(other.parent.iterdir())) == 1
     assert ip2p("model", "install", "small", "--webui", webui, "--force") == 0
-    assert other.read_bytes() == there.read_bytes()
+    assert other.read_bytes() == small.FILE.read_bytes()
 
 
-def test_what_is_no_webui_is_a_sentence(there, tmp_path, capsys):
+def test_what_is_no_webui_is_a_sentence(tmp_path, capsys):
     assert ip2p("model", "install", "small", "--webui", tmp_path) == 2
     assert "holds no WebUI" in capsys.readouterr().err
 
 
-def test_a_package_without_it_installs_nothing_and_says_so(missing, webui, capsys):
-    assert ip2p("model", "install", "small", "--webui", webui) == 2
-    assert "not in this copy of the package" in capsys.readouterr().err
-    assert list((webui / "models" / "Stable-diffusion").iterdir()) == []
-
-
-def test_a_full_disk_leaves_nothing_behind(there, webui, monkeypatch, capsys):
+def test_a_full_disk_leaves_nothing_behind(webui, monkeypatch, capsys):
     copy = shutil.copyfile
 
     def full(source, target, **options):
@@ -189,7 +160,6 @@ def test_the_page_says_which_model_it_uses_and_how_to_get_another():
     assert "mine.safetensors" in app.about("models/mine.safetensors")
 
 
-@pytest.mark.skipif(not REAL, reason="the package has no small checkpoint yet")
 def test_the_package_s_own_is_small_fp16_and_without_a_place_of_its_maker_s():
     found = describe(small.FILE)
     assert found["edit"] and found["family"] == "SD 1.x" and found["precision"] == "fp16" and found["bytes"] <= 24e6

@@ -48,15 +48,15 @@ def connect(parts: dict, controls: dict, load) -> None:
 def notice() -> list:
     """What the line says and which of its buttons are there."""
     status = model_status()
-    found, small_one = status["edit_checkpoints"], False
+    found, offered = status["edit_checkpoints"], False
     if status["is_edit_model"] or edits_once_loaded():
         text, found = small_text() if small_is_chosen() else "", []
     else:
-        small_one = not found and small.is_there()
+        offered = not found
         loaded = f"“{html.escape(status['model'])}” is not an edit model" if status["model"] else "No checkpoint is loaded"
-        text = f"{loaded}: {advice(bool(found), small_one)}"
+        text = f"{loaded}: {advice(offered)}"
     choice = gr.update(choices=found, value=found[0]) if found else gr.update()
-    return [line(text), gr.update(visible=bool(found)), choice, gr.update(visible=small_one)]
+    return [line(text), gr.update(visible=bool(found)), choice, gr.update(visible=offered)]
 
 
 def suited(values: Sequence[float]) -> list:
@@ -67,14 +67,14 @@ def suited(values: Sequence[float]) -> list:
     return list(wanted) if tuple(values) == other else [gr.update() for _ in values]
 
 
-def advice(found: bool, small_one: bool) -> str:
-    if found:
+def advice(offered: bool) -> str:
+    """offered: whether the small checkpoint is, since there is no other."""
+    if not offered:
         return "choose one of the edit checkpoints that were found."
-    put = f"put an InstructPix2Pix checkpoint into {html.escape(str(checkpoint_folder()))} and refresh the checkpoint list at the top of the page"
-    if not small_one:
-        return f"{put}."
-    size = f"{small.FILE.stat().st_size / 1e6:.0f} MB"
-    return f"{put}, or install the small one that comes with this extension, {size} and no download. {small.ABOUT}"
+    return (
+        f"put an InstructPix2Pix checkpoint into {html.escape(str(checkpoint_folder()))} and refresh the checkpoint list at the top of the "
+        f"page, or install the small one that comes with this extension, {small.FILE.stat().st_size / 1e6:.0f} MB and no download. {small.ABOUT}"
+    )
 
 
 def small_text() -> str:

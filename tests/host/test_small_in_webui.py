@@ -6,40 +6,28 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import webui
 from browser import RESULT, WIDE, Tab, expect, screenshot
-from webui import WebUI, checkpoints, find_webui
+from webui import REPOSITORY, WebUI, checkpoints, find_webui
 
 pytest.importorskip("diffusers", reason="the parity of the small checkpoint needs diffusers and transformers (pip install -e '.[edit]')")
 
 from ip2p import small
 from ip2p.__main__ import main
-from small_stand_in import ROOT, extension_with_small
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers' own, with numpy 2
 INSTRUCTION, SEED, STEPS = "make it winter", 7, 6
-PICTURE = ROOT / "ip2p" / "examples" / "chelsea.jpg"
+SUITING = [f"{value:g}" for value in vars(small.USUAL).values()]
+PICTURE = REPOSITORY / "ip2p" / "examples" / "chelsea.jpg"
 
 
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory):
-    """A WebUI of someone who has one checkpoint, which does not edit; its extension has the small one."""
-    stock = webui.make_data_folder
-    data = tmp_path_factory.mktemp("clean") / "data"
-    folder = data / "models" / "Stable-diffusion"
-
-    def make_data_folder(data, neighbours=()):
-        stock(data, neighbours)
-        extension = data / "extensions" / "sd-webui-instruct-edit"
-        extension.unlink() if extension.is_symlink() else shutil.rmtree(extension)
-        extension_with_small(extension)
-        folder.mkdir(parents=True)
-        for suffix in (".safetensors", ".yaml"):
-            shutil.copyfile(checkpoints(find_webui()) / f"plain{suffix}", folder / f"plain{suffix}")
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(webui, "make_data_folder", make_data_folder)
-        host = WebUI(find_webui(), data, "--ckpt-dir", folder, "--ckpt", folder / "plain.safetensors")
+    """A WebUI of someone who has one checkpoint, which does not edit."""
+    folder = tmp_path_factory.mktemp("models")
+    for suffix in (".safetensors", ".yaml"):
+        shutil.copyfile(checkpoints(find_webui()) / f"plain{suffix}", folder / f"plain{suffix}")
+    host = WebUI(find_webui(), tmp_path_factory.mktemp("clean") / "data", "--ckpt-dir", folder, "--ckpt", folder / "plain.safetensors")
+    host.models = folder
     try:
         yield host.wait()
     finally:
@@ -57,17 +45,16 @@ def tab(chromium, clean):
 
 
 @pytest.fixture
-def installed(clean, monkeypatch):
-    """The same WebUI with the small checkpoint loaded, and that of its extension the package's."""
-    monkeypatch.setattr(small, "FILE", clean.folder / "extensions" / "sd-webui-instruct-edit" / "ip2p" / "small" / "small.safetensors")
-    small.install(clean.folder / "models" / "Stable-diffusion")
+def installed(clean):
+    """The same WebUI with the small checkpoint loaded."""
+    small.install(clean.models)
     assert clean.post("/sdapi/v1/refresh-checkpoints").ok
     with clean.options(sd_model_checkpoint="instruct-edit-small.safetensors"):
         yield clean
 
 
 def models_of(host) -> set[str]:
-    return {path.name for path in (host.folder / "models" / "Stable-diffusion").iterdir()}
+    return {path.name for path in host.models.iterdir()}
 
 
 def suiting(tab) -> list[str]:
@@ -75,7 +62,7 @@ def suiting(tab) -> list[str]:
 
 
 def test_a_failure_is_a_sentence_and_leaves_nothing(tab, clean):
-    in_the_way = clean.folder / "models" / "Stable-diffusion" / "instruct-edit-small.safetensors"
+    in_the_way = clean.models / "instruct-edit-small.safetensors"
     in_the_way.mkdir()
     try:
         tab["install_small"].click()
@@ -104,7 +91,7 @@ def test_one_button_leads_to_an_edit(tab, clean):
     expect(tab["notice"]).to_contain_text("“instruct-edit-small” is the small checkpoint")
     expect(tab["install_small"]).to_be_hidden()
     tab.page.wait_for_function("document.querySelector('#setting_sd_model_checkpoint input').value.includes('instruct-edit-small')")
-    assert suiting(tab) == ["256", "2", "1.2"]
+    assert suiting(tab) == SUITING
     assert "instruct-edit-small" in clean.get("/sdapi/v1/options").json()["sd_model_checkpoint"]
     assert models_of(clean) >= {f"instruct-edit-small.{suffix}" for suffix in ("safetensors", "yaml", "clip")}
     tab.upload(PICTURE)
@@ -117,8 +104,8 @@ def test_one_button_leads_to_an_edit(tab, clean):
 
 def test_where_an_edit_model_is_there_the_button_is_hidden(installed, tab):
     expect(tab["install_small"]).to_be_hidden()
-    expect(tab["notice"]).to_contain_text("What suits it: “Longest side” 256, “Text scale” 2, “Image scale” 1.2.")
-    assert suiting(tab) == ["256", "2", "1.2"]
+    expect(tab["notice"]).to_contain_text("What suits it: “Longest side” {}, “Text scale” {}, “Image scale” {}.".format(*SUITING))
+    assert suiting(tab) == SUITING
     with installed.options(sd_model_checkpoint="plain.safetensors"):
         tab.open()
         expect(tab["notice"]).to_contain_text("choose one of the edit checkpoints")
@@ -135,11 +122,18 @@ def test_the_tab_gives_the_command_line_s_picture(installed, tab, tmp_path, samp
     ours = np.asarray(Image.open(target), dtype=np.int16)
 
     tab.upload(PICTURE)
-    assert suiting(tab) == ["256", "2", "1.2"], "what a new tab has with this checkpoint"
+    assert suiting(tab) == SUITING, "what a new tab has with this checkpoint"
     tab.set(prompt=INSTRUCTION, steps=STEPS, seed=SEED, sampler=sampler)
     assert f"Sampler: {sampler}," in tab.generate()["infotexts"][0]
     theirs = np.asarray(tab.picture(RESULT).convert("RGB"), dtype=np.int16)
     assert ours.std() > 5 and abs(ours - theirs).max() <= 2, "tab"
-    fields = dict(instruction=INSTRUCTION, steps=STEPS, seed=SEED, sampler_name=sampler, text_scale=2, image_scale=1.2)
+    fields = dict(
+        instruction=INSTRUCTION,
+        steps=STEPS,
+        seed=SEED,
+        sampler_name=sampler,
+        text_scale=small.USUAL.text_scale,
+        image_scale=small.USUAL.image_scale,
+    )
     sent = installed.edit(image=Image.open(PICTURE), width=ours.shape[1], height=ours.shape[0], **fields)
     assert abs(ours - sent.pixels[0]).max() <= 2, "API"
