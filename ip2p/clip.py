@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
+import tempfile
 import zlib
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -89,8 +90,8 @@ def tokenizer_files(place: Path | None) -> dict[str, bytes]:
             hf_hub_download(HUB, MERGES)
         except Exception as e:  # offline, no such file, no network: the hub's client raises many
             raise EditError(
-                f"CLIP's vocabulary is not on this machine and the hub can't be reached: name a folder with its {VOCABULARY} "
-                f"and {MERGES}, or the file {MERGES_OF_OPENAI} of a WebUI's open_clip, by --tokenizer."
+                f"CLIP's vocabulary is not on this machine and the hub can't be reached: pip install open_clip_torch, or put {VOCABULARY} "
+                f"and {MERGES} into a folder of the checkpoint's name with the suffix .clip."
             ) from e
     if place.is_dir():
         if missing := [name for name in (VOCABULARY, MERGES) if not (place / name).is_file()]:
@@ -99,6 +100,23 @@ def tokenizer_files(place: Path | None) -> dict[str, bytes]:
     else:
         files = from_openai(place)
     return {**files, "tokenizer_config.json": json.dumps(TOKENIZER, indent=2).encode()}
+
+
+def tokenizer(place: Path | None, vocabulary: int):
+    """transformers' CLIPTokenizer. place: as `tokenizer_files` takes it; vocabulary: the tokens that the text encoder knows.
+    Raises EditError when it can't be had or is another's."""
+    from transformers import CLIPTokenizer
+
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in tokenizer_files(place).items():
+            (Path(folder) / name).write_bytes(content)
+        found = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+    if len(found) > vocabulary:
+        raise EditError(
+            f"The text encoder knows {vocabulary} tokens, and {place or 'CLIP'} has {len(found)}: put the vocabulary that it was trained with "
+            "into a folder of the checkpoint's name with the suffix .clip."
+        )
+    return found
 
 
 def from_openai(path: Path) -> dict[str, bytes]:

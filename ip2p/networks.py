@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import importlib.util
 import json
 import pickle
 import re
@@ -15,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from . import small
 from .checkpoint import EDIT_CHANNELS, FIRST_LAYER
-from .clip import HUB, MERGES, MERGES_OF_OPENAI
+from .clip import clip_folder, text_config, tokenizer
 from .edit import EditError
 from .ldm import norm_groups, standard
 
@@ -25,7 +23,7 @@ UNET, VAE, TEXT = "model.diffusion_model.", "first_stage_model.", "cond_stage_mo
 def load_networks(model: str) -> dict:
     """model: a folder, a file, a name on the hub, `small` or `official` → the arguments of `Editor`, on the CPU. Raises EditError.
 
-    Nothing but a name on the hub, which `official` stands for, asks the network.
+    A name on the hub, which `official` stands for, asks the network, and so does a file when no CLIP vocabulary is on this machine.
     """
     if model == small.NAME:
         return {**read_file(small.FILE), "name": small.IN_WEBUI}  # an infotext names it as the WebUI does
@@ -66,7 +64,7 @@ def read_file(path: Path) -> dict:
     """A single LDM file of SD 1.x's kind, its configuration from the yaml of the same name, else that of SD 1.x or instruct-pix2pix."""
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from diffusers.loaders import single_file_utils as ldm
-    from transformers import CLIPTextModel
+    from transformers import CLIPTextConfig, CLIPTextModel
 
     state = read_state(path)
     yaml = path.with_suffix(".yaml")
@@ -85,7 +83,8 @@ def read_file(path: Path) -> dict:
         filled(networks["vae"], ldm.convert_ldm_vae_checkpoint(state, vae))
         folder = clip_folder(path, params)
         text = {key.removeprefix(TEXT): value for key, value in state.items() if key.startswith(TEXT) and not key.endswith("position_ids")}
-        networks["text_encoder"] = filled(CLIPTextModel(text_config(folder)), text)
+        config = text_config(folder, {key: tuple(value.shape) for key, value in text.items()})
+        networks["text_encoder"] = filled(CLIPTextModel(CLIPTextConfig.from_dict(config)), text)
     except (KeyError, RuntimeError, ValueError, AssertionError, TypeError) as e:
         hint = (
             f"{yaml.name} does not describe it"
@@ -94,7 +93,7 @@ def read_file(path: Path) -> dict:
         )
         raise EditError(f"{path.name} can't be read: {hint} ({first_line(e)}).") from e
     prediction_type = "v_prediction" if params.get("parameterization") == "v" else "epsilon"
-    return {**networks, "tokenizer": find_tokenizer(folder), "name": path.stem, "prediction_type": prediction_type}
+    return {**networks, "tokenizer": tokenizer(folder, config["vocab_size"]), "name": path.stem, "prediction_type": prediction_type}
 
 
 def read_state(path: Path) -> dict[str, torch.Tensor]:
@@ -121,52 +120,6 @@ def filled(network: torch.nn.Module, state: dict[str, torch.Tensor]) -> torch.nn
         state = {key.removeprefix("text_model."): value for key, value in state.items()}
     network.load_state_dict(state, assign=True)
     return network.eval()
-
-
-def clip_folder(path: Path, params: dict) -> Path | None:
-    """Folder of the text encoder's configuration and vocabulary: named in the yaml, or beside the file; None: those of SD 1.x."""
-    named = (params.get("cond_stage_config") or {}).get("params", {}).get("version")
-    places = [Path(named)] if named else []
-    return next((place for place in (*places, path.with_suffix(".clip")) if (place / "config.json").is_file()), None)
-
-
-def text_config(folder: Path | None):
-    from transformers import CLIPTextConfig
-
-    if folder is not None:
-        return CLIPTextConfig.from_pretrained(str(folder), local_files_only=True)
-    return CLIPTextConfig(
-        hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12, projection_dim=768, vocab_size=49408
-    )
-
-
-def find_tokenizer(folder: Path | None):
-    """CLIP's tokenizer without a network: from the folder, the hub's cache, or an installed open_clip. Raises EditError."""
-    from transformers import CLIPTokenizer
-
-    if folder is not None and (folder / MERGES).is_file():
-        return CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
-    try:
-        return CLIPTokenizer.from_pretrained(HUB, local_files_only=True)
-    except (OSError, ValueError):
-        found = importlib.util.find_spec("open_clip")
-        if found is None:
-            raise EditError(
-                "CLIP's vocabulary is missing: put it into a folder of the model's name with the suffix .clip, or pip install open_clip_torch."
-            ) from None
-        return tokenizer_of(Path(found.origin).with_name(MERGES_OF_OPENAI))
-
-
-def tokenizer_of(merges_file: Path):
-    """CLIP's tokenizer from OpenAI's file of merges, its ids in CLIP's own order."""
-    from transformers import CLIPTokenizer
-
-    merges = gzip.decompress(merges_file.read_bytes()).decode("utf8").split("\n")[1 : 49152 - 256 - 2 + 1]
-    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    letters = [chr(b) for b in plain] + [chr(256 + i) for i in range(256 - len(plain))]
-    words = [*letters, *(x + "</w>" for x in letters), *("".join(m.split()) for m in merges), "<|startoftext|>", "<|endoftext|>"]
-    vocabulary = {word: i for i, word in enumerate(words)}
-    return CLIPTokenizer(vocab=vocabulary, merges=[tuple(m.split()) for m in merges], model_max_length=77)
 
 
 def first_line(error: Exception) -> str:

@@ -14,10 +14,10 @@ from PIL import Image, ImageDraw
 pytest.importorskip("diffusers", reason="tests of the editor need diffusers and transformers (pip install -e '.[edit]')")
 pytest.importorskip("transformers", reason="tests of the editor need transformers")
 
+from ip2p.clip import STANDARD
 from ip2p.edit import Edit, EditError, Variant, random_scales
 from ip2p.editor import OUT_OF_MEMORY, SAMPLERS, Editor, Interrupted, Run
 from ip2p.ldm import standard
-from ip2p.networks import text_config
 from tiny_model import save_folder, tiny_editor
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -434,13 +434,13 @@ def test_what_is_no_edit_model_is_a_sentence(tmp_path):
 def test_a_file_without_a_yaml_is_taken_for_instruct_pix2pix():
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from diffusers.loaders import single_file_utils as ldm
-    from transformers import CLIPTextModel
+    from transformers import CLIPTextConfig, CLIPTextModel
 
     config = {"model": {"params": standard(8)}}
     with torch.device("meta"):
         unet = UNet2DConditionModel(**ldm.create_unet_diffusers_config_from_ldm(config, {}))
         vae = AutoencoderKL(**ldm.create_vae_diffusers_config_from_ldm(config, {}))
-        text = CLIPTextModel(text_config(None))
+        text = CLIPTextModel(CLIPTextConfig(**STANDARD))
     # Stable Diffusion 1.5's, and four more input channels of 320 × 3 × 3.
     assert unet.num_parameters() == 859_520_964 + 4 * 320 * 9
     assert vae.num_parameters() == 83_653_863 and vae.config.scaling_factor == 0.18215

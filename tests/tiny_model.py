@@ -10,9 +10,9 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from PIL import Image
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from ip2p.clip import STANDARD, tokenizer
 from ip2p.edit import Edit
 from ip2p.editor import Editor
-from ip2p.networks import tokenizer_of
 
 TEXT_WIDTH = 32
 
@@ -22,7 +22,7 @@ def tiny_tokenizer() -> CLIPTokenizer:
     """CLIP's own where open_clip is installed, else one whose tokens are letters."""
     found = importlib.util.find_spec("open_clip")
     if found is not None:
-        return tokenizer_of(Path(found.origin).with_name("bpe_simple_vocab_16e6.txt.gz"))
+        return tokenizer(Path(found.origin).with_name("bpe_simple_vocab_16e6.txt.gz"), STANDARD["vocab_size"])
     letters = [chr(i) for i in range(33, 127)]
     words = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
     return CLIPTokenizer(vocab={word: i for i, word in enumerate(words)}, merges=[], model_max_length=77)
