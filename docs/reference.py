@@ -21,7 +21,10 @@ def cli_reference() -> str:
     """docs/cli.md: every verb with its arguments."""
     from ip2p.__main__ import VERBS, parser_for
 
-    text = NOTE + "# The command line\n\nExit status 0; 2 for input that can't be used, with one line that says why; 130 after Ctrl-C.\n"
+    text = (
+        NOTE
+        + "# The command line\n\nExit status 0; 1 when some of the pictures could not be done; 2 for input that can't be used, with one line that says why; 130 after Ctrl-C.\n"
+    )
     for verb, (_, summary) in VERBS.items():
         text += f"\n## python -m ip2p {verb}\n\n{summary[0].upper()}{summary[1:]}.\n"
         text += described(parser_for(verb), f"python -m ip2p {verb}")
@@ -57,6 +60,8 @@ def argument(action: argparse.Action) -> str:
 
 def default(action: argparse.Action) -> str:
     value = action.default
+    if action.required:
+        return "required"
     if value in (None, "", [], argparse.SUPPRESS) or isinstance(value, bool) or action.nargs == 0:
         return "–"
     return f"`{value}`"

@@ -58,7 +58,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--count", type=int, default=1, help="results of each picture, from seed, seed + 1 and so on")
     add("--grid", action="store_true", help="one labelled contact sheet over the text scales and the image scales")
     add("--compare", action="store_true", help="one picture with the results beside what they were made of")
-    add("--preset", metavar="NAME", help="a ready instruction in place of INSTRUCTION, with its scales and steps")
+    add(
+        "--preset",
+        metavar="NAME",
+        help="a ready instruction in place of INSTRUCTION, with its steps and, except for small, its scales; the keys are in ip2p/presets.yaml",
+    )
     add("--choice", action="append", default=[], metavar="WORD=TEXT", help="fills in a word of the preset")
     add("--force", action="store_true", help="edit again what is there already")
     parser.set_defaults(run=run)

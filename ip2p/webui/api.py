@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field, validator
 from modules import progress, sd_samplers, sd_schedulers, shared
 from modules.call_queue import queue_lock
 
-from .. import __version__, images
+from .. import __version__, images, small
 from ..edit import IMAGE_SCALE, MAX_BATCH, MAX_COUNT, MAX_SCALE, MAX_SEED, MAX_SIDE, MAX_STEPS, MIN_SIDE, TEXT_SCALE, Edit, EditError
 from ..presets import quoted
 from . import picker
@@ -33,33 +33,49 @@ class EditRequest(BaseModel):
         "", title="Instruction", description="What to change, e.g. “make it winter”; several, one a line, are a chain."
     )
     preset: str | None = Field(
-        None, description="Key of a ready instruction: fills what the request leaves out of instruction, scales, steps."
+        None,
+        description="Key of a ready instruction, one of those that presets lists: fills what the request leaves out of instruction, scales, steps.",
     )
     choices: dict[str, str] = Field({}, description="Words to fill into the preset's instruction.")
-    negative_prompt: str = Field("", title="Negative prompt")
-    text_scale: float = Field(TEXT_SCALE, ge=0, le=MAX_SCALE, title="Text scale", description="How strongly the instruction acts.")
+    negative_prompt: str = Field("", title="Negative prompt", description="What the result should not be.")
+    text_scale: float = Field(
+        TEXT_SCALE,
+        ge=0,
+        le=MAX_SCALE,
+        title="Text scale",
+        description=f"How strongly the instruction acts. For the small checkpoint send {small.USUAL.text_scale:g}.",
+    )
     image_scale: float = Field(
-        IMAGE_SCALE, ge=0, le=MAX_SCALE, title="Image scale", description="How closely the result keeps to the picture."
+        IMAGE_SCALE,
+        ge=0,
+        le=MAX_SCALE,
+        title="Image scale",
+        description=f"How closely the result keeps to the picture. For the small checkpoint send {small.USUAL.image_scale:g}.",
     )
     text_start: float = Field(0.0, ge=0, le=1, description="Share of the noise levels from which the text scale acts; it is 1 before.")
     text_end: float = Field(1.0, ge=0, le=1, description="… and up to which; it is 1 after.")
     image_start: float = Field(0.0, ge=0, le=1, description="The same for the image scale.")
-    image_end: float = Field(1.0, ge=0, le=1)
+    image_end: float = Field(1.0, ge=0, le=1, description="… and up to which; it is 1 after.")
     randomise_scales: bool = Field(False, description="Draw text scale from 6–9 and image scale from 1.2–1.8, by the picture's seed.")
     steps: int = Field(20, ge=1, le=MAX_STEPS)
-    sampler_name: str = Field("Euler a", title="Sampler")
-    scheduler: str = Field("Automatic", title="Schedule type")
+    sampler_name: str = Field("Euler a", title="Sampler", description="One of those that status lists.")
+    scheduler: str = Field("Automatic", title="Schedule type", description="One of those that status lists.")
     seed: int = Field(-1, ge=-1, le=MAX_SEED, description="-1 draws one.")
-    count: int = Field(1, ge=1, le=MAX_COUNT, description="Number of results, with seeds one after another.")
+    count: int = Field(1, ge=1, le=MAX_COUNT, description="Number of batches, with seeds one after another.")
     batch_size: int = Field(1, ge=1, le=MAX_BATCH, description="Results computed at once; count × batch size are returned.")
     width: int | None = Field(None, ge=MIN_SIDE, le=MAX_SIDE, description="Working size; left out, it is fitted to the picture.")
-    height: int | None = Field(None, ge=MIN_SIDE, le=MAX_SIDE)
-    longest_side: int = Field(512, ge=MIN_SIDE, le=MAX_SIDE, description="Limit of the fitted working size.")
+    height: int | None = Field(None, ge=MIN_SIDE, le=MAX_SIDE, description="The same.")
+    longest_side: int = Field(
+        512,
+        ge=MIN_SIDE,
+        le=MAX_SIDE,
+        description=f"Limit of the fitted working size. For the small checkpoint send {small.USUAL.longest_side}.",
+    )
     own_size: bool = Field(False, description="Give the result back at the picture's own size.")
     denoising_strength: float = Field(1.0, ge=0, le=1, description="1 starts from pure noise, below 1 from the picture.")
     mask: str | None = Field(None, description="White is edited, black is kept pixel by pixel; of the picture's size.")
     heat_map: bool = Field(False, description="Add a last picture that shows where the instruction acts.")
-    styles: list[str] = Field([], description="Names of the host's prompt styles.")
+    styles: list[str] = Field([], description="Names of the WebUI's prompt styles.")
 
     class Config:
         extra = "forbid"  # a misspelt field would be left out in silence
@@ -78,10 +94,10 @@ class EditRequest(BaseModel):
 
 
 class EditResponse(BaseModel):
-    images: list[str] = Field(title="Results", description="PNG in base64, with the infotext inside.")
-    infotexts: list[str]
+    images: list[str] = Field(title="Results", description="PNG in base64, with the generation parameters inside.")
+    infotexts: list[str] = Field(description="The generation parameters of each.")
     seeds: list[int]
-    info: dict = Field(description="The host's description of the job, and its comments.")
+    info: dict = Field(description="The WebUI's description of the job, and its comments.")
 
 
 class StatusResponse(BaseModel):

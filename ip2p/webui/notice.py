@@ -16,7 +16,7 @@ from .. import small
 from ..edit import Edit, EditError
 from ..fetch import URL
 from ..files import why
-from .processing import edits_once_loaded, model_status
+from .processing import edits_once_loaded, model_status, small_is_chosen
 
 
 def build() -> dict:
@@ -83,13 +83,6 @@ def small_text() -> str:
         f"{small.USUAL.longest_side}, “Text scale” {small.USUAL.text_scale:g}, “Image scale” {small.USUAL.image_scale:g}. {small.ABOUT} "
         f"{small.PUBLISHED}: <a href='{URL}'>download it</a> into {html.escape(str(checkpoint_folder()))}."
     )
-
-
-def small_is_chosen() -> bool:
-    """Whether the checkpoint that is loaded, or is being loaded at the start, is the small one."""
-    model = sd_models.model_data.sd_model
-    info = model.sd_checkpoint_info if model is not None else sd_models.checkpoint_aliases.get(shared.opts.sd_model_checkpoint)
-    return info is not None and info.name_for_extra == small.IN_WEBUI
 
 
 def install() -> list:

@@ -11,6 +11,7 @@ from modules.ui_components import FormRow
 from ..edit import EditError
 from ..presets import GROUPS, OWN_GROUP, Preset, load, quoted, save_own
 from .folder import KEPT
+from .processing import small_is_chosen
 
 MOST_WORDS = 3  # words to fill in that the picker has fields for; the rest keep their defaults
 
@@ -63,7 +64,7 @@ def build() -> dict:
 
 
 def connect(p: dict, prompt, controls: dict) -> None:
-    """Choosing fills the instruction, the scales and the steps; every choice of a word fills them anew."""
+    """Choosing fills the instruction, the steps and, except for the small checkpoint, the scales; every choice of a word fills them anew."""
     filled = [prompt, controls["text_scale"], controls["image_scale"], controls["steps"]]
 
     def chosen(group: str, name: str) -> Preset | None:
@@ -81,7 +82,9 @@ def connect(p: dict, prompt, controls: dict) -> None:
             for word in preset.words[:MOST_WORDS]
         ]
         words += [gr.update(visible=False)] * (MOST_WORDS - len(words))
-        return [preset.instruction_for(), preset.text_scale, preset.image_scale, preset.steps, *words]
+        suit = preset.group == OWN_GROUP or not small_is_chosen()  # ours are the published checkpoint's
+        scales = [preset.text_scale, preset.image_scale] if suit else [gr.update()] * 2
+        return [preset.instruction_for(), *scales, preset.steps, *words]
 
     def fill(group: str, name: str, *words: str):
         preset = chosen(group, name)

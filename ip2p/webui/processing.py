@@ -23,7 +23,7 @@ from modules import (
     shared,
 )
 
-from .. import images
+from .. import images, small
 from ..checkpoint import is_edit_checkpoint
 from ..edit import MAX_SCALE, Edit, EditError, check_number
 from ..presets import quoted
@@ -350,3 +350,10 @@ def edits_once_loaded() -> bool:
         return False
     chosen = sd_models.checkpoint_aliases.get(shared.opts.sd_model_checkpoint)
     return chosen is not None and is_edit_checkpoint(chosen.filename)
+
+
+def small_is_chosen() -> bool:
+    """Whether the checkpoint that is loaded, or is being loaded at the start, is the small one."""
+    model = sd_models.model_data.sd_model
+    info = model.sd_checkpoint_info if model is not None else sd_models.checkpoint_aliases.get(shared.opts.sd_model_checkpoint)
+    return info is not None and info.name_for_extra == small.IN_WEBUI

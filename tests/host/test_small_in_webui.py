@@ -114,6 +114,14 @@ def test_where_an_edit_model_is_there_the_button_is_hidden(installed, tab):
         expect(tab["use_checkpoint"]).to_be_visible()
 
 
+def test_a_ready_instruction_leaves_the_scales_that_suit_it(installed, tab):
+    tab.open_accordion("picker")
+    tab.set(preset_group="weather")
+    tab.set(preset_name="Rain")
+    expect(tab["prompt"].locator("textarea")).to_have_value("add heavy rain")
+    assert suiting(tab) == SUITING
+
+
 @pytest.mark.parametrize("sampler", ("Euler", "DDIM"))
 def test_the_tab_gives_the_command_line_s_picture(installed, tab, tmp_path, sampler):
     target = tmp_path / "cli.png"
