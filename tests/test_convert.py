@@ -191,7 +191,7 @@ def test_the_vocabulary_is_made_from_openais_list(real):
 def test_without_a_vocabulary_a_sentence_says_where_to_find_one(monkeypatch):
     monkeypatch.setattr("ip2p.clip.find_spec", lambda name: None)
     monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *args: Path("/nowhere/at/all").read_bytes())
-    with pytest.raises(EditError, match="with the suffix .clip"):
+    with pytest.raises(EditError, match=r"with the suffix \.clip"):
         tokenizer_files(None)
 
 
