@@ -9,9 +9,10 @@ from PIL import Image, ImageDraw, ImageFont
 GAP = 8
 
 
-def contact_sheet(cells: Sequence[Image.Image], rows: Sequence[str], columns: Sequence[str]) -> Image.Image:
-    """cells: row by row, of one size. rows, columns: their labels, left of and above the cells."""
-    width, height = cells[0].size
+def contact_sheet(cells: Sequence[Image.Image | None], rows: Sequence[str], columns: Sequence[str]) -> Image.Image:
+    """cells: row by row, each in the middle of a place as large as the largest; None stays white. rows, columns: their labels, left
+    of and above the cells."""
+    width, height = (max(cell.size[axis] for cell in cells if cell) for axis in (0, 1))
     size = max(min(width, height) // 16, 10)
     font = font_of(size)
     left = round(max(font.getlength(label) for label in rows)) + 2 * GAP
@@ -26,7 +27,8 @@ def contact_sheet(cells: Sequence[Image.Image], rows: Sequence[str], columns: Se
         draw.text((GAP, top + y * step_y + (height - size) / 2), label, "black", font)
     for i, cell in enumerate(cells):
         y, x = divmod(i, len(columns))
-        sheet.paste(cell, (left + x * step_x, top + y * step_y))
+        if cell:
+            sheet.paste(cell, (left + x * step_x + (width - cell.width) // 2, top + y * step_y + (height - cell.height) // 2))
     return sheet
 
 

@@ -20,7 +20,6 @@ from .tensors import Weights, stored, write_safetensors
 
 WEIGHTS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
 OLD_NAMES = {"diffusion_pytorch_model": "diffusion_pytorch_model", "model": "pytorch_model"}  # of a `.bin`
-PREFIXES = {"unet": UNET, "vae": VAE, "text_encoder": TEXT_1}
 
 
 @dataclass

@@ -8,16 +8,13 @@ import re
 from pathlib import Path
 
 import torch
-from omegaconf import OmegaConf
 from safetensors import SafetensorError, safe_open
 
 from . import small
-from .checkpoint import EDIT_CHANNELS, FIRST_LAYER
+from .checkpoint import EDIT_CHANNELS, FIRST_LAYER, TEXT_1, UNET, VAE
 from .clip import clip_folder, text_config, tokenizer
 from .edit import EditError
-from .ldm import norm_groups, standard
-
-UNET, VAE, TEXT = "model.diffusion_model.", "first_stage_model.", "cond_stage_model.transformer."
+from .ldm import norm_groups, read_yaml, standard
 
 
 def load_networks(model: str) -> dict:
@@ -54,7 +51,7 @@ def read_folder(source: str, name: str, **options) -> dict:
             "tokenizer": CLIPTokenizer.from_pretrained(source, subfolder="tokenizer", **options),
         }
         scheduler = DDIMScheduler.load_config(source, subfolder="scheduler", **options)
-    except (OSError, ValueError, KeyError, RuntimeError) as e:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as e:
         where = "in this folder" if options else "on the hub or in its cache; without a network give a folder or a file"
         raise EditError(f"The model {source} can't be read {where}: {first_line(e)}") from e
     return {**networks, "name": name, "prediction_type": scheduler.get("prediction_type", "epsilon")}
@@ -68,11 +65,11 @@ def read_file(path: Path) -> dict:
 
     state = read_state(path)
     yaml = path.with_suffix(".yaml")
-    for part, prefix in (("UNet", UNET), ("VAE", VAE), ("CLIP text encoder", TEXT)):
+    for part, prefix in (("UNet", UNET), ("VAE", VAE), ("CLIP text encoder", TEXT_1)):
         if not any(key.startswith(prefix) for key in state):
             raise EditError(f"{path.name} has no {part} of SD 1.x's kind: convert the model to a diffusers folder.")
     channels = state[FIRST_LAYER].shape[1] if FIRST_LAYER in state else EDIT_CHANNELS
-    params = OmegaConf.to_container(OmegaConf.load(yaml).model.params) if yaml.is_file() else standard(channels)
+    params = read_yaml(yaml) if yaml.is_file() else standard(channels)
     try:
         config = {"model": {"params": params}}
         unet = ldm.create_unet_diffusers_config_from_ldm(config, state)
@@ -82,7 +79,9 @@ def read_file(path: Path) -> dict:
         filled(networks["unet"], ldm.convert_ldm_unet_checkpoint(state, unet))
         filled(networks["vae"], ldm.convert_ldm_vae_checkpoint(state, vae))
         folder = clip_folder(path, params)
-        text = {key.removeprefix(TEXT): value for key, value in state.items() if key.startswith(TEXT) and not key.endswith("position_ids")}
+        text = {
+            key.removeprefix(TEXT_1): value for key, value in state.items() if key.startswith(TEXT_1) and not key.endswith("position_ids")
+        }
         config = text_config(folder, {key: tuple(value.shape) for key, value in text.items()})
         networks["text_encoder"] = filled(CLIPTextModel(CLIPTextConfig.from_dict(config)), text)
     except (KeyError, RuntimeError, ValueError, AssertionError, TypeError) as e:
@@ -98,7 +97,7 @@ def read_file(path: Path) -> dict:
 
 def read_state(path: Path) -> dict[str, torch.Tensor]:
     """The plain weights of the three networks, in float32. Nothing in the file is run."""
-    wanted = (UNET, VAE, TEXT)
+    wanted = (UNET, VAE, TEXT_1)
     try:
         if path.suffix == ".safetensors":
             with safe_open(path, "pt") as file:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import filecmp
 import shutil
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,13 +60,14 @@ def install(folder: Path, force: bool = False) -> Path:
     same = is_copy(target)
     if target.exists() and not same and not force:
         raise EditError(f"{target} is there already and is another file: move it away, or overwrite it with --force.")
-    with written_whole(clip, force=True) as beside:
-        shutil.copytree(FILE.with_suffix(".clip"), beside)
+    # The outermost is renamed last: the checkpoint, since a WebUI lists what has its suffix.
+    with nullcontext() if same else written_whole(target, force=True) as beside_file:
+        if beside_file:
+            shutil.copyfile(FILE, beside_file)
         with written_whole(yaml, force=True) as beside_yaml:
             beside_yaml.write_text(OmegaConf.to_yaml(config), encoding="utf8")
-            if not same:  # last, since a WebUI lists what has this suffix
-                with written_whole(target, force=True) as beside_file:
-                    shutil.copyfile(FILE, beside_file)
+            with written_whole(clip, force=True) as beside:
+                shutil.copytree(FILE.with_suffix(".clip"), beside)
     return target
 
 

@@ -235,6 +235,14 @@ def test_a_sheet_has_its_cells_in_place_and_its_labels_beside_them():
         assert (sheet[:top, left + x * 168 :][:, :160] < 100).any(), "a label above the column"
 
 
+def test_cells_of_other_sizes_stand_in_the_middle_of_their_places():
+    black, wide = Image.new("RGB", (20, 40), "black"), Image.new("RGB", (60, 20), "red")
+    sheet = contact_sheet([black, wide, None, wide], ["", ""], ["", ""])
+    places = [sheet.crop((16 + x * 68, 26 + y * 48, 76 + x * 68, 66 + y * 48)) for y in (0, 1) for x in (0, 1)]
+    assert [place.getpixel((30, 20)) for place in places] == [(0, 0, 0), (255, 0, 0), (255, 255, 255), (255, 0, 0)]
+    assert places[0].getbbox() == (0, 0, 60, 40) and places[0].convert("L").point(lambda v: 255 - v).getbbox() == (20, 0, 40, 40)
+
+
 def test_a_preset_brings_instruction_scales_and_steps(pictures, tmp_path, stand_in):
     argv = ["edit", str(pictures / "p1.jpg"), "--output", str(tmp_path / "a.png"), "--preset", "change-weather", "--choice", "to=foggy"]
     assert main([*argv, "--steps", "4"]) == 0

@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 pytest.importorskip("diffusers", reason="tests of the editor need diffusers and transformers (pip install -e '.[edit]')")
 pytest.importorskip("transformers", reason="tests of the editor need transformers")
 
+from ip2p.checkpoint import TEXT_1, UNET, VAE
 from ip2p.clip import STANDARD
 from ip2p.edit import Edit, EditError, Variant, random_scales
 from ip2p.editor import OUT_OF_MEMORY, SAMPLERS, Editor, Interrupted, Run
@@ -429,6 +430,18 @@ def test_what_is_no_edit_model_is_a_sentence(tmp_path):
     torch.save({"state_dict": {"a": torch.zeros(1)}}, tmp_path / "other.ckpt")
     with pytest.raises(EditError, match="has no UNet"):
         Editor.load(tmp_path / "other.ckpt")
+    torch.save({prefix + "a": torch.zeros(1) for prefix in (UNET, VAE, TEXT_1)}, tmp_path / "odd.ckpt")
+    for content in ("a: [", "model: {}"):
+        (tmp_path / "odd.yaml").write_text(content)
+        with pytest.raises(EditError, match=r"odd\.yaml is no configuration"):
+            Editor.load(tmp_path / "odd.ckpt")
+
+
+def test_a_damaged_folder_is_a_sentence(editor, tmp_path):
+    save_folder(editor, tmp_path)
+    os.truncate(tmp_path / "text_encoder" / "model.safetensors", 1000)
+    with pytest.raises(EditError, match="can't be read in this folder"):
+        Editor.load(tmp_path)
 
 
 def test_a_file_without_a_yaml_is_taken_for_instruct_pix2pix():

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,9 +19,9 @@ pytest.importorskip("matplotlib", reason="tests of evaluate need matplotlib (pip
 from ip2p.__main__ import main
 from ip2p.dataset.pairs import Pair, open_pairs, write_pairs
 from ip2p.edit import Edit, EditError
-from ip2p.evaluation import metrics, run, scorers, summary
-from ip2p.evaluation.computed import photos_of
-from ip2p.evaluation.sweep import Lines, Setting, read_lines
+from ip2p.evaluation import metrics, plots, run, scorers, sheet, summary
+from ip2p.evaluation.computed import Photo, curve, photos_of
+from ip2p.evaluation.sweep import Lines, Setting, Task, keep, key_of, read_lines
 from tiny_model import save_folder, tiny_editor, tiny_tokenizer
 
 KINDS = {"green": "make it green", "dark": "make it dark", "red ball": "make the ball red"}
@@ -233,6 +234,9 @@ def test_clip_reads_a_picture_as_its_own_processor_does(tmp_path):
     processor = getattr(transformers, "CLIPImageProcessorPil", transformers.CLIPImageProcessor)
     own = processor(size={"shortest_edge": 32}, crop_size=32)(images, return_tensors="pt").pixel_values
     assert torch.allclose(scorer._read(images), own, atol=0.03)
+    os.truncate(tmp_path / "tiny clip" / "model.safetensors", 1000)
+    with pytest.raises(EditError, match="CLIP can't be read"):
+        scorers.scorer_named(f"clip={tmp_path / 'tiny clip'}", torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -402,6 +406,70 @@ def test_damage_before_the_last_line_is_told(tmp_path):
     assert path.read_text() == '{"a": 1}\n{"a": null}\n'
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_full_disk_is_a_sentence(tmp_path):
+    with pytest.raises(EditError, match=r"edits\.jsonl could not be written: no space left"), Lines(tmp_path / "edits.jsonl") as lines:
+        lines.file.close()
+        lines.file = Path("/dev/full").open("wb")  # noqa: SIM115
+        lines.append([{"a": 1}])
+
+
+def test_pictures_and_plots_that_cannot_be_written_are_a_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    task = Task(0, Setting("tiny"), "make it green", 1, "0", keep=True)
+    with pytest.raises(EditError, match="could not be written"):
+        keep(task, scene("navy", "white"), tmp_path / "file")
+    with pytest.raises(EditError, match=r"a\.png could not be written"):
+        plots.drawn(lambda axes: None, "a", tmp_path / "file")
+
+
+def test_a_scale_of_many_digits_finds_its_line_again(tmp_path):
+    scales = run.scales_of("1.23456789,1.2345678,1.5", "", "image scales")
+    tasks = [Task(0, Setting("tiny", 7.5, scale), "make it green", 1, "0") for scale in scales]
+    with Lines(tmp_path / "edits.jsonl") as lines:
+        lines.append(task.line({}, None) for task in tasks)
+        assert [key_of(line) for line in lines.lines] == [task.key for task in tasks]
+    assert scales == [1.234568, 1.5]
+
+
+def test_photographs_without_pictures_to_show_are_not_read():
+    class Picky:
+        def readable(self, row):
+            return row < 2
+
+        def row(self, row):
+            assert row < 2
+            return SimpleNamespace(before=scene("navy", "white"), target=scene("navy", "red"))
+
+    class Asked(dict):
+        def items(self):
+            raise AssertionError("nothing of this photograph is shown")
+
+    first, second = Photo("first", {"green": 0, "dark": 1}), Photo("second", Asked(green=2, dark=3))
+    results = [(Task(0, Setting("tiny"), "make it green", 1, "first"), scene("navy", "green"))]
+    rows = sheet.by_photo(results, [first, second], Picky())
+    assert [title for title, _ in rows] == ["first: targets", "tiny, s_T 0, strength 1"]
+
+
+def test_a_contact_sheet_of_too_many_rows_for_a_jpeg_holds_those_that_fit(tmp_path):
+    picture = Image.new("RGB", (8, sheet.THUMBNAIL), "navy")
+    sheet.write(tmp_path / "sheet.jpg", [(str(i), {"input": ("input", picture)}) for i in range(300)])
+    with Image.open(tmp_path / "sheet.jpg") as image:
+        assert 64_000 < image.height <= 65_500
+
+
+def test_an_interval_over_photographs_is_the_same_in_every_process():
+    """Bootstrapped by place, and so of photographs in an order."""
+    names = [f"photo {i}" for i in range(12)]
+    lines = [
+        {"group": name, "image_scale": scale, "text_scale": 7.5, "row": i, "rms_input": i * i * scale}
+        for scale in (1.0, 2.0)
+        for i, name in enumerate(names)
+    ]
+    found = curve(lines, "image_scale", {})["change"]["rms_input"]["last_minus_first"]
+    assert found == metrics.interval([float(names.index(name)) ** 2 for name in sorted(names)])
+
+
 def with_broken_row(path, row, target):
     """The set at `path` with a picture in `row` that is none."""
     import pyarrow as pa
@@ -504,6 +572,9 @@ def test_a_stand_in_is_named_in_the_report_and_says_what_it_cannot_see(lite0, or
         (["--count", "0"], "--count must be at least 1"),
         (["--text-scale", "500"], "text scale must be between"),
         (["--device", "toaster"], "There is no device “toaster”"),
+        pytest.param(
+            ["--device", "cuda"], "There is no device “cuda”", marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")
+        ),
         (["--compare", "nowhere"], "nowhere holds no run"),
     ],
 )

@@ -20,7 +20,7 @@ from PIL import Image as Pictures
 from ip2p.dataset import check, tables
 from ip2p.dataset.check import check_pairs
 from ip2p.dataset.convert import convert
-from ip2p.dataset.folders import write_layout
+from ip2p.dataset.folders import csv_columns, write_layout
 from ip2p.dataset.pairs import BrokenRow, Pair, open_pairs, write_pairs
 from ip2p.edit import EditError
 from pair_sets import SCORES, erased, jpeg, picture, published, same_picture, tree, write_original_layout, write_set
@@ -236,6 +236,11 @@ def test_a_folder_of_pictures_with_a_csv_is_a_set(text, tmp_path):
         (pair,) = open_pairs(source)
         assert pair.edit_prompts == ("make it warm, please",) and pair.extra == {"who": "me"}
         assert same_picture(pair.original_image, jpeg(1)) and same_picture(pair.edited_image, jpeg(2))
+
+
+def test_a_csv_s_pictures_have_an_order_so_that_its_fingerprint_is_the_same_in_every_process(tmp_path):
+    (tmp_path / "list.csv").write_text("mask,after,instruction,before\n")
+    assert csv_columns(tmp_path / "list.csv") == (["before", "after", "mask"], ["mask", "after", "instruction", "before"])
 
 
 def test_a_csv_names_its_broken_rows(tmp_path):

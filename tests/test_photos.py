@@ -154,6 +154,14 @@ def test_a_licence_is_allowed_when_it_names_nothing_else(licence, free):
     assert photos.allowed(licence, "CC0,PD,CC-BY,CC-BY-SA") == free
 
 
+def test_without_allowed_licences_the_refused_ones_are_still_left_out(tmp_path):
+    assert photos.allowed("per file", None) and photos.allowed("PD", None, "GPL") and not photos.allowed("GPL-3+/PD", None, "GPL")
+    table = tmp_path / "MANIFEST.csv"
+    table.write_text("file,licence\nchelsea.jpg,CC-BY-NC 4.0\ncoffee.jpg,CC0\n", encoding="utf8")
+    pairs = open_pairs(made(EXAMPLES, tmp_path / "set.parquet", "--kinds", "sepia", "--licences", str(table), "--refuse", "NC"))
+    assert sorted(pairs.texts(i)["photo"] for i in range(len(pairs))) == ["astronaut.jpg", "coffee.jpg"]
+
+
 def made(folder: Path, output: Path, *options: str) -> Path:
     assert main(["dataset", "photos", str(folder), "--output", str(output), "--size", "64", *options]) == 0
     return output
@@ -225,6 +233,7 @@ def test_only_photographs_with_an_allowed_licence_are_taken(tmp_path):
         (["--held-out", "1"], "share"),
         (["--per-photo", "0"], "at least 1"),
         (["--allow", "CC0"], "--licences"),
+        (["--refuse", "NC"], "--licences"),
     ],
 )
 def test_a_bad_option_is_told_in_a_sentence(options, told, tmp_path, capsys):

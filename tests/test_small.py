@@ -1,6 +1,7 @@
 """The small checkpoint: the default of every command, installed into a WebUI whole, its vocabulary found there."""
 
 import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -152,6 +153,20 @@ def test_a_full_disk_leaves_nothing_behind(webui, monkeypatch, capsys):
     assert ip2p("model", "install", "small", "--webui", webui) == 2
     assert "no space left" in capsys.readouterr().err
     assert list((webui / "models" / "Stable-diffusion").iterdir()) == []
+
+
+def test_the_checkpoint_appears_when_its_yaml_and_its_vocabulary_are_there(webui, monkeypatch):
+    folder, before = webui / "models" / "Stable-diffusion", []
+    rename = os.replace
+
+    def seen(source, target):
+        if str(target).endswith(".safetensors"):
+            before.extend(sorted(path.suffix for path in folder.iterdir() if not path.name.startswith(".")))
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", seen)
+    small.install(folder)
+    assert before == [".clip", ".yaml"]
 
 
 def test_the_page_says_which_model_it_uses_and_how_to_get_another():

@@ -4,6 +4,9 @@ import json
 import os
 import re
 import resource
+import shutil
+import threading
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import replace
 from itertools import pairwise
@@ -35,6 +38,7 @@ from ip2p.training.cache import SHARD, Cache, cached
 from ip2p.training.config import Config, Model, Stage, Unet, Vae, load
 from ip2p.training.config import Data as DataConfig
 from ip2p.training.data import Draw, Order, Samples, collate, crop, dropped
+from ip2p.training.export import plain
 from ip2p.training.loop import Loop, learning_rate, memory_told
 from ip2p.training.losses import DenoisingLoss, perceptual_loss
 from ip2p.training.networks import Networks, new_tokenizer, new_unet, token_ids, widened
@@ -257,7 +261,7 @@ def folders(output: Path, what: str) -> set[str]:
     return {path.name for path in output.glob(f"cache/{what}-*")}
 
 
-def test_a_changed_vae_text_encoder_set_or_crop_never_reads_what_is_stale(networks, tmp_path):
+def test_a_changed_vae_text_encoder_set_crop_or_precision_never_reads_what_is_stale(networks, tmp_path, monkeypatch):
     stage = Stage(size=32, variants=2, cache=True)
     samples = samples_of(stage, networks, tmp_path)
     first, seen, read = samples[0], folders(tmp_path, "latents"), folders(tmp_path, "texts")
@@ -280,6 +284,9 @@ def test_a_changed_vae_text_encoder_set_or_crop_never_reads_what_is_stale(networ
         samples_of(**{"stage": stage, "networks": networks, "output": tmp_path, **change})
         count += 1
         assert len(folders(tmp_path, "latents")) == count, change
+    monkeypatch.setattr(Accelerator, "mixed_precision", "bf16")
+    samples_of(stage, networks, tmp_path)
+    assert len(folders(tmp_path, "latents")) == count + 1
 
 
 def test_processes_share_the_filling_of_a_cache_whenever_they_look(tmp_path):
@@ -299,6 +306,18 @@ def test_pictures_of_a_folder_are_kept_within_a_budget(tmp_path, monkeypatch):
     monkeypatch.setattr(data, "HELD", 7000)
     folder = data.Folder(DataConfig(pictures=str(tmp_path), hold_out=["3"]))
     assert [folder[i].getpixel((0, 0))[0] for i in (0, 1, 2, 2, 0)] == [0, 1, 2, 2, 0] and sorted(folder.kept) == [0, 1]
+
+
+def test_a_folder_s_pictures_are_found_and_allowed_as_dataset_photos_does(tmp_path):
+    for name in ("a.tif", "b.png", "sub/c.jpg", ".hidden/d.png", "e.png", "f.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / name, "PNG")
+    given = {"pictures": str(tmp_path), "licences": str(tmp_path / "table.csv"), "allow": ["CC0", "PD"]}
+    (tmp_path / "table.csv").write_text("\ufefffile,license\na.tif,PD/CC0 (README.txt)\nb.png,GPL-3+/PD\nc.jpg,CC0\nd.png,CC0\n", "utf8")
+    assert [path.name for path in data.Folder(DataConfig(**given)).paths] == ["a.tif", "c.jpg"]
+    assert [path.name for path in data.Folder(DataConfig(**given | {"allow": ["GPL"]})).paths] == ["b.png"]
+    with pytest.raises(EditError, match=r"has no picture that may be used: see data\.allow"):
+        data.Folder(DataConfig(**given | {"allow": []}))
 
 
 def test_a_tokenizer_learned_from_texts_writes_any_text():
@@ -337,14 +356,15 @@ def test_a_stage_of_texts_tells_kinds_of_edits_apart_before_the_edit_stage(tmp_p
     assert all((before[key] - after[key]).abs().max() < 0.01 for key in before), "the edit stage goes on with them"
 
 
-def test_a_stage_of_texts_needs_the_kinds(tmp_path):
+def test_a_stage_of_texts_needs_the_kinds_and_says_so_before_any_training(tmp_path):
     write_pairs((scene(i).pair() for i in range(4)), tmp_path / "pairs.parquet")
     config = write_config(
         tmp_path / "texts.yaml", output=str(tmp_path / "run"), data={"pairs": str(tmp_path / "pairs.parquet")}, export="none",
-        stages=dict.fromkeys(STAGES) | {"text": {"steps": 1}},
+        stages=only("autoencoder") | {"text": {"steps": 1}},
     )  # fmt: skip
     command = Command(config, said=tmp_path / "said", environment={"HF_HOME": str(tmp_path)})
     assert command.status() == 2 and "has no column “kind”" in command.errors[-1]
+    assert not (tmp_path / "run" / "autoencoder").exists(), "it is said before the first stage"
 
 
 # Broken pictures
@@ -374,6 +394,17 @@ def test_a_pair_set_with_few_broken_rows_is_trained_without_them(edit_config, br
         config, "data.max_broken=0.01", f"output={tmp_path}/other", said=tmp_path / "said", environment={"HF_HOME": str(tmp_path / "x")}
     )
     assert refused.status() == 2 and "rows are broken" in refused.errors[-1]
+
+
+def test_validation_passes_over_broken_rows_of_its_split(broken_set, tmp_path):
+    """Which nobody has checked, since it is not trained on."""
+    said = []
+    config = write_config(
+        tmp_path / "split.yaml", output=str(tmp_path), data={"pairs": str(broken_set)}, validation={"split": "train", "rows": 5}
+    )
+    shown = Rows(load(config), said.append).shown
+    assert [pair.edit_prompt for pair in shown] == [scene(i).instruction for i in (0, 3, 10, 14, 1)]
+    assert len(said) == 1 and "row 7" in said[0]
 
 
 @pytest.mark.parametrize("workers", (0, 1))
@@ -449,6 +480,33 @@ def test_the_average_warms_up_to_its_decay(tmp_path):
     before, after = (states.read(tmp_path / "edit" / f"state-{step:08d}").tensors for step in (5, 6))
     decay = min(0.3, (1 + 5) / (10 + 5))
     torch.testing.assert_close(after["ema"]["weight"], decay * before["ema"]["weight"] + (1 - decay) * after["weights"]["weight"])
+
+
+@pytest.mark.parametrize("moment", ("step", "validation"))
+def test_asked_to_stop_in_its_last_step_or_validation_a_stage_ends_the_run(tmp_path, monkeypatch, moment):
+    asked = threading.Event()
+    monkeypatch.setattr("ip2p.training.loop.stop_asked", lambda patient: nullcontext(asked))
+    loop = small_loop(tmp_path, Line())
+    loop.config.validation.every = 6
+    looked = []
+
+    def check(step):
+        looked.append(step)
+        asked.set()
+
+    loop.check = check
+    if moment == "step":
+        loop.own.register_forward_hook(lambda *_: asked.set() if loop.step == 5 else None)
+    with pytest.raises(KeyboardInterrupt):
+        loop.run()
+    assert states.newest_step(tmp_path / "edit") == 6 and looked == ([] if moment == "step" else [6])
+    small_loop(tmp_path, Line()).run()
+
+
+def test_the_state_just_written_is_kept_beside_a_torn_newer_one(tmp_path):
+    (tmp_path / "state-00000006").mkdir()
+    path = states.write(tmp_path, states.State(3, {"weights": {"a": torch.ones(1)}}, {}), keep=1)
+    assert states.read(path).step == 3 and states.states(tmp_path) == [path]
 
 
 @pytest.mark.parametrize("step, decay", ((2, 2 / 11), (3, 3 / 12), (100, 100 / 109)))
@@ -748,6 +806,17 @@ def test_plain_weights_are_those_that_were_trained_and_the_others_their_average(
     assert {name: bool(torch.equal(ema[name], plain[name])) for name in ema if not name.startswith(prefix)} == {
         name: True for name in ema if not name.startswith(prefix)
     }
+
+
+def test_plain_weights_of_any_last_stage_are_exported(trained, tmp_path):
+    """Of a decoder trained alone, and of a stage of texts, whose reading is no part of the model."""
+    shutil.copytree(trained / "edit" / "model", tmp_path / "stage" / "model")
+    bias = torch.full_like(Networks.read(tmp_path / "stage" / "model").vae.decoder.conv_in.bias, 3)
+    weights = {"vae.decoder.conv_in.bias": bias, "reading.weight": torch.zeros(2, 32)}
+    states.write(tmp_path / "stage", states.State(1, {"weights": weights}, {}), keep=1)
+    found = Networks.read(plain(tmp_path / "stage" / "model", tmp_path / "plain"))
+    assert torch.equal(found.vae.decoder.conv_in.bias, bias)
+    assert same_bits(found.unet.state_dict(), Networks.read(trained / "edit" / "model").unet.state_dict())
 
 
 def test_the_folder_names_no_place_of_this_machine(trained):

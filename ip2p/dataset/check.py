@@ -19,7 +19,7 @@ from ..edit import EditError
 from ..files import written_whole
 from ..images import size_of_whole
 from ..progress import bar
-from .pairs import AFTER, BEFORE, BrokenRow, PairSet, check_aspects, mask_of, open_pairs
+from .pairs import AFTER, BEFORE, SET_HELP, SPLIT_HELP, BrokenRow, PairSet, check_aspects, mask_of, open_pairs
 
 MAX_BROKEN = 0.01
 SAVED_EVERY = 30.0  # seconds
@@ -28,8 +28,8 @@ THREADS = min(os.cpu_count() or 1, 8)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("set", metavar="SET", help="a parquet file or a folder of them, the original layout, a CSV, or a name on the Hugging Face hub")
-    add("--split", help="one of its splits; all of it when left out")
+    add("set", metavar="SET", help=SET_HELP)
+    add("--split", help=SPLIT_HELP)
     add("--max-broken", type=float, default=MAX_BROKEN, metavar="SHARE", help=f"more of it is an error; {MAX_BROKEN} when left out")
     add("--again", action="store_true", help="also what was checked before")
 

@@ -11,16 +11,14 @@ from ..edit import EditError
 from ..files import refuse_existing
 from ..progress import bar
 from .check import verified
-from .pairs import BrokenRow, PairSet, open_pairs, white_is_edited
+from .pairs import SET_HELP, SPLIT_HELP, BrokenRow, PairSet, open_pairs, white_is_edited
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add(
-        "source", metavar="SOURCE", help="a parquet file or a folder of them, the original layout, a CSV, or a name on the Hugging Face hub"
-    )
+    add("source", metavar="SOURCE", help=SET_HELP)
     add("target", type=Path, metavar="TARGET", help="a .parquet file, or a folder for the original layout")
-    add("--split", help="one of its splits; all of it when left out")
+    add("--split", help=SPLIT_HELP)
     add("--force", action="store_true", help="overwrite the target")
 
 

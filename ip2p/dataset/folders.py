@@ -274,11 +274,11 @@ def stat_of(file: str) -> tuple[int, int] | None:
     return about.st_size, about.st_mtime_ns
 
 
-def csv_columns(file: Path) -> tuple[set[str], list[str]]:
+def csv_columns(file: Path) -> tuple[list[str], list[str]]:
     """Which of its columns name pictures, and all of them. Raises EditError when it has none."""
     with csv_reader(file) as (_, columns):
         found = columns_of(columns, file.name)
-    return {found[ours][0] for ours in PICTURES if ours in found}, columns
+    return [found[ours][0] for ours in PICTURES if ours in found], columns
 
 
 def csv_rows(file: Path) -> Iterator[dict]:

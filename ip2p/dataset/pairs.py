@@ -40,6 +40,9 @@ EXTRA, BROKEN = "_extra", "_broken"  # columns of our own indexes: extra columns
 SPLITS = {"train": (0.0, 0.9), "val": (0.9, 0.95), "test": (0.95, 1.0)}
 SAME_SPLIT = {"validation": "val", "valid": "val", "dev": "val", "eval": "val", "training": "train"}
 ASPECT = 0.02  # what rounding to multiples of 8 makes of an aspect
+# What options say of `open_pairs`' arguments.
+SET_HELP = "a parquet file or a folder of them, the original layout, a CSV, or a name on the Hugging Face hub"
+SPLIT_HELP = "one of its splits; all of it when left out"
 HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -183,6 +183,11 @@ def filled(image: Array, known: Array) -> Array:
         weight += share
     fill = (out + image * (1 - weight[..., None])).astype(np.float32)
     return mix(fill, image, ramp(known, 0.5, 1))
+
+
+def without_subject(image: Array, mask: Array) -> Array:
+    """The picture with its surroundings in the subject's place."""
+    return filled(image, 1 - ramp(mask, 0.05, 0.4))
 
 
 def clean_subject(image: Array, mask: Array) -> Array:
@@ -433,7 +438,7 @@ def rain(image, mask, value):
     return grey + streaks(image.shape[:2], u)[..., None] * np.array([0.22, 0.24, 0.26], np.float32)
 
 
-@cache
+@lru_cache(maxsize=8)
 def streaks(size: tuple[int, int], u: float) -> Array:
     """Falling rain, the same in every picture of a size, (h, w) in [0, 1]."""
     h, w = size
@@ -459,7 +464,7 @@ def cloudy(image, mask, value):
     return mix(land, heavy, sky)
 
 
-@cache
+@lru_cache(maxsize=8)
 def clouds(size: tuple[int, int]) -> Array:
     """A blanket of clouds, the same in every picture, (h, w) in [0, 1]."""
     h, w = size
@@ -754,12 +759,12 @@ def background_grey(image, mask, value):
 
 @edit("background")
 def background_blur(image, mask, value):
-    return blur(filled(image, 1 - ramp(mask, 0.05, 0.4)), 8 * unit(image))
+    return blur(without_subject(image, mask), 8 * unit(image))
 
 
 @edit("background", suits=not_dark)
 def background_night(image, mask, value):
-    return night(filled(image, 1 - ramp(mask, 0.05, 0.4)), mask, value) * 0.8
+    return night(without_subject(image, mask), mask, value) * 0.8
 
 
 @edit("background", PLAIN, "colour")
@@ -769,13 +774,12 @@ def background_colour(image, mask, value):
 
 @edit("background")
 def background_sunset(image, mask, value):
-    sky = toned(height(image), (0.22, 0.14, 0.42), (0.70, 0.26, 0.44), (0.98, 0.50, 0.24), (1.0, 0.82, 0.42), (0.62, 0.28, 0.20))
-    return sky
+    return toned(height(image), (0.22, 0.14, 0.42), (0.70, 0.26, 0.44), (0.98, 0.50, 0.24), (1.0, 0.82, 0.42), (0.62, 0.28, 0.20))
 
 
 @edit("background")
 def background_snow(image, mask, value):
-    return winter(filled(image, 1 - ramp(mask, 0.05, 0.4)), mask, value)
+    return winter(without_subject(image, mask), mask, value)
 
 
 @edit("background")

@@ -86,10 +86,11 @@ def run(args: argparse.Namespace) -> int:
         if (number := getattr(args, name)) is not None and number < 1:
             raise EditError(f"--{name.replace('_', '-')} is at least 1, not {number}.")
     photos = photographs(args.folder)
-    if args.allow and not args.licences:
-        raise EditError("--allow looks into a table of licences: name it by --licences.")
+    for option, given in (("--allow", args.allow), ("--refuse", args.refuse != REFUSED)):
+        if given and not args.licences:
+            raise EditError(f"{option} looks into a table of licences: name it by --licences.")
     licences = read_licences(args.licences) if args.licences else None
-    if args.allow:
+    if licences is not None:
         photos = [path for path in photos if allowed(licences.get(path.name, ""), args.allow, args.refuse)]
         if not photos:
             raise EditError(f"{args.licences} allows no photograph of {args.folder}.")
@@ -142,14 +143,15 @@ def read_licences(table: Path) -> dict[str, str]:
     return {row["file"]: row[column] or "" for row in rows}
 
 
-def allowed(licence: str, allow: str, refuse: str = REFUSED) -> bool:
-    """Whether a licence names one of `allow` and none of `refuse`, both with commas between: “GPL-3+/PD” may be the GPL."""
+def allowed(licence: str, allow: str | None, refuse: str = REFUSED) -> bool:
+    """Whether a licence names one of `allow`, any where that is None, and none of `refuse`, both with commas between: “GPL-3+/PD” may
+    be the GPL."""
 
     def named(names: str) -> bool:
         wanted = [re.escape(name.strip()) for name in names.split(",") if name.strip()]
         return bool(wanted) and re.search(rf"(?<![A-Za-z])({'|'.join(wanted)})(?![A-Za-z])", licence, re.IGNORECASE) is not None
 
-    return named(allow) and not named(refuse)
+    return (allow is None or named(allow)) and not named(refuse)
 
 
 def kinds_named(names: str | None) -> list[str]:

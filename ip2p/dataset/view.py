@@ -15,7 +15,7 @@ from ..contact_sheet import GAP, font_of
 from ..edit import EditError
 from ..files import refuse_existing, written_whole
 from ..progress import bar
-from .pairs import LAYOUT, BrokenRow, Pair, PairSet, open_pairs
+from .pairs import LAYOUT, SET_HELP, SPLIT_HELP, BrokenRow, Pair, PairSet, open_pairs
 
 COUNT, MAX_COUNT = 12, 400
 SIDE = 224
@@ -26,11 +26,11 @@ GREY, PALE = "#666666", "#d8d8d8"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("set", metavar="SET", help="a parquet file or a folder of them, the original layout, a CSV, or a name on the Hugging Face hub")
+    add("set", metavar="SET", help=SET_HELP)
     add("--output", type=Path, required=True, help="the picture to write, .png or .jpg")
     add("--count", type=int, default=COUNT, help=f"pairs to show, {COUNT} when left out")
     add("--seed", type=int, help="choose them by chance, each seed others; the first ones when left out")
-    add("--split", help="one of its splits; all of it when left out")
+    add("--split", help=SPLIT_HELP)
     add("--force", action="store_true", help="overwrite the output")
 
 

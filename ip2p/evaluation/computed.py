@@ -235,7 +235,8 @@ def curve(lines: Sequence[Mapping], scale: str, kind_of: Mapping[int, str]) -> d
     """Similarity and distance to the input, and how far towards the target, at every value of `scale` over the photographs that
     have them all; how much each changes from the lowest to the highest, paired by photograph."""
     scales = sorted({line[scale] for line in lines})
-    common = set.intersection(*({line["group"] for line in lines if line[scale] == s} for s in scales)) if scales else set()
+    # Sorted, since a bootstrap draws by place.
+    common = sorted(set.intersection(*({line["group"] for line in lines if line[scale] == s} for s in scales))) if scales else []
     measures = [name for name in ("image_similarity", "perceptual_input", "rms_input", "progress") if any(name in line for line in lines)]
     averages = {name: [photo_means([x for x in lines if x[scale] == s], name, common, kind_of) for s in scales] for name in measures}
     rows = [{"scale": s, **{name: interval(list(averages[name][i].values())) for name in measures}} for i, s in enumerate(scales)]

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from ..files import written_whole
 from .metrics import Interval
 from .summary import MEASURES, Means
 from .sweep import UNTOUCHED
@@ -38,13 +39,14 @@ STYLE = {
 
 
 def drawn(draw: Callable, name: str, folder: Path, size: tuple[float, float] = SIZE) -> str:
-    """draw(axes) → SVG for the page; the same as a PNG in `folder`. size: inches."""
+    """draw(axes) → SVG for the page; the same as a PNG in `folder`. size: inches. Raises EditError."""
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
         figure = Figure(figsize=size, layout="constrained")
         draw(figure.add_subplot())
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # the layout is settled, and costs more than the drawing
-        figure.savefig(folder / f"{name}.png", dpi=150, facecolor="white")
+        with written_whole(folder / f"{name}.png", force=True) as beside:
+            figure.savefig(beside, format="png", dpi=150, facecolor="white")
         text = io.StringIO()
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     svg = text.getvalue()

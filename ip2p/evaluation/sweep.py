@@ -8,6 +8,7 @@ import math
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,7 +18,7 @@ from PIL import Image
 
 from .. import images
 from ..edit import Edit, EditError
-from ..files import why
+from ..files import why, written_whole
 from ..progress import bar
 from . import metrics
 from .scorers import Perceptual, Scorer
@@ -123,13 +124,17 @@ class Lines:
             raise EditError(f"{path} can't be written: {why(e)}.") from e
 
     def append(self, lines: Iterable[Mapping]) -> None:
-        for line in lines:
-            self.lines.append(json.loads(text := json.dumps(plain(line), ensure_ascii=False)))
-            self.file.write(text.encode() + b"\n")
-        self.file.flush()
+        try:
+            for line in lines:
+                self.lines.append(json.loads(text := json.dumps(plain(line), ensure_ascii=False)))
+                self.file.write(text.encode() + b"\n")
+            self.file.flush()
+        except OSError as e:
+            raise EditError(f"{self.path} could not be written: {why(e)}.") from e
 
     def close(self) -> None:
-        self.file.close()
+        with suppress(OSError):  # of lines that could not be written, which was told
+            self.file.close()
 
     def __enter__(self) -> Lines:
         return self
@@ -351,10 +356,10 @@ def made(maker: Maker, batch: Sequence[Task], bench: Bench, how: How) -> list[Im
 
 
 def keep(task: Task, result: Image.Image, folder: Path | None) -> str | None:
-    """Writes the result where it is to be looked at → its name in the folder."""
+    """Writes the result where it is to be looked at → its name in the folder. Raises EditError."""
     if not task.keep or folder is None:
         return None
     name = f"{task.row:06}-{seed_of(*task.key):012x}.jpg"
-    folder.mkdir(parents=True, exist_ok=True)
-    result.save(folder / name, quality=92)
+    with written_whole(folder / name, force=True) as beside:
+        result.save(beside, "JPEG", quality=92)
     return name

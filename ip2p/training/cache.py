@@ -1,5 +1,5 @@
-"""Latents and text embeddings on disk, in a folder named by everything that they follow from: a changed VAE, text encoder, set
-or crop looks in another folder, so that nothing stale is ever read."""
+"""Latents and text embeddings on disk, in a folder named by everything that they follow from: a changed VAE, text encoder, set,
+crop or precision looks in another folder, so that nothing stale is ever read."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def cached(output: Path, seed: int, stage: Stage, networks: Networks, rows, acce
             posterior = vae.encode(pixels.to(vae.device)).latent_dist
         return {"mean": posterior.mean.cpu(), "deviation": posterior.std.cpu()}
 
-    what = [stage.size, list(stage.resize), stage.flip, variants, seed]
+    what = [stage.size, list(stage.resize), stage.flip, variants, seed, accelerator.mixed_precision]
     key = key_of(fingerprint(vae), pairs.fingerprint, hashlib.sha256(str(list(usable)).encode()).hexdigest(), what)
     seen = Cache(output / "cache" / f"latents-{key}", len(usable) * variants, latents, "picture pair")
     seen.fill(accelerator)

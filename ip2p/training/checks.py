@@ -11,9 +11,8 @@ import torch
 from PIL import Image
 
 from ..contact_sheet import contact_sheet
-from ..edit import MIN_SIDE, Edit
 from ..files import written_whole
-from .config import Config
+from .config import Config, validation_edit
 from .data import Folder, crop
 from .networks import Networks
 from .rows import Rows
@@ -47,7 +46,7 @@ class AutoencoderCheck(Check):
             held = [i for i, path in enumerate(every.paths) if path.stem in data.hold_out] or range(len(every))[:count]
             pictures = (every[i] for i in held)
         else:
-            pictures = (picture for pair in rows.shown() for picture in (pair.original_image, pair.edited_image))
+            pictures = (picture for pair in rows.shown for picture in (pair.original_image, pair.edited_image))
         self.pixels = [crop([picture], stage, np.random.default_rng(0))[0] for picture in pictures]
 
     @torch.no_grad()
@@ -68,17 +67,12 @@ class EditCheck(Check):
     def __init__(self, config: Config, name: str, networks: Networks, rows: Rows):
         super().__init__(config, name)
         self.networks = networks
-        wanted, size = config.validation, max(config.stages[name].size, MIN_SIDE)
+        wanted = config.validation.instructions
         self.edits, self.cells = [], []
-        for i, pair in enumerate(rows.shown()):
-            instruction = wanted.instructions[i % len(wanted.instructions)] if wanted.instructions else pair.edit_prompt
-            self.edits.append(
-                Edit(
-                    image=pair.original_image, instruction=instruction, steps=wanted.steps, seed=i, longest_side=size,
-                    text_scale=wanted.text_scale, image_scale=wanted.image_scale, sampler_name="Euler a",
-                )
-            )  # fmt: skip
-            self.cells.append((pair.original_image, None if wanted.instructions else pair.edited_image))
+        for i, pair in enumerate(rows.shown):
+            instruction = wanted[i % len(wanted)] if wanted else pair.edit_prompt
+            self.edits.append(validation_edit(config, name, pair.original_image, instruction, i))
+            self.cells.append((pair.original_image, None if wanted else pair.edited_image))
 
     def __call__(self, step: int) -> None:
         results = self.networks.editor().edit(self.edits)
@@ -87,15 +81,7 @@ class EditCheck(Check):
             size = result.image.size
             cells += [before.resize(size), result.image] + ([after.resize(size)] if after else [])
         columns = ["before", "edited", "wanted"][: len(cells) // len(results)]
-        width, height = (max(cell.size[axis] for cell in cells) for axis in (0, 1))
-        cells = [on_ground(cell, width, height) for cell in cells]
         save_sheet(contact_sheet(cells, [edit.instruction for edit in self.edits], columns), self.file(step))
-
-
-def on_ground(picture: Image.Image, width: int, height: int) -> Image.Image:
-    ground = Image.new("RGB", (width, height), "white")
-    ground.paste(picture, ((width - picture.width) // 2, (height - picture.height) // 2))
-    return ground
 
 
 def picture_of(pixels: torch.Tensor) -> Image.Image:

@@ -11,8 +11,9 @@ from typing import Any
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from PIL import Image
 
-from ..edit import EditError
+from ..edit import MIN_SIDE, Edit, EditError
 from ..files import why, written_whole
 
 AUTOENCODER, TEXT, TEXT_TO_IMAGE, EDIT = "autoencoder", "text", "text_to_image", "edit"
@@ -242,6 +243,12 @@ def checked(config: Config) -> Config:
             raise EditError(
                 f"{said} trains an autoencoder from nothing, but model.start names a model that has one: leave one of them out."
             )
+    check_order(config)
+    if config.validation.every:
+        for name, stage in config.stages.items():
+            for instruction in config.validation.instructions or ["x"]:
+                if stage.kind == EDIT:
+                    validation_edit(config, name, Image.new("RGB", (MIN_SIDE, MIN_SIDE)), instruction)
     if len(config.model.vae.channels) != LEVELS:
         raise EditError(
             f"model.vae.channels is {config.model.vae.channels}: it must have {LEVELS} levels, so that a latent is 8 pixels wide."
@@ -251,6 +258,39 @@ def checked(config: Config) -> Config:
     if not config.data.pairs and not (config.data.pictures and all(s.kind == AUTOENCODER for s in config.stages.values())):
         raise EditError("data.pairs names no pair set: give a file, a folder or a name on the hub.")
     return config
+
+
+def check_order(config: Config) -> None:
+    """Raises EditError for a stage that lacks what no stage before it makes."""
+    has_vae = has_text = bool(config.model.start)
+    for name, stage in config.stages.items():
+        said = f"stages.{name}"
+        if stage.kind == AUTOENCODER:
+            if stage.decoder_only and not has_vae:
+                raise EditError(f"{said} has no autoencoder whose decoder could be trained alone: put an autoencoder stage before it.")
+            has_vae = True
+        elif stage.kind == TEXT:
+            has_text = True
+        else:
+            if not has_vae:
+                raise EditError(
+                    f"{said} has no autoencoder to train on: name a model in model.start, or put an autoencoder stage before it."
+                )
+            if not has_text and not stage.train_text:
+                raise EditError(f"{said}.train_text is false, but its text encoder starts from nothing: set {said}.train_text=true.")
+            has_text = True
+
+
+def validation_edit(config: Config, name: str, image: Image.Image, instruction: str, seed: int = 0) -> Edit:
+    """What the validation of the stage `name` makes of a picture. Raises EditError for settings that no edit can have."""
+    wanted = config.validation
+    try:
+        return Edit(
+            image=image, instruction=instruction, steps=wanted.steps, seed=seed, longest_side=max(config.stages[name].size, MIN_SIDE),
+            text_scale=wanted.text_scale, image_scale=wanted.image_scale, sampler_name="Euler a",
+        )  # fmt: skip
+    except EditError as e:
+        raise EditError(f"validation asks stages.{name} for edits that can't be made: {e}") from e
 
 
 def save(config: Config, path: Path) -> list[str]:

@@ -6,7 +6,6 @@ Which row, which crop and flip, which phrasing, whether text or image are droppe
 
 from __future__ import annotations
 
-import csv
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,12 +16,12 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ..dataset.photos import REFUSED, allowed, photographs, read_licences
 from ..edit import EditError
 from ..images import read_image
 from .config import Data, Stage
 
 HELD = 1 << 30
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 
 def generator_of(*numbers: int) -> np.random.Generator:
@@ -120,22 +119,18 @@ def pixels_of(picture: Image.Image) -> torch.Tensor:
 
 
 class Folder:
-    """The pictures of a folder, by name; as many as fit `HELD` bytes stay decoded."""
+    """The pictures of a folder, by name, found and allowed as `dataset photos` does; as many as fit `HELD` bytes stay decoded."""
 
     def __init__(self, data: Data):
+        """Raises EditError when no picture may be used."""
         folder = Path(data.pictures).expanduser()
-        if not folder.is_dir():
-            raise EditError(f"data.pictures: there is no folder {folder}.")
-        licences = licences_of(Path(data.licences).expanduser()) if data.licences else {}
-        self.paths = [
-            path
-            for path in sorted(folder.rglob("*"))
-            if path.suffix.lower() in PICTURES
-            and path.stem not in data.hold_out
-            and (not data.licences or licences.get(path.name) in data.allow)
-        ]
+        self.paths = [path for path in photographs(folder) if path.stem not in data.hold_out]
+        if data.licences:
+            licences = read_licences(Path(data.licences).expanduser())
+            refuse = ",".join(name for name in REFUSED.split(",") if name not in data.allow)
+            self.paths = [path for path in self.paths if allowed(licences.get(path.name, ""), ",".join(data.allow), refuse)]
         if not self.paths:
-            raise EditError(f"data.pictures: {folder} has no picture that may be used ({', '.join(PICTURES)}).")
+            raise EditError(f"data.pictures: {folder} has no picture that may be used: see data.allow and data.hold_out.")
         self.kept: dict[int, Image.Image] = {}
         self.room = HELD // max(data.workers, 1)
 
@@ -152,15 +147,6 @@ class Folder:
         else:
             self.room += size
         return picture
-
-
-def licences_of(path: Path) -> dict[str, str]:
-    """file → licence, of a CSV with these columns."""
-    try:
-        with open(path, newline="", encoding="utf8") as file:
-            return {row["file"]: row["licence"] for row in csv.DictReader(file)}
-    except (OSError, KeyError, ValueError) as e:
-        raise EditError(f"data.licences: {path} is no CSV with the columns file and licence.") from e
 
 
 def dropped(stage: Stage, r: float) -> tuple[bool, bool]:

@@ -58,9 +58,11 @@ def plain(folder: Path, target: Path) -> Path:
     if state is None:
         raise EditError(f"{folder.parent} holds no saved state any more, so its plain weights are gone: export the ema ones.")
     networks = Networks.read(folder)
-    own = dict(torch.nn.ModuleDict({"unet": networks.unet, "text_encoder": networks.text_encoder}).named_parameters())
+    parts = {"vae": networks.vae, "text_encoder": networks.text_encoder, "unet": networks.unet}
+    own = dict(torch.nn.ModuleDict(parts).named_parameters())
     with torch.no_grad():
         for name, value in state.tensors["weights"].items():
-            own[name].copy_(value)
+            if name in own:  # a stage of texts trains a reading of its own too
+                own[name].copy_(value)
     networks.save(target)
     return target

@@ -83,13 +83,13 @@ class Loop:
                     if shown and hasattr(shown, "set_postfix_str"):
                         shown.set_postfix_str(f"{self.name}: loss {mean:.4f}, {self.throughput:.1f} samples/s")
                 stop = self.any_process(asked.is_set())
-                last = self.step == stage.steps
-                if stop or last or self.step % self.config.save_every == 0:
+                if stop or self.step == stage.steps or self.step % self.config.save_every == 0:
                     self.save()
-                if not stop:
-                    self.validate()
-                elif not last:
+                if stop:
                     raise KeyboardInterrupt
+                self.validate()
+            if self.any_process(asked.is_set()):  # while the last step was validated
+                raise KeyboardInterrupt
 
     def batches(self) -> Generator[dict[str, torch.Tensor], None, None]:
         """This process's micro-batches. Raises EditError when a picture can't be read."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 
 import torch
 from PIL import Image
 
 from ..edit import EditError
-from .config import Config, Stage
+from .config import AUTOENCODER, EDIT, TEXT, Config, Stage
 from .data import Draw, Folder, crop, crop_generator, dropped
 from .networks import Networks, token_ids
 
@@ -20,26 +21,21 @@ class Rows:
 
     def __init__(self, config: Config, say: Callable[[str], None]):
         self.config, self.say = config, say
-        self._pairs = self._folder = self._usable = None
 
-    @property
+    @cached_property
     def folder(self) -> Folder:
-        self._folder = self._folder or Folder(self.config.data)
-        return self._folder
+        return Folder(self.config.data)
 
-    @property
+    @cached_property
     def pairs(self):
-        if self._pairs is None:
-            data = self.config.data
-            if data.pairs == "scenes":
-                from ..dataset.scenes import Scenes
+        data = self.config.data
+        if data.pairs == "scenes":
+            from ..dataset.scenes import Scenes
 
-                self._pairs = Scenes(data.scenes)
-            else:
-                from ..dataset.pairs import open_pairs
+            return Scenes(data.scenes)
+        from ..dataset.pairs import open_pairs
 
-                self._pairs = open_pairs(self.place, data.split or None)
-        return self._pairs
+        return open_pairs(self.place, data.split or None)
 
     @property
     def place(self) -> str | Path:
@@ -47,20 +43,28 @@ class Rows:
         path = Path(self.config.data.pairs).expanduser()
         return path if path.exists() else self.config.data.pairs
 
-    @property
+    @cached_property
     def usable(self) -> Sequence[int]:
         """The rows that can be read. Raises EditError when too many can't."""
-        if self._usable is None:
-            if self.config.data.pairs == "scenes":
-                self._usable = range(len(self.pairs))
-            else:
-                from ..dataset.check import check_pairs
+        if self.config.data.pairs == "scenes":
+            return range(len(self.pairs))
+        from ..dataset.check import check_pairs
 
-                self._usable = check_pairs(self.pairs, self.config.data.max_broken, self.say)
-        return self._usable
+        return check_pairs(self.pairs, self.config.data.max_broken, self.say)
 
+    def check(self) -> None:
+        """Raises EditError for what a stage would find out only when its turn comes."""
+        kinds = {stage.kind for stage in self.config.stages.values()}
+        if self.config.data.pairs:
+            self.usable  # noqa: B018
+        if TEXT in kinds:
+            self.kinds  # noqa: B018
+        if self.config.validation.every and (EDIT in kinds or (AUTOENCODER in kinds and not self.config.data.pictures)):
+            self.shown  # noqa: B018
+
+    @cached_property
     def shown(self) -> list:
-        """The pairs that validations look at, spread over their set."""
+        """The pairs that validations look at, spread over their set; in place of broken ones the first that are whole. Raises EditError."""
         wanted = self.config.validation
         if wanted.split:
             from ..dataset.pairs import open_pairs
@@ -69,10 +73,19 @@ class Rows:
             rows: Sequence[int] = range(len(pairs))
         else:
             pairs, rows = self.pairs, self.usable
-        if not len(rows):
-            raise EditError(f"validation.split: {self.config.data.pairs} has no rows in “{wanted.split}”.")
         count = min(wanted.rows, len(rows))
-        return [pairs[rows[i * len(rows) // count]] for i in range(count)]
+        spread = [rows[i * len(rows) // count] for i in range(count)]
+        found = []
+        for row in chain(spread, (row for row in rows if row not in spread)):
+            if len(found) == count:
+                break
+            try:
+                found.append(pairs[row])
+            except EditError as e:  # a split that is only looked at was not checked
+                self.say(str(e))
+        if not found:
+            raise EditError(f"validation.split: {self.config.data.pairs} has no rows in “{wanted.split}” that can be shown.")
+        return found
 
     def texts(self) -> list[str]:
         """Every text of the set once, sorted."""

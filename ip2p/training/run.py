@@ -52,9 +52,8 @@ def train(config: Config) -> Path:
         accelerator.print(f"{accelerator.num_processes} processes.")
     networks = Networks()
     rows = Rows(config, accelerator.print)
-    if config.data.pairs:
-        with accelerator.main_process_first():  # the others find its check of the pictures
-            rows.usable  # noqa: B018
+    with accelerator.main_process_first():  # the others find its check of the pictures
+        rows.check()
     names = list(config.stages)
     for number, name in enumerate(names):
         folder, stage = output / name / MODEL, config.stages[name]
@@ -66,7 +65,8 @@ def train(config: Config) -> Path:
             if accelerator.is_main_process:
                 networks.save(folder)
             accelerator.wait_for_everyone()
-        networks = Networks.read(folder)
+        if name != names[-1]:
+            networks = Networks.read(folder)
     accelerator.end_training()
     return folder
 
@@ -128,16 +128,10 @@ def prepared(config: Config, stage: Stage, number: int, networks: Networks, rows
     """What the stage trains, made where it is missing; random weights follow from the run's seed."""
     seeded(config.seed * 1000 + number)
     if stage.kind == AUTOENCODER:
-        if stage.decoder_only and networks.vae is None:
-            raise EditError("There is no autoencoder whose decoder could be trained alone: put an autoencoder stage first.")
         return networks if networks.vae else networks.with_(vae=new_vae(config.model))
-    if networks.vae is None and stage.kind != TEXT:
-        raise EditError("There is no autoencoder to train on: name a model in model.start, or put an autoencoder stage first.")
     if networks.tokenizer is None:
         networks = networks.with_(tokenizer=new_tokenizer(rows.texts(), config.model.text.vocabulary))
     if networks.text_encoder is None:
-        if not stage.train_text and stage.kind != TEXT:
-            raise EditError("The text encoder starts from nothing, so it has to be trained: set train_text=true in its first stage.")
         networks = networks.with_(text_encoder=new_text_encoder(config.model, networks.tokenizer))
     if stage.kind == TEXT:
         return networks

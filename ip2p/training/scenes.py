@@ -108,7 +108,6 @@ def measure(model: Path, output: Path, count: int = COUNT) -> dict:
         "settings": [{"text_scale": t, "image_scale": i, **asdict(row)} for (t, i), row in table.items()],
         "controls": {name: asdict(row) for name, row in controls.items()},
     }
-    output.mkdir(parents=True, exist_ok=True)
     with written_whole(output / "figures.json", force=True) as beside:
         beside.write_text(json.dumps(figures, indent=2))
     rows = range(min(8, count))

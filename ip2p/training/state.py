@@ -42,10 +42,8 @@ def write(folder: Path, state: State, keep: int) -> Path:
         for file in beside.iterdir():  # a rename must not reach the disk before what it renames
             with open(file, "rb") as opened:
                 os.fsync(opened.fileno())
-    for old in states(folder)[keep:]:
+    for old in [other for other in states(folder) if other != path][keep - 1 :]:  # a torn one may be newer
         remove(old)
-    for torn in folder.glob(".state-*.part"):
-        remove(torn)
     return path
 
 
