@@ -22,7 +22,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]  # fmt: skip
 RESULT = "#ip2p_gallery .preview img, #ip2p_gallery .thumbnail-item img"
 WIDE, PHONE = {"width": 1400, "height": 1000}, {"width": 390, "height": 844}
-WAIT = 60_000  # milliseconds
+WAIT = 180_000  # milliseconds: a busy machine is no failure
 
 
 if CHROMIUM is None:
