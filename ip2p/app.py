@@ -22,7 +22,7 @@ from .images import fit, read_image
 
 EXAMPLES = Path(__file__).with_name("examples")
 TRY = (
-    ("astronaut.jpg", "turn her into a bronze statue"),
+    ("astronaut.jpg", "make it sepia"),
     ("chelsea.jpg", "make it winter"),
     ("coffee.jpg", "make it a pencil drawing"),
 )  # fmt: skip
