@@ -37,6 +37,16 @@ class PictureInput(gr.Image):
         return x
 
 
+class PaintInput(gr.Image):
+    """A picture field to paint on. Gradio's own fails on what the page sends before it has put its canvas up: the picture alone."""
+
+    def get_block_name(self):
+        return "image"
+
+    def preprocess(self, x):
+        return super().preprocess(x) if isinstance(x, dict) and x["mask"] else None
+
+
 def build_controls() -> tuple[dict, gr.Button, dict]:
     """The controls of the left column by the name of the setting of `Edit` that each one fills, the button "reuse seed", and
     the parts of the picker."""
@@ -44,8 +54,8 @@ def build_controls() -> tuple[dict, gr.Button, dict]:
     c["image"] = PictureInput(label="Picture", elem_id="ip2p_image", source="upload", interactive=True, type="pil", height=420)
     with gr.Accordion("Edit only here", open=False, elem_id="ip2p_mask_accordion"):
         take = gr.Button("Take the picture to paint on", elem_id="ip2p_mask_take", size="sm")
-        c["mask"] = gr.Image(label="Paint over what may change", elem_id="ip2p_mask", source="upload", interactive=True, type="pil",
-                             tool="sketch", height=420, brush_color=shared.opts.img2img_inpaint_mask_brush_color)  # fmt: skip
+        c["mask"] = PaintInput(label="Paint over what may change", elem_id="ip2p_mask", source="upload", interactive=True, type="pil",
+                               tool="sketch", height=420, brush_color=shared.opts.img2img_inpaint_mask_brush_color)  # fmt: skip
         gr.HTML("<p>Every pixel that is not painted over stays as it is. With nothing painted, the whole picture is edited.</p>")
     take.click(fn=picture_to_paint_on, inputs=[c["image"]], outputs=[c["mask"]], show_progress=False)
     ready = picker.build()

@@ -25,6 +25,8 @@ WIDE, PHONE = {"width": 1400, "height": 1000}, {"width": 390, "height": 844}
 WAIT = 180_000  # milliseconds: a busy machine is no failure
 
 
+expect.set_options(timeout=WAIT)
+
 if CHROMIUM is None:
     pytest.skip("browser tests skipped: no Chromium on this machine", allow_module_level=True)
 
@@ -108,7 +110,9 @@ class Tab:
         info = "document.querySelector('#generation_info_ip2p textarea').value"
         error = "document.querySelector('#html_log_ip2p .error')"
         self.page.wait_for_function(f"({info} || {error}) && !document.querySelector('#ip2p_results .progressDiv')")
-        return json.loads(self.page.evaluate(info) or "{}")
+        info = self.page.evaluate(info)
+        assert info, f"nothing was made: {self.log}"
+        return json.loads(info)
 
     @property
     def log(self) -> str:

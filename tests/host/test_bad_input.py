@@ -21,6 +21,7 @@ from webui import WebUI, drawn_picture, find_webui, to_base64
 NAN, INFINITY = float("nan"), float("inf")
 EDIT = "/instruct-edit/v1/edit"
 PICTURE = drawn_picture(64, 64)
+PHOTO = to_base64(PICTURE)
 FUZZ = int(os.environ.get("IP2P_FUZZ", "300"))  # random requests; 2000 are the promise
 
 
@@ -103,6 +104,15 @@ def test_a_mask_that_is_no_picture_is_called_a_mask(host):
     assert "The mask can't be read" in host.refusal(mask=base64_of(CUT["PNG"]))
     assert "The mask is 13000x13000" in host.refusal(mask=base64_of(black_png(13_000)))
     assert "64x65 but the picture is 64x64" in host.refusal(mask=Image.new("L", (64, 65)))
+
+
+@pytest.mark.parametrize("painted", [PHOTO, {"image": PHOTO, "mask": None}, {"image": PHOTO, "mask": ""}, None])
+def test_a_picture_to_paint_on_that_has_no_canvas_yet_is_no_mask(host, painted):
+    inputs = {"ip2p_image": PHOTO, "ip2p_prompt": "make it winter", "ip2p_steps": 2, "ip2p_longest_side": 64, "ip2p_mask": painted}
+    answer = host.press(inputs, elem_id="ip2p_generate")
+    assert answer.ok, answer.text
+    _, info, _, log = answer.json()["data"]
+    assert info and "mask" not in json.loads(info)["infotexts"][0], log
 
 
 @pytest.mark.parametrize("size", ((1, 1), (1, 300), (300, 1)))

@@ -272,11 +272,17 @@ class WebUI:
         """Those of the page with these properties."""
         return [c for c in self.page()["components"] if all(c["props"].get(k) == v for k, v in props.items())]
 
-    def press(self, inputs: list, **props) -> requests.Response:
-        """Clicks the one button with these properties, as the page does once its own script has given the inputs."""
+    def press(self, inputs: list | dict, **props) -> requests.Response:
+        """Clicks the one button with these properties, as the page does once its own script has given the inputs: all of them, or
+        by element id those that differ from the page's first ones."""
         (button,) = self.components(**props)
-        events = self.page()["dependencies"]
+        page = self.page()
+        events = page["dependencies"]
         (index,) = (i for i, e in enumerate(events) if e["targets"] == [button["id"]] and e["trigger"] == "click")
+        if isinstance(inputs, dict):
+            shown = {c["id"]: c["props"] for c in page["components"]}
+            shown = [shown[number] for number in events[index]["inputs"]]
+            inputs = [inputs.get(props.get("elem_id"), props.get("value")) for props in shown]
         return self.post("/run/predict", {"fn_index": index, "data": inputs, "session_hash": "test"})
 
     @contextmanager
