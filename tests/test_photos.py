@@ -135,7 +135,7 @@ def test_words_of_held_out_phrasings_mostly_occur_in_training():
     def vocabulary(part: str) -> set[str]:
         return {word for kind in KINDS for text in getattr(words_of(kind), part) for word in text.replace(",", " ").split()}
 
-    unseen = vocabulary("held_out") - vocabulary("do") - vocabulary("say")
+    unseen = vocabulary("held_out") - vocabulary("do") - vocabulary("say") - vocabulary("composed")
     assert len(unseen) < 0.1 * len(vocabulary("held_out")), unseen
 
 

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 FILE = Path(__file__).with_name("photo_edits.yaml")
 STRENGTH = "strength"
 FRAMED, SENTENCE, AMERICAN = 0.3, 0.15, 0.3  # shares of phrasings that get a frame, a capital letter, American spelling
+COMPOSED = 24  # phrasings of a kind's forms that one photograph gets
 SPELLINGS = {"colour": "color", "grey": "gray", "posterise": "posterize"}
 
 
@@ -21,11 +22,13 @@ SPELLINGS = {"colour": "color", "grey": "gray", "posterise": "posterize"}
 class Words:
     """Of one kind, templates with {it}, {thing}, {behind} and the parameter to fill in.
 
-    do: imperatives, say: others; held_out: never trained on. caption: of the edited picture, with {photo} and the parameter.
+    do: imperatives, say: others, composed: what the forms make of the kind's words; held_out: never trained on, however
+    the others come by it. caption: of the edited picture, with {photo} and the parameter.
     """
 
     do: tuple[str, ...]
     say: tuple[str, ...]
+    composed: tuple[str, ...]
     held_out: tuple[str, ...]
     caption: str
 
@@ -37,8 +40,18 @@ def everything() -> Mapping:
 
 @cache
 def words_of(kind: str) -> Words:
-    found = everything()["kinds"][kind]
-    return Words(*(tuple(found[part]) for part in ("do", "say", "held_out")), found["caption"])
+    found, forms = everything()["kinds"][kind], everything()["forms"]
+    composed = (form.replace("{x}", word) for name, words in found.get("forms", {}).items() for word in words for form in forms[name])
+    return Words(tuple(found["do"]), tuple(found["say"]), tuple(composed), tuple(found["held_out"]), found["caption"])
+
+
+@cache
+def kept_back(kind: str) -> re.Pattern:
+    """Matches whatever a held-out phrasing of the kind can be filled into."""
+    fill = everything()["fill"]
+    spoken = {"it": "|".join(map(re.escape, fill["it"])), "behind": "the background|the backdrop|.+ behind the .+"}
+    templates = (re.sub(r"\\{(\w+)\\}", lambda found: f"(?:{spoken.get(found[1], '.*')})", re.escape(text)) for text in words_of(kind).held_out)
+    return re.compile("|".join(templates))
 
 
 def phrasings(kind: str, parameter: str, value: str, thing: str, rng: random.Random) -> tuple[list[str], list[str]]:
@@ -59,16 +72,19 @@ def phrasings(kind: str, parameter: str, value: str, thing: str, rng: random.Ran
         text = text.replace("{thing}", called)
         return tidy(text.replace(f"{{{parameter}}}", said) if parameter else text)
 
+    def allowed(text: str) -> str:
+        return "" if kept_back(kind).fullmatch(text) else text
+
     def fits(template: str) -> bool:
         return not parameter or f"{{{parameter}}}" in template or value == ""
 
     train = []
     for template in words.do:
-        if fits(template):
-            text = fill(template)
+        if fits(template) and (text := allowed(fill(template))):
             framed = rng.random() < FRAMED
             train.append(as_typed(rng.choice(everything()["frames"]).replace("{do}", text) if framed else text, rng))
-    train += [as_typed(fill(template), rng) for template in words.say if fits(template)]
+    composed = rng.sample(words.composed, min(COMPOSED, len(words.composed)))
+    train += [as_typed(text, rng) for template in (*words.say, *composed) if fits(template) and (text := allowed(fill(template)))]
     held_out = [fill(template) for template in words.held_out if fits(template)]
     return list(dict.fromkeys(train)), list(dict.fromkeys(held_out))
 
