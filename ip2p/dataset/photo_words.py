@@ -46,12 +46,18 @@ def words_of(kind: str) -> Words:
 
 
 @cache
-def kept_back(kind: str) -> re.Pattern:
+def kept_back(kind: str, parameter: str, thing: str) -> re.Pattern:
     """Matches whatever a held-out phrasing of the kind can be filled into."""
-    fill = everything()["fill"]
-    spoken = {"it": "|".join(map(re.escape, fill["it"])), "behind": "the background|the backdrop|.+ behind the .+"}
-    templates = (re.sub(r"\\{(\w+)\\}", lambda found: f"(?:{spoken.get(found[1], '.*')})", re.escape(text)) for text in words_of(kind).held_out)
-    return re.compile("|".join(templates))
+    fill, things = everything()["fill"], sorted({*everything()["subject"], thing} - {""})
+    spoken = {"it": fill["it"], "thing": things, "behind": [text.replace("{thing}", thing) for text in fill["behind"] for thing in things]}
+
+    def pattern(template: str) -> str:
+        parts = re.split(r"\{(\w+)\}", template)
+        parts[::2] = map(re.escape, parts[::2])
+        parts[1::2] = (".*" if name == parameter else f"(?:{'|'.join(spoken[name])})" for name in parts[1::2])
+        return "".join(parts)
+
+    return re.compile("|".join(map(pattern, words_of(kind).held_out)))
 
 
 def phrasings(kind: str, parameter: str, value: str, thing: str, rng: random.Random) -> tuple[list[str], list[str]]:
@@ -73,7 +79,7 @@ def phrasings(kind: str, parameter: str, value: str, thing: str, rng: random.Ran
         return tidy(text.replace(f"{{{parameter}}}", said) if parameter else text)
 
     def allowed(text: str) -> str:
-        return "" if kept_back(kind).fullmatch(text) else text
+        return "" if kept_back(kind, parameter, thing).fullmatch(text) else text
 
     def fits(template: str) -> bool:
         return not parameter or f"{{{parameter}}}" in template or value == ""
