@@ -6,15 +6,23 @@ import argparse
 from pathlib import Path
 
 from .edit import EditError
+from .small import NAME, usual
 
 TEXT_SCALES, IMAGE_SCALES = "7.5", "1.0,1.2,1.4,1.6,1.8,2.0,2.2"  # InstructPix2Pix's own
-COMPUTED_TEXT_SCALES, COMPUTED_IMAGE_SCALES = "7.5,2.5,5,10", "1.5,1.0,1.2,1.8,2.2"
 STRENGTHS = "0.3,0.5,0.7,0.9"
 SIZE, COMPUTED_SIZE = "512", "256"
 
 
+def computed_scales(model: str) -> tuple[str, str]:
+    """Text scales and image scales for computed edits: what suits the model, and a sweep around it."""
+    suits = usual(model)
+    text = ",".join(f"{suits.text_scale * share:g}" for share in (1, 1 / 3, 2 / 3, 4 / 3))
+    return text, f"{suits.image_scale:g},1,1.2,1.8,2.2"
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
+    text_scales, image_scales = computed_scales("")
     add(
         "--model",
         action="append",
@@ -26,11 +34,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--output", type=Path, required=True, metavar="DIR", help="folder of the report; a run that ended goes on there")
     add("--split", help="a split of the pair set; all of it when left out")
     add("--count", type=int, metavar="N", help="the first N pairs, or photographs of computed edits; all when left out")
-    add("--text-scale", metavar="S", help=f"one or several, with commas; {TEXT_SCALES}, of computed edits {COMPUTED_TEXT_SCALES}")
+    add(
+        "--text-scale",
+        metavar="S",
+        help=f"one or several, with commas; {TEXT_SCALES}, of computed edits {text_scales}, or {computed_scales(NAME)[0]} for {NAME}",
+    )
     add(
         "--image-scale",
         metavar="S",
-        help=f"{IMAGE_SCALES}, of computed edits {COMPUTED_IMAGE_SCALES}. Every text scale goes with every image scale; of computed edits each list is gone through with the first of the other",
+        help=f"{IMAGE_SCALES}, of computed edits {image_scales}. Every text scale goes with every image scale; of computed edits each list is gone through with the first of the other",
     )
     add("--steps", type=int, default=20, help="20 when left out; the paper makes 100")
     add("--sampler", default="Euler a", help="Euler a, Euler, DPM++ 2M, DDIM or UniPC")

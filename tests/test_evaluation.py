@@ -16,7 +16,9 @@ pytest.importorskip("diffusers", reason="tests of evaluate need diffusers and tr
 pytest.importorskip("pyarrow", reason="tests of evaluate need pyarrow (pip install -e '.[evaluate]')")
 pytest.importorskip("matplotlib", reason="tests of evaluate need matplotlib (pip install -e '.[evaluate]')")
 
+from ip2p import small
 from ip2p.__main__ import main
+from ip2p.cli_evaluate import computed_scales
 from ip2p.dataset.pairs import Pair, open_pairs, write_pairs
 from ip2p.edit import Edit, EditError
 from ip2p.evaluation import metrics, plots, run, scorers, sheet, summary
@@ -314,6 +316,14 @@ def test_an_editor_that_does_something_else_is_found_out(oracle, model, photos, 
     assert evaluate(model, photos, tmp_path / "out") == 0
     seen = figures_in(tmp_path / "out")["computed"][0]["recognised"]["rms"]
     assert seen["asked"]["mean"] == 0 and seen["confusion"] == [[0, 3, 0], [0, 0, 3], [3, 0, 0]]
+
+
+def test_the_scales_are_those_that_suit_the_model():
+    for name in ("small", "other.safetensors"):
+        suits = small.usual(name)
+        text, image = ([float(scale) for scale in scales.split(",")] for scales in computed_scales(name))
+        assert (text[0], image[0]) == (suits.text_scale, suits.image_scale)
+        assert len({*text}) == 4 and min(text) < suits.text_scale < max(text) and min(image) < suits.image_scale < max(image)
 
 
 def test_the_sweeps_show_what_each_scale_does(oracle, model, photos, tmp_path):

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from ..cli_edit import size_of
-from ..cli_evaluate import COMPUTED_IMAGE_SCALES, COMPUTED_SIZE, COMPUTED_TEXT_SCALES, IMAGE_SCALES, SIZE, STRENGTHS, TEXT_SCALES
+from ..cli_evaluate import COMPUTED_SIZE, IMAGE_SCALES, SIZE, STRENGTHS, TEXT_SCALES, computed_scales
 from ..dataset.pairs import open_pairs
 from ..edit import Edit, EditError, read_scales
 from ..editor import DTYPES, Editor, check_editor_can
@@ -57,8 +57,9 @@ class Run:
         self.args, self.pairs = args, pairs
         self.photos: list[Photo] = photos_of(pairs, args.count)
         computed = bool(self.photos)
-        self.text_scales = scales_of(args.text_scale, COMPUTED_TEXT_SCALES if computed else TEXT_SCALES, "text scales")
-        self.image_scales = scales_of(args.image_scale, COMPUTED_IMAGE_SCALES if computed else IMAGE_SCALES, "image scales")
+        text_scales, image_scales = computed_scales(args.model[0]) if computed else (TEXT_SCALES, IMAGE_SCALES)
+        self.text_scales = scales_of(args.text_scale, text_scales, "text scales")
+        self.image_scales = scales_of(args.image_scale, image_scales, "image scales")
         self.strengths = scales_of(args.strengths, STRENGTHS, "strengths")
         self.size = size_of(args.size or (COMPUTED_SIZE if computed else SIZE))
         self.how = How(args.steps, args.sampler, args.batch)
