@@ -18,7 +18,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from . import small
 from .contact_sheet import contact_sheet
-from .edit import IMAGE_SCALE, TEXT_SCALE, Edit, EditError, read_scales, sheet_over_scales
+from .edit import IMAGE_SCALE, TEXT_SCALE, Edit, EditError, read_scales, scales_around, sheet_over_scales
 from .files import why, written_whole
 from .images import fit, read_image
 from .presets import load
@@ -38,12 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--text-scale",
         metavar="S",
-        help=f"how strongly to follow the instruction, {TEXT_SCALE}, or {small.USUAL.text_scale} for {small.NAME}; with --grid several, 5,7.5,10",
+        help=f"how strongly to follow the instruction, {TEXT_SCALE}, or {small.USUAL.text_scale} for {small.NAME}; with --grid several, such as 5,7.5,10",
     )
     add(
         "--image-scale",
         metavar="S",
-        help=f"how closely to keep to the picture, {IMAGE_SCALE}, or {small.USUAL.image_scale} for {small.NAME}; with --grid several, 1.2,1.5,1.8",
+        help=f"how closely to keep to the picture, {IMAGE_SCALE}, or {small.USUAL.image_scale} for {small.NAME}; with --grid several, such as 1.2,1.5,1.8",
     )
     add("--steps", type=int, help="20 when left out")
     add("--seed", type=int, default=-1, help="-1, a random one, when left out")
@@ -56,7 +56,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--mask", type=Path, metavar="FILE", help="a picture of the same size; white is edited")
     add("--count", type=int, default=1, help="results of each picture, from seed, seed + 1 and so on")
-    add("--grid", action="store_true", help="one labelled contact sheet over the text scales and the image scales")
+    add(
+        "--grid",
+        action="store_true",
+        help="one labelled contact sheet over the text scales and the image scales: three around the usual one where none are told",
+    )
     add("--compare", action="store_true", help="one picture with the results beside what they were made of")
     add(
         "--preset",
@@ -144,7 +148,8 @@ def request_of(args: argparse.Namespace) -> Request:
     for name in ("text_scale", "image_scale"):
         given = getattr(args, name)
         default = chosen.get(name, getattr(usual, name))
-        scales[name] = [default] if given is None else read_scales(given, name.replace("_", " ") + "s")
+        untold = scales_around(default) if args.grid else [default]
+        scales[name] = untold if given is None else read_scales(given, name.replace("_", " ") + "s")
         if not scales[name] or (len(scales[name]) > 1 and not args.grid):
             raise EditError(f"--{name.replace('_', '-')} takes one number; several, with commas, go with --grid.")
     if args.grid and args.count != 1:

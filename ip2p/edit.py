@@ -155,6 +155,11 @@ def read_scales(text: str, name: str) -> list[float]:
         raise EditError(f"The {name} of a contact sheet are numbers with commas between them, for example 5, 7.5, 10.") from e
 
 
+def scales_around(scale: float) -> list[float]:
+    """For a contact sheet whose scales nobody told: two thirds of it, itself, four thirds."""
+    return [round(scale * share, 2) for share in (2 / 3, 1, 4 / 3)]
+
+
 def check_text(name: str, text: str) -> None:
     """Raises EditError for a text that is too long, or that no file can hold: JSON may bring half of a pair of surrogates."""
     if len(text) > MAX_TEXT:

@@ -221,6 +221,13 @@ def test_a_grid_is_one_labelled_sheet(pictures, tmp_path, stand_in):
         assert sheet.width > 3 * 66 and sheet.height > 2 * 64 and sheet.info["parameters"].startswith("make it winter")
 
 
+def test_a_grid_without_scales_is_around_those_that_suit_the_model(pictures, tmp_path, stand_in):
+    argv = ["edit", str(pictures / "p2.jpg"), "make it winter", "--output", str(tmp_path / "sheet.png"), "--grid", "--model", "m"]
+    assert main(argv) == 0
+    (edit,) = stand_in.edits
+    assert [(cell.text_scale, cell.image_scale) for cell in edit.variants] == [(t, i) for t in (5, 7.5, 10) for i in (1, 1.5, 2)]
+
+
 def test_a_sheet_has_its_cells_in_place_and_its_labels_beside_them():
     cells = [Image.new("RGB", (160, 96), (0, 0, 40 * i)) for i in range(6)]
     sheet = np.asarray(contact_sheet(cells, ["text 5", "text 7.5"], ["image 1.2", "image 1.5", "image 1.8"])).astype(int)

@@ -13,7 +13,7 @@ import gradio as gr
 from modules import call_queue, ui_common
 from modules.ui_components import FormRow
 
-from ..edit import MAX_CELLS, MIN_SIDE, EditError, read_scales, sheet_over_scales, sheet_over_seeds
+from ..edit import MAX_CELLS, MIN_SIDE, EditError, read_scales, scales_around, sheet_over_scales, sheet_over_seeds
 from .controls import edit_of
 from .processing import run_edit
 
@@ -28,8 +28,10 @@ def build() -> dict:
             s["over"] = gr.Radio([SCALES, SEEDS], value=SCALES, label="Contact sheet over", elem_id="ip2p_sheet_over")
             s["side"] = gr.Slider(MIN_SIDE, 512, 256, step=64, label="Longest side of a cell", elem_id="ip2p_sheet_side")
         with FormRow():
-            s["text_scales"] = gr.Textbox("5, 7.5, 10", label="Text scales", elem_id="ip2p_sheet_text_scales")
-            s["image_scales"] = gr.Textbox("1.2, 1.5, 1.8", label="Image scales", elem_id="ip2p_sheet_image_scales")
+            for which in ("text", "image"):
+                s[f"{which}_scales"] = gr.Textbox(
+                    label=f"{which.capitalize()} scales", elem_id=f"ip2p_sheet_{which}_scales", placeholder="three around the one above"
+                )
             s["seeds"] = gr.Slider(1, MAX_CELLS, 9, step=1, label="Number of seeds", elem_id="ip2p_sheet_seeds", visible=False)
         s["draw"] = gr.Button("Draw the contact sheet", elem_id="ip2p_sheet_draw")
         with gr.Group(elem_id="ip2p_sheet_container"):
@@ -60,8 +62,9 @@ def connect(s: dict, dummy, inputs, controls: dict, html_log) -> None:
             edit = edit_of(controls, values, **cell, batch_size=1)
             seed = random.randrange(2**32 - MAX_CELLS) if edit.seed == -1 else edit.seed
             if over == SCALES:
-                across = read_scales(image_scales, "image scales")
-                cells, columns = sheet_over_scales(read_scales(text_scales, "text scales"), across, seed), len(across)
+                across = read_scales(image_scales, "image scales") or scales_around(edit.image_scale)
+                down = read_scales(text_scales, "text scales") or scales_around(edit.text_scale)
+                cells, columns = sheet_over_scales(down, across, seed), len(across)
             else:
                 cells = sheet_over_seeds(edit.text_scale, edit.image_scale, seed, int(seeds))
                 columns = math.ceil(len(cells) ** 0.5)
