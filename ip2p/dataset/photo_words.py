@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -78,20 +78,20 @@ def phrasings(kind: str, parameter: str, value: str, thing: str, rng: random.Ran
         text = text.replace("{thing}", called)
         return tidy(text.replace(f"{{{parameter}}}", said) if parameter else text)
 
-    def allowed(text: str) -> str:
-        return "" if kept_back(kind, parameter, thing).fullmatch(text) else text
+    def filled(templates: Iterable[str]) -> Iterator[str]:
+        return (fill(template) for template in templates if not parameter or f"{{{parameter}}}" in template or value == "")
 
-    def fits(template: str) -> bool:
-        return not parameter or f"{{{parameter}}}" in template or value == ""
+    def to_train(templates: Iterable[str]) -> Iterator[str]:
+        return (text for text in filled(templates) if not kept.fullmatch(text))
 
+    kept = kept_back(kind, parameter, thing)
     train = []
-    for template in words.do:
-        if fits(template) and (text := allowed(fill(template))):
-            framed = rng.random() < FRAMED
-            train.append(as_typed(rng.choice(everything()["frames"]).replace("{do}", text) if framed else text, rng))
+    for text in to_train(words.do):
+        framed = rng.random() < FRAMED
+        train.append(as_typed(rng.choice(everything()["frames"]).replace("{do}", text) if framed else text, rng))
     composed = rng.sample(words.composed, min(COMPOSED, len(words.composed)))
-    train += [as_typed(text, rng) for template in (*words.say, *composed) if fits(template) and (text := allowed(fill(template)))]
-    held_out = [fill(template) for template in words.held_out if fits(template)]
+    train += [as_typed(text, rng) for text in to_train((*words.say, *composed))]
+    held_out = list(filled(words.held_out))
     return list(dict.fromkeys(train)), list(dict.fromkeys(held_out))
 
 

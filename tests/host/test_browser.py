@@ -94,13 +94,15 @@ def test_only_what_is_painted_over_is_edited(tab, photo):
     canvas = tab["mask"].locator("canvas").last
     expect(canvas).to_be_visible()
     canvas.scroll_into_view_if_needed()
-    while not tab.page.evaluate(PAINTED):  # the field takes a moment before it can be painted on
+    for _ in range(120):  # the field takes a moment before it can be painted on
         box = canvas.bounding_box()
         tab.page.mouse.move(box["x"] + box["width"] * 0.2, box["y"] + box["height"] * 0.5)
         tab.page.mouse.down()
         tab.page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + box["height"] * 0.5, steps=5)
         tab.page.mouse.up()
         tab.page.wait_for_timeout(500)
+        if tab.page.evaluate(PAINTED):
+            break
     screenshot(tab, "mask")
     tab.set(own_size=True)
     info = tab.generate()

@@ -280,9 +280,8 @@ class WebUI:
         events = page["dependencies"]
         (index,) = (i for i, e in enumerate(events) if e["targets"] == [button["id"]] and e["trigger"] == "click")
         if isinstance(inputs, dict):
-            shown = {c["id"]: c["props"] for c in page["components"]}
-            shown = [shown[number] for number in events[index]["inputs"]]
-            inputs = [inputs.get(props.get("elem_id"), props.get("value")) for props in shown]
+            fields = {c["id"]: c["props"] for c in page["components"]}
+            inputs = [inputs.get(fields[i].get("elem_id"), fields[i].get("value")) for i in events[index]["inputs"]]
         return self.post("/run/predict", {"fn_index": index, "data": inputs, "session_hash": "test"})
 
     @contextmanager
