@@ -30,7 +30,9 @@ def build() -> dict:
         with FormRow():
             for which in ("text", "image"):
                 s[f"{which}_scales"] = gr.Textbox(
-                    label=f"{which.capitalize()} scales", elem_id=f"ip2p_sheet_{which}_scales", placeholder="three around the one above"
+                    label=f"{which.capitalize()} scales",
+                    elem_id=f"ip2p_sheet_{which}_scales",
+                    placeholder=f"three around the {which} scale",
                 )
             s["seeds"] = gr.Slider(1, MAX_CELLS, 9, step=1, label="Number of seeds", elem_id="ip2p_sheet_seeds", visible=False)
         s["draw"] = gr.Button("Draw the contact sheet", elem_id="ip2p_sheet_draw")
