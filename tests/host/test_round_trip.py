@@ -296,8 +296,9 @@ def test_output_folder_and_file_names_are_those_of_the_tab_alone(tab, host, phot
         assert len(edits_saved(theirs)) == 1 and "trip" not in edits_saved(theirs)[0]
         assert edits_saved(ours) == names
     tab.set(prompt="", count=1)
-    tab.generate()
-    assert pattern() == before
+    tab.start()
+    expect(tab.page.locator("#html_log_ip2p .error")).to_contain_text("The instruction is empty")
+    assert pattern() == before, "a refused job left its pattern behind"
 
 
 def test_without_a_pattern_the_tab_s_files_are_named_as_the_webui_s(tab, host, tmp_path):
