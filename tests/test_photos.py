@@ -11,7 +11,7 @@ from ip2p.__main__ import main
 from ip2p.dataset import photos, subject
 from ip2p.dataset.pairs import open_pairs
 from ip2p.dataset.photo_edits import KINDS, cv2
-from ip2p.dataset.photo_words import caption, everything, phrasings, thing_in, words_of
+from ip2p.dataset.photo_words import caption, everything, kept_back, phrasings, thing_in, words_of
 from ip2p.edit import EditError
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "ip2p" / "examples"
@@ -107,6 +107,7 @@ def test_every_value_has_eight_phrasings_and_two_held_out(kind):
         assert not any(set("{}") & set(text) or "  " in text or text != text.strip() for text in train + held_out)
         assert value == "" or kind.parameter == "strength" or all(value in bare(text) for text in train + held_out)
         assert "{" not in caption(kind.name, kind.parameter, value, "a photo of a red panda")
+        assert all(map(kept_back(kind.name, kind.parameter, "red panda").fullmatch, held_out))
 
 
 def bare(text: str) -> str:

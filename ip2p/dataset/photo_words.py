@@ -53,9 +53,9 @@ def kept_back(kind: str, parameter: str, thing: str) -> re.Pattern:
 
     def pattern(template: str) -> str:
         parts = re.split(r"\{(\w+)\}", template)
-        parts[::2] = map(re.escape, parts[::2])
+        parts[::2] = (re.sub(r"\ba\b", "an?", re.escape(part)) for part in parts[::2])
         parts[1::2] = (".*" if name == parameter else f"(?:{'|'.join(spoken[name])})" for name in parts[1::2])
-        return "".join(parts)
+        return "".join(parts).replace(r".*\ ", r"(?:.*\ )?").replace(r"\ .*", r"(?:\ .*)?")  # a word that is left out takes its space along
 
     return re.compile("|".join(map(pattern, words_of(kind).held_out)))
 
