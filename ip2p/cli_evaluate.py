@@ -54,7 +54,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="clip, clip=FOLDER, open_clip=MODEL/WEIGHTS, conse, efficientnet, none; auto takes CLIP where it is on this machine",
     )
-    add("--phrasings", choices=("train", "held-out"), default="train", help="the instructions as in training, or phrasings kept out of it")
+    add(
+        "--phrasings",
+        default="train",
+        metavar="NAME",
+        help="train, held-out (phrasings kept out of training), or a YAML file with lists of phrasings by kind of edit, in which {value} is the edit's parameter and {thing} the photograph's subject",
+    )
     add("--sweep-photos", type=int, default=4, metavar="N", help="computed edits: photographs the scales are swept over, 4 when left out")
     add("--sdedit", metavar="MODEL", help="SDEdit beside it, with this text-to-image model: a diffusers folder or a name on the hub")
     add("--strengths", default=STRENGTHS, help=f"SDEdit's strengths, {STRENGTHS} when left out")

@@ -23,6 +23,7 @@ from ip2p.dataset.pairs import Pair, open_pairs, write_pairs
 from ip2p.edit import Edit, EditError
 from ip2p.evaluation import metrics, plots, run, scorers, sheet, summary
 from ip2p.evaluation.computed import Photo, curve, photos_of
+from ip2p.evaluation.instructions import Instructions
 from ip2p.evaluation.sweep import Lines, Setting, Task, keep, key_of, read_lines
 from tiny_model import save_folder, tiny_editor, tiny_tokenizer
 
@@ -364,7 +365,50 @@ def test_held_out_phrasings_are_asked_for_by_name(oracle, model, photos, pairs, 
     assert evaluate(model, photos, tmp_path / "out", "--phrasings", "held-out", "--sweep-photos", 0) == 0
     assert {edit.instruction for edit in made.edits} == {f"{kind}, as never heard" for kind in KINDS}
     assert evaluate(model, pairs, tmp_path / "other", "--phrasings", "held-out") == 2
-    assert "has no held-out phrasings" in capsys.readouterr().err
+    assert "have no held-out phrasings" in capsys.readouterr().err
+
+
+def test_phrasings_of_a_file_are_filled_in(photos):
+    pairs, file = open_pairs(photos), photos.with_name("phrasings.yaml")
+    file.write_text("green: ['make a {thing} of it']\ndark: ['{value} dark', darker]\nred ball: ['a {value} apple']")
+    texts = pairs.texts
+    pairs.texts = lambda row: {**texts(row), "parameter": "orange", "photo": "red-panda-2.jpg"}
+    given = Instructions(pairs, str(file), 0)
+    said = {pairs.texts(row)["kind"]: set() for row in range(len(pairs))}
+    for seed in range(8):
+        for row in range(len(pairs)):
+            said[pairs.texts(row)["kind"]].add(Instructions(pairs, str(file), seed)(row))
+    assert said == {"green": {"make a red panda of it"}, "dark": {"orange dark", "darker"}, "red ball": {"an orange apple"}}
+    assert [given(row) for row in range(9)] == [Instructions(pairs, str(file), 0)(row) for row in range(9)]
+    file.write_text(file.read_text() + "\nsnow: [snow]")
+    assert Instructions(pairs, str(file), 0).name != given.name
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    (
+        (None, "There are no phrasings"),
+        ("green: [green]", "no phrasings of the kind dark"),
+        ("green: {a: b}", "give every kind a list of texts"),
+        ("- green", "give every kind a list of texts"),
+        ("green: ['make it {colour}']", "{colour} to fill in"),
+        ("green: [", "can't be read"),
+        ("", "give every kind a list of texts"),
+    ),
+)
+def test_a_file_of_phrasings_that_cannot_be_used_is_refused_with_a_sentence(model, photos, tmp_path, capsys, text, said):
+    file = tmp_path / "phrasings.yaml"
+    if text is not None:
+        file.write_text(text)
+    assert evaluate(model, photos, tmp_path / "out", "--phrasings", file) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_file_of_phrasings_needs_pairs_with_kinds(model, pairs, tmp_path, capsys):
+    file = tmp_path / "phrasings.yaml"
+    file.write_text("green: [green]")
+    assert evaluate(model, pairs, tmp_path / "out", "--phrasings", file) == 2
+    assert "don't say what kind of edit" in capsys.readouterr().err
 
 
 def test_a_run_that_was_cut_off_repeats_nothing_and_ends_alike(oracle, model, photos, tmp_path):

@@ -13,6 +13,7 @@ from ip2p.dataset.pairs import open_pairs
 from ip2p.dataset.photo_edits import KINDS, cv2
 from ip2p.dataset.photo_words import caption, everything, kept_back, phrasings, thing_in, words_of
 from ip2p.edit import EditError
+from ip2p.evaluation.instructions import read_phrasings
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "ip2p" / "examples"
 SIZE = 128
@@ -130,6 +131,15 @@ def test_no_phrasing_is_another_kind_s_and_none_held_out_is_trained_on():
                     for text in texts:
                         assert said.setdefault(bare(text), (kind.name, value)) == (kind.name, value), text
     assert not trained.keys() & kept.keys()
+
+
+def test_none_of_the_phrasings_from_outside_is_trained_on():
+    _, outside = read_phrasings(Path(__file__).parents[1] / "docs" / "phrasings.yaml")
+    assert set(outside) <= set(KINDS) and len(outside) == 30
+    for kind in map(KINDS.get, outside):
+        for value in kind.values:
+            trained = {bare(text) for draw in range(6) for text in phrasings(kind.name, kind.parameter, value, "", random.Random(draw))[0]}
+            assert not trained & {bare(text.replace("{value}", value).replace("{thing}", "subject")) for text in outside[kind.name]}
 
 
 def test_words_of_held_out_phrasings_mostly_occur_in_training():

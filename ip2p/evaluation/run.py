@@ -21,6 +21,7 @@ from ..editor import DTYPES, Editor, check_editor_can
 from ..files import remove, why, written_whole
 from . import report, sheet, summary
 from .computed import Photo, PhotoBench, computed_tasks, figures, measure_references, photos_of, printed, reconstruction
+from .instructions import Instructions
 from .scorers import Perceptual, scorer_named
 from .sdedit import SDEdit
 from .sweep import UNTOUCHED, Bench, How, Lines, Setting, Task, key_of, read_lines, run_sweep, seed_of
@@ -61,6 +62,7 @@ class Run:
         self.text_scales = scales_of(args.text_scale, text_scales, "text scales")
         self.image_scales = scales_of(args.image_scale, image_scales, "image scales")
         self.strengths = scales_of(args.strengths, STRENGTHS, "strengths")
+        self.instructions = Instructions(pairs, args.phrasings, args.seed)
         self.size = size_of(args.size or (COMPUTED_SIZE if computed else SIZE))
         self.how = How(args.steps, args.sampler, args.batch)
         self.sources = sources_of(args.model, args.sdedit)
@@ -86,7 +88,7 @@ class Run:
         args = self.args
         return {
             "pairs": str(args.data), "split": args.split, "fingerprint": self.pairs.fingerprint, "computed": bool(self.photos),
-            "size": self.size, "steps": args.steps, "sampler": args.sampler, "seed": args.seed, "phrasings": args.phrasings,
+            "size": self.size, "steps": args.steps, "sampler": args.sampler, "seed": args.seed, "phrasings": self.instructions.name,
             "scorer": self.scorer and self.scorer.name, "precision": args.precision,
         }  # fmt: skip
 
@@ -132,7 +134,7 @@ class Run:
         if self.photos:
             groups = {row: photo.name for photo in self.photos for row in photo.rows.values()}
             made = computed_tasks(
-                self.photos, self.models, text_scales, self.image_scales, self.instruction_of, args.seed, args.sweep_photos, args.pictures
+                self.photos, self.models, text_scales, self.image_scales, self.instructions, args.seed, args.sweep_photos, args.pictures
             )
             settings, shown = [], {row for photo in self.photos[: args.pictures] for row in photo.rows.values()}
         else:
@@ -142,22 +144,12 @@ class Run:
         sdedit = [Setting(source.name, text_scales[0], None, s) for source in self.sources if source.sdedit for s in self.strengths]
         for setting in (Setting(UNTOUCHED), *settings, *sdedit):
             for row, group in groups.items():
-                text = self.instruction_of(row)
+                text = self.instructions(row)
                 if setting in sdedit:
                     text = self.pairs.texts(row)["edited_prompt"] or text
                 keep = row in shown and setting.maker != UNTOUCHED
                 made.append(Task(row, setting, text, seed_of(args.seed, group), group, keep))
         return made
-
-    def instruction_of(self, row: int) -> str:
-        """One of the row's phrasings, the same in every run with this seed. Raises EditError where it has no held-out one."""
-        texts = self.pairs.texts(row)
-        phrasings = list(texts["edit_prompts"])
-        if self.args.phrasings == "held-out":
-            phrasings = phrasings_in(texts.get("held_out_prompts"))
-            if not phrasings:
-                raise EditError(f"{self.args.data} has no held-out phrasings: leave --phrasings out.")
-        return phrasings[seed_of(self.args.seed, "phrasing", row) % len(phrasings)] if phrasings else ""
 
     def lines_of(self, folder: Path) -> list[dict]:
         """The lines of a finished run, its models named after its folder where a model here has their name. Raises EditError."""
@@ -177,7 +169,7 @@ class Run:
             "pairs": f"{args.data}{f', split {args.split}' if args.split else ''}, {len(self.pairs)} rows",
             "models": ", ".join(f"{source.name}: {source.place}" for source in self.sources),
             "edits": f"{edits}" + (f"; {broken} rows could not be read" if broken else ""),
-            "how": f"{args.steps} steps of {args.sampler}, {size}, seed {args.seed}, {args.phrasings} phrasings",
+            "how": f"{args.steps} steps of {args.sampler}, {size}, seed {args.seed}, phrasings: {self.instructions.name}",
             "scorer": self.scorer.name if self.scorer else "none",
             "distance": self.bench.perceptual.name if self.bench.perceptual else "pixels only",
         }
@@ -262,13 +254,3 @@ def run_in(folder: Path) -> dict:
         raise EditError(f"{folder} holds no run of evaluate.") from e
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise EditError(f"{folder / RUN} can't be read: {why(e)}.") from e
-
-
-def phrasings_in(value) -> list[str]:
-    """A column of texts: a list, or one in JSON, or one a line."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            value = value.splitlines()
-    return [text.strip() for text in value if str(text).strip()] if isinstance(value, (list, tuple)) else []

@@ -1,0 +1,86 @@
+"""Which instruction every pair is edited by: one it is trained on, one kept from training, or one that somebody else wrote."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from ..dataset.photo_words import thing_in, tidy
+from ..edit import EditError
+from ..files import why
+from .sweep import seed_of
+
+TRAIN, HELD_OUT = "train", "held-out"
+FILLED = re.compile(r"\{(\w*)\}")
+
+
+class Instructions:
+    """Of every row of a pair set one instruction, the same in every run with this seed.
+
+    source: “train”, “held-out”, or a YAML or JSON file with lists of phrasings by kind of edit, in which {value} is the row's
+    parameter and {thing} what its photograph is named after. name: changes with what the file says. Raises EditError for a file
+    that can't be read or used.
+    """
+
+    def __init__(self, pairs, source: str, seed: int):
+        self.pairs, self.source, self.seed, self.name = pairs, source, seed, source
+        if source not in (TRAIN, HELD_OUT):
+            text, self.kinds = read_phrasings(Path(source))
+            self.name = f"{Path(source).name} ({hashlib.sha256(text.encode()).hexdigest()[:8]})"
+
+    def __call__(self, row: int) -> str:
+        """Raises EditError where there is none to draw from."""
+        texts = self.pairs.texts(row)
+        if self.source == TRAIN:
+            phrasings = list(texts["edit_prompts"])
+        elif self.source == HELD_OUT:
+            phrasings = phrasings_in(texts.get("held_out_prompts"))
+            if not phrasings:
+                raise EditError("The pairs have no held-out phrasings: leave --phrasings out.")
+        else:
+            phrasings = self.of_kind(texts)
+        return phrasings[seed_of(self.seed, "phrasing", row) % len(phrasings)] if phrasings else ""
+
+    def of_kind(self, texts: Mapping) -> list[str]:
+        """The file's phrasings for one row, filled in."""
+        kind = texts.get("kind")
+        if not kind:
+            raise EditError(f"The pairs don't say what kind of edit they are, which {self.source} goes by: leave --phrasings out.")
+        if kind not in self.kinds:
+            raise EditError(f"{self.source} has no phrasings of the kind {kind}: add “{kind}:” and a list of them.")
+        fills = {"value": str(texts.get("parameter") or ""), "thing": thing_in(str(texts.get("photo", ""))) or "subject"}
+        return [tidy(FILLED.sub(lambda found: fills[found[1]], phrasing)) for phrasing in self.kinds[kind]]
+
+
+def read_phrasings(path: Path) -> tuple[str, dict[str, list[str]]]:
+    """→ the file's text, and its phrasings by kind. Raises EditError."""
+    try:
+        text = path.read_text(encoding="utf8")
+        found = OmegaConf.to_container(OmegaConf.create(text))
+    except FileNotFoundError as e:
+        raise EditError(f"There are no phrasings “{path}”: choose {TRAIN}, {HELD_OUT} or a file with lists of them by kind.") from e
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as e:
+        raise EditError(f"{path} can't be read: {why(e)}.") from e
+    lists = isinstance(found, dict) and found and all(isinstance(kept, list) and kept for kept in found.values())
+    if not lists or not all(isinstance(phrasing, str) and phrasing.strip() for kept in found.values() for phrasing in kept):
+        raise EditError(f"{path} is no list of phrasings: give every kind a list of texts.")
+    if unknown := {name for kept in found.values() for phrasing in kept for name in FILLED.findall(phrasing)} - {"value", "thing"}:
+        raise EditError(f"{path} has {{{sorted(unknown)[0]}}} to fill in: only {{value}} and {{thing}} are known.")
+    return text, {str(kind): kept for kind, kept in found.items()}
+
+
+def phrasings_in(column) -> list[str]:
+    """A column of texts: a list, or one in JSON, or one a line."""
+    if isinstance(column, str):
+        try:
+            column = json.loads(column)
+        except ValueError:
+            column = column.splitlines()
+    return [text.strip() for text in column if str(text).strip()] if isinstance(column, (list, tuple)) else []
