@@ -368,18 +368,19 @@ def test_held_out_phrasings_are_asked_for_by_name(oracle, model, photos, pairs, 
     assert "have no held-out phrasings" in capsys.readouterr().err
 
 
-def test_phrasings_of_a_file_are_filled_in(photos):
+def test_phrasings_of_a_file_are_filled_in_where_they_fit(photos):
     pairs, file = open_pairs(photos), photos.with_name("phrasings.yaml")
     file.write_text("green: ['make a {thing} of it']\ndark: ['{value} dark', darker]\nred ball: ['a {value} apple']")
-    texts = pairs.texts
-    pairs.texts = lambda row: {**texts(row), "parameter": "orange", "photo": "red-panda-2.jpg"}
+    own, parameters = pairs.texts, dict(zip(range(9), ("", "", "orange", "", "very", "red", "blue", "", "")))
+    pairs.texts = lambda row: {**own(row), "parameter": parameters[row], "photo": "red-panda-2.jpg"}
     given = Instructions(pairs, str(file), 0)
-    said = {pairs.texts(row)["kind"]: set() for row in range(len(pairs))}
-    for seed in range(8):
-        for row in range(len(pairs)):
-            said[pairs.texts(row)["kind"]].add(Instructions(pairs, str(file), seed)(row))
-    assert said == {"green": {"make a red panda of it"}, "dark": {"orange dark", "darker"}, "red ball": {"an orange apple"}}
-    assert [given(row) for row in range(9)] == [Instructions(pairs, str(file), 0)(row) for row in range(9)]
+    fitting = [row for row in range(9) if given.fits(row)]
+    assert {row: given(row) for row in fitting} == {
+        0: "make a red panda of it", 1: "darker", 2: "an orange apple", 3: "make a red panda of it", 4: "very dark", 5: "a red apple", 7: "darker"
+    }  # fmt: skip
+    assert [photo.rows for photo in photos_of(pairs, fits=given.fits)] == [{"green": 0, "dark": 1, "red ball": 2}]
+    with pytest.raises(EditError, match="nothing that fits"):
+        given(6)
     file.write_text(file.read_text() + "\nsnow: [snow]")
     assert Instructions(pairs, str(file), 0).name != given.name
 

@@ -25,8 +25,8 @@ class Instructions:
     """Of every row of a pair set one instruction, the same in every run with this seed.
 
     source: “train”, “held-out”, or a YAML or JSON file with lists of phrasings by kind of edit, in which {value} is the row's
-    parameter and {thing} what its photograph is named after. name: changes with what the file says. Raises EditError for a file
-    that can't be read or used.
+    parameter and {thing} what its photograph is named after. A row with a parameter takes those with {value}, one without it the others.
+    name: changes with what the file says. Raises EditError for a file that can't be read or used.
     """
 
     def __init__(self, pairs, source: str, seed: int):
@@ -46,17 +46,24 @@ class Instructions:
                 raise EditError("The pairs have no held-out phrasings: leave --phrasings out.")
         else:
             phrasings = self.of_kind(texts)
+            if not phrasings:
+                raise EditError(f"{self.source} has nothing that fits: {{value}} stands where an edit has a parameter, and only there.")
         return phrasings[seed_of(self.seed, "phrasing", row) % len(phrasings)] if phrasings else ""
 
+    def fits(self, row: int) -> bool:
+        """Whether the file has a phrasing that asks for what the row shows: with {value} where it has a parameter, else without."""
+        return self.source in (TRAIN, HELD_OUT) or bool(self.of_kind(self.pairs.texts(row)))
+
     def of_kind(self, texts: Mapping) -> list[str]:
-        """The file's phrasings for one row, filled in."""
+        """The file's phrasings that fit one row, filled in."""
         kind = texts.get("kind")
         if not kind:
             raise EditError(f"The pairs don't say what kind of edit they are, which {self.source} goes by: leave --phrasings out.")
         if kind not in self.kinds:
             raise EditError(f"{self.source} has no phrasings of the kind {kind}: add “{kind}:” and a list of them.")
         fills = {"value": str(texts.get("parameter") or ""), "thing": thing_in(str(texts.get("photo", ""))) or "subject"}
-        return [tidy(FILLED.sub(lambda found: fills[found[1]], phrasing)) for phrasing in self.kinds[kind]]
+        fitting = [phrasing for phrasing in self.kinds[kind] if ("{value}" in phrasing) == bool(fills["value"])]
+        return [tidy(FILLED.sub(lambda found: fills[found[1]], phrasing)) for phrasing in fitting]
 
 
 def read_phrasings(path: Path) -> tuple[str, dict[str, list[str]]]:

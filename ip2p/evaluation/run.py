@@ -56,13 +56,13 @@ class Run:
 
     def __init__(self, args: argparse.Namespace, pairs):
         self.args, self.pairs = args, pairs
-        self.photos: list[Photo] = photos_of(pairs, args.count)
+        self.instructions = Instructions(pairs, args.phrasings, args.seed)
+        self.photos: list[Photo] = photos_of(pairs, args.count, self.instructions.fits)
         computed = bool(self.photos)
         text_scales, image_scales = computed_scales(args.model[0]) if computed else (TEXT_SCALES, IMAGE_SCALES)
         self.text_scales = scales_of(args.text_scale, text_scales, "text scales")
         self.image_scales = scales_of(args.image_scale, image_scales, "image scales")
         self.strengths = scales_of(args.strengths, STRENGTHS, "strengths")
-        self.instructions = Instructions(pairs, args.phrasings, args.seed)
         self.size = size_of(args.size or (COMPUTED_SIZE if computed else SIZE))
         self.how = How(args.steps, args.sampler, args.batch)
         self.sources = sources_of(args.model, args.sdedit)
