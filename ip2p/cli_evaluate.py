@@ -16,7 +16,7 @@ SIZE, COMPUTED_SIZE = "512", "256"
 def computed_scales(model: str) -> tuple[str, str]:
     """Text scales and image scales for computed edits: what suits the model, and a sweep around it."""
     suits = usual(model)
-    text = ",".join(f"{suits.text_scale * share:g}" for share in (1, 1 / 3, 2 / 3, 4 / 3))
+    text = ",".join(f"{suits.text_scale * share:g}" for share in (1, 0.4, 0.8, 1.2))
     return text, f"{suits.image_scale:g},1,1.2,1.8,2.2"
 
 

@@ -26,7 +26,7 @@ class Usual:
     image_scale: float = IMAGE_SCALE
 
 
-USUAL = Usual(256, 1.5, 1.5)  # the size of the pictures it was trained on; more text makes colours too strong
+USUAL = Usual(256, 2.5, 1.5)  # the size of the pictures it was trained on; more text makes colours too strong
 ABOUT = (
     f"It edits at {USUAL.longest_side} pixels and changes a photograph's season, weather, light, colours and style; "
     "it does not add, remove or replace things."

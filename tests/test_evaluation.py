@@ -332,15 +332,10 @@ def test_the_sweeps_show_what_each_scale_does(oracle, model, photos, tmp_path):
     assert evaluate(model, photos, tmp_path / "out", "--sweep-photos", 2) == 0
     [found] = figures_in(tmp_path / "out")["computed"]
     text, image = found["over_text_scale"], found["over_image_scale"]
-    assert [row["scale"] for row in text["rows"]] == [0, 2.5, 5, 7.5, 10] and [row["scale"] for row in image["rows"]] == [
-        1,
-        1.2,
-        1.5,
-        1.8,
-        2.2,
-    ]
+    assert [row["scale"] for row in text["rows"]] == [0, 3, 6, 7.5, 9]
+    assert [row["scale"] for row in image["rows"]] == [1, 1.2, 1.5, 1.8, 2.2]
     assert text["photos"] == image["photos"] == 2
-    expected = [0, 1 / 3, 2 / 3, 1, 1]
+    expected = [0, 0.4, 0.8, 1, 1]
     assert [row["progress"]["mean"] for row in text["rows"]] == pytest.approx(expected, abs=0.02)
     assert image["rows"][-1]["progress"]["mean"] == pytest.approx(1 / 1.7, abs=0.02)
     assert image["change"]["rms_input"]["last_minus_first"]["high"] < 0 < text["change"]["rms_input"]["last_minus_first"]["low"]
