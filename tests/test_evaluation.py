@@ -369,7 +369,7 @@ def test_phrasings_of_a_file_are_filled_in_where_they_fit(photos):
     own, parameters = pairs.texts, dict(zip(range(9), ("", "", "orange", "", "very", "red", "blue", "", "")))
     pairs.texts = lambda row: {**own(row), "parameter": parameters[row], "photo": "red-panda-2.jpg"}
     given = Instructions(pairs, str(file), 0)
-    fitting = [row for row in range(9) if given.fits(row)]
+    fitting = [row for row in range(9) if given.fits(pairs.texts(row))]
     assert {row: given(row) for row in fitting} == {
         0: "make a red panda of it", 1: "darker", 2: "an orange apple", 3: "make a red panda of it", 4: "very dark", 5: "a red apple", 7: "darker"
     }  # fmt: skip

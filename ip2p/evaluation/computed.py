@@ -33,17 +33,17 @@ class Photo:
     rows: dict[str, int]
 
 
-def photos_of(pairs, count: int | None = None, fits: Callable[[int], bool] = lambda row: True) -> list[Photo]:
+def photos_of(pairs, count: int | None = None, fits: Callable[[Mapping], bool] = lambda texts: True) -> list[Photo]:
     """The set's photographs in its order, the first `count`; none when it lacks the columns `kind` and `photo`.
 
-    A kind that a photograph has twice is taken once, the first that fits.
+    A kind that a photograph has twice is taken once, the first that fits. fits: asked with a row's texts.
     """
     found: dict[str, dict[str, int]] = {}
     for row in range(len(pairs)):
         texts = pairs.texts(row)
         if not texts.get("kind") or texts.get("photo") in (None, ""):
             return []
-        if fits(row):
+        if fits(texts):
             found.setdefault(str(texts["photo"]), {}).setdefault(str(texts["kind"]), row)
     return [Photo(name, rows) for name, rows in list(found.items())[:count]]
 

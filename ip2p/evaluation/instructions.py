@@ -31,6 +31,7 @@ class Instructions:
 
     def __init__(self, pairs, source: str, seed: int):
         self.pairs, self.source, self.seed, self.name = pairs, source, seed, source
+        self.kinds: dict[str, list[str]] | None = None
         if source not in (TRAIN, HELD_OUT):
             text, self.kinds = read_phrasings(Path(source))
             self.name = f"{Path(source).name} ({hashlib.sha256(text.encode()).hexdigest()[:8]})"
@@ -50,9 +51,9 @@ class Instructions:
                 raise EditError(f"{self.source} has nothing that fits: {{value}} stands where an edit has a parameter, and only there.")
         return phrasings[seed_of(self.seed, "phrasing", row) % len(phrasings)] if phrasings else ""
 
-    def fits(self, row: int) -> bool:
+    def fits(self, texts: Mapping) -> bool:
         """Whether the file has a phrasing that asks for what the row shows: with {value} where it has a parameter, else without."""
-        return self.source in (TRAIN, HELD_OUT) or bool(self.of_kind(self.pairs.texts(row)))
+        return self.kinds is None or bool(self.of_kind(texts))
 
     def of_kind(self, texts: Mapping) -> list[str]:
         """The file's phrasings that fit one row, filled in."""
