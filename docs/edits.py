@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from PIL import ImageOps
 
-from ip2p import small
+from ip2p.checkpoints import small
 from ip2p.contact_sheet import contact_sheet
 from ip2p.edit import Edit
 from ip2p.editor import Editor

@@ -12,12 +12,12 @@ from . import __version__
 
 # Verb: its module, with `add_arguments(parser)` and `run(args) -> exit status`, and what it does. Imported when it is asked for.
 VERBS = {
-    "edit": ("cli_edit", "edit a picture, or every picture of a folder"),
-    "app": ("cli_app", "serve a page to edit pictures on"),
-    "evaluate": ("cli_evaluate", "measure edit models on pairs of pictures"),
-    "model": ("cli_model", "look at, fetch, convert and merge checkpoints"),
-    "dataset": ("cli_dataset", "look at, check, convert and make pair sets"),
-    "train": ("cli_train", "train an edit model, from a checkpoint or from nothing"),
+    "edit": ("edit", "edit a picture, or every picture of a folder"),
+    "app": ("app", "serve a page to edit pictures on"),
+    "evaluate": ("evaluate", "measure edit models on pairs of pictures"),
+    "model": ("model", "look at, fetch, convert and merge checkpoints"),
+    "dataset": ("dataset", "look at, check, convert and make pair sets"),
+    "train": ("train", "train an edit model, from a checkpoint or from nothing"),
 }
 BAD_INPUT, INTERRUPTED = 2, 130
 NEEDS = "This needs the package {}: install it with pip install 'sd-webui-instruct-edit[{}]'."
@@ -36,7 +36,7 @@ def parser_for(verb: str | None) -> argparse.ArgumentParser:
     if verb in VERBS:
         module, summary = VERBS[verb]
         parser = Parser(prog=f"python -m ip2p {verb}", description=summary[0].upper() + summary[1:] + ".")
-        import_module(f".{module}", __package__).add_arguments(parser)
+        import_module(f".cli.{module}", __package__).add_arguments(parser)
         return parser
     parser = Parser(
         prog="python -m ip2p", description="Edit a picture by saying what to change.", formatter_class=argparse.RawTextHelpFormatter
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ImportError as e:
         return say(NEEDS.format(e.name, EXTRAS.get(e.name.partition(".")[0], "edit")) if e.name else f"{e}.", BAD_INPUT)
     except Exception as e:
-        from .edit import EditError
+        from .errors import EditError
 
         if not isinstance(e, EditError):
             raise

@@ -15,9 +15,10 @@ from threading import Event
 
 import gradio as gr
 
-from . import small
-from .edit import MAX_SEED, MAX_STEPS, Edit, EditError, random_scales
+from .checkpoints import small
+from .edit import MAX_SEED, MAX_STEPS, Edit, random_scales
 from .editor import SAMPLERS, Editor, Interrupted
+from .errors import EditError
 from .images import fit, read_image
 
 EXAMPLES = Path(__file__).with_name("examples")
@@ -40,7 +41,7 @@ def build(model: str) -> gr.Blocks:
     model: as for `Editor.load`: a diffusers folder, a hub id, a single file, `small`.
     """
 
-    usual = small.usual(model)
+    defaults = small.defaults_for(model)
     stops: dict[str, Event] = {}  # of the edits that run, by the visitor's session
 
     @cache
@@ -66,7 +67,7 @@ def build(model: str) -> gr.Blocks:
             edit = Edit(
                 image=read_image(picture), instruction=instruction, negative_prompt=negative, steps=whole("steps", steps), seed=seed,
                 text_scale=number("text scale", text), image_scale=number("image scale", image), sampler_name=sampler,
-                longest_side=usual.longest_side,
+                longest_side=defaults.longest_side,
             )  # fmt: skip
             progress(0, desc="Loading the model")
             result = editor().edit(edit, on_step=on_step)[0]
@@ -94,7 +95,7 @@ def build(model: str) -> gr.Blocks:
         return picture, rest, strip(rest), instruction
 
     def reset():
-        return FIXED, SEED, FIXED, usual.text_scale, usual.image_scale, STEPS, "", "", None, None, [], [], ""
+        return FIXED, SEED, FIXED, defaults.text_scale, defaults.image_scale, STEPS, "", "", None, None, [], [], ""
 
     def example():
         name, instruction = random.choice(TRY)
@@ -128,9 +129,9 @@ def build(model: str) -> gr.Blocks:
             seed_mode = gr.Radio([FIXED, DRAWN], value=FIXED, label="Seed is", elem_id="ip2p_seed_mode")
             seed = gr.Number(SEED, label="Seed", precision=0, minimum=0, maximum=MAX_SEED, elem_id="ip2p_seed")
             scale_mode = gr.Radio([FIXED, DRAWN], value=FIXED, label="Scales are", elem_id="ip2p_scale_mode")
-            text = gr.Number(usual.text_scale, label="Text scale", elem_id="ip2p_text_scale", info="How strongly the instruction acts")
+            text = gr.Number(defaults.text_scale, label="Text scale", elem_id="ip2p_text_scale", info="How strongly the instruction acts")
             image = gr.Number(
-                usual.image_scale, label="Image scale", elem_id="ip2p_image_scale", info="How closely the result keeps to the picture"
+                defaults.image_scale, label="Image scale", elem_id="ip2p_image_scale", info="How closely the result keeps to the picture"
             )
         gr.Examples(
             [[str(EXAMPLES / name), said] for name, said in TRY], inputs=[picture, instruction], label="Examples (public domain and CC0)"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from PIL import Image
 
+from .errors import EditError
 from .guidance import Guidance, Interval
 
 TEXT_SCALE, IMAGE_SCALE = 7.5, 1.5
@@ -18,10 +19,6 @@ MIN_SIDE, MAX_SIDE = 64, 4096
 MAX_CELLS = 49
 MAX_TEXT = 10_000  # characters of an instruction; the network reads about 300
 MAX_SEED = 2**53  # what a number in JSON and in a browser holds exactly
-
-
-class EditError(ValueError):
-    """A sentence for the person who asked: what is wrong with the request and what to do."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .edit import EditError
+from .errors import EditError
 
 
 def refuse_existing(path: Path, force: bool) -> None:

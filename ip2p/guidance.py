@@ -10,19 +10,18 @@ Three passes: `uncond` = e(z, 0, 0), `image` = e(z, c_I, 0) and `full` = e(z, c_
     ê = uncond·(1 − s_I) + image·(s_I − s_T) + full·s_T
 
 Because they add up to one, it holds for any prediction that is affine in ε: ε itself, x0 and v.
-A pass whose weight is zero is never run, and passes with equal inputs are merged before that is decided.
+A pass whose weight is zero is never run, and passes with equal inputs are merged before that is decided (`passes.py`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 
 PASSES = ("full", "image", "uncond")
-NO_WEIGHT = 1e-6  # sums of prompt weights such as 0.1 + 0.2 miss zero by rounding
 
 
 @dataclass(frozen=True)
@@ -93,55 +92,7 @@ def pass_weights(text_scale: float, image_scale: float, prompt_weights: Sequence
     return [*full, image_scale - sum(full), 1 - image_scale]
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What to run for a batch whose passes are laid out row by row."""
-
-    rows: tuple[int, ...]  # rows of the layout to run, each once
-    terms: tuple[tuple[tuple[int, float], ...], ...]  # of every picture: (position in `rows`, weight)
-    stand_in: tuple[int, ...]  # of every row of the layout: position in `rows` of itself, its twin, or its nearest pass
-
-    def combine(self, predictions: torch.Tensor) -> torch.Tensor:
-        """predictions: (len(rows), …), of any parameterisation affine in ε → (pictures, …), equation 3."""
-        return torch.stack([sum(predictions[i] * weight for i, weight in terms) for terms in self.terms])
-
-
-def plan_passes(
-    weights: Sequence[Sequence[float]],
-    rows: Sequence[Sequence[int]],
-    equal: Callable[[int, int], bool] = lambda a, b: False,
-    always: Container[int] = (),
-) -> Plan:
-    """Merges passes with equal inputs, then drops those without weight.
-
-    weights: for every picture those of its passes, as `pass_weights` gives them;
-    rows: for every picture the row that each of its passes has in the layout;
-    equal(a, b): whether two rows of one picture have equal inputs;
-    always: rows that run whatever their weight (CFG++ renoises with `uncond` itself).
-    """
-    pictures, stand_in = [], {}
-    for picture_weights, picture_rows in zip(weights, rows):
-        merged: dict[int, float] = {}
-        twin_of = {}
-        # From the plainest condition to the fullest: when both are equal, the text pass becomes the image pass.
-        for row, weight in zip(reversed(picture_rows), reversed(picture_weights)):
-            twin_of[row] = next((other for other in merged if equal(other, row)), row)
-            merged[twin_of[row]] = merged.get(twin_of[row], 0.0) + weight
-        kept = {row: w for row, w in merged.items() if abs(w) > NO_WEIGHT or row in always}
-        pictures.append(kept)
-        for row, twin in twin_of.items():
-            stand_in[row] = twin if twin in kept else min(kept, key=lambda other: abs(other - row))
-    run = sorted(row for kept in pictures for row in kept)
-    position = {row: i for i, row in enumerate(run)}
-    return Plan(
-        rows=tuple(run),
-        terms=tuple(tuple((position[row], w) for row, w in kept.items()) for kept in pictures),
-        stand_in=tuple(position[stand_in[row]] for row in sorted(stand_in)),
-    )
-
-
-def passes_needed(text_scale: float, image_scale: float, *, text_is_negative: bool = False) -> tuple[str, ...]:
-    """Names of the passes that one picture needs at these scales; `text_is_negative`: the prompt equals the negative prompt."""
-    twins = {frozenset((0, 1))} if text_is_negative else set()
-    plan = plan_passes([pass_weights(text_scale, image_scale)], [range(3)], lambda a, b: frozenset((a, b)) in twins)
-    return tuple(PASSES[row] for row in plan.rows)
+def combine(predictions: Sequence[torch.Tensor], weights: Sequence[float]) -> torch.Tensor:
+    """Equation 3: the weighted sum of the predictions of one picture's passes. predictions: (…) each, of any parameterisation
+    affine in ε; weights: theirs, adding up to one."""
+    return sum(prediction * weight for prediction, weight in zip(predictions, weights))

@@ -15,7 +15,8 @@ from typing import IO
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from .edit import MAX_SIDE, Edit, EditError
+from .edit import MAX_SIDE, Edit
+from .errors import EditError
 
 MAX_PIXELS = 64_000_000
 ORIENTATION = 0x0112  # EXIF's tag

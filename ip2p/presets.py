@@ -18,7 +18,8 @@ from typing import Any
 import yaml  # comes with OmegaConf
 from omegaconf import OmegaConf
 
-from .edit import IMAGE_SCALE, MAX_SCALE, MAX_STEPS, TEXT_SCALE, EditError, check_number
+from .edit import IMAGE_SCALE, MAX_SCALE, MAX_STEPS, TEXT_SCALE, check_number
+from .errors import EditError
 
 GROUPS = (
     "weather", "season", "time of day", "background", "material", "art medium and style",

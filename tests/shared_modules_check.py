@@ -14,11 +14,13 @@ import torch
 from PIL import Image, ImageDraw
 from safetensors.torch import save_file
 
-from ip2p.checkpoint import FIRST_LAYER, describe, is_edit_checkpoint
-from ip2p.edit import Edit, EditError, random_scales
-from ip2p.guidance import Guidance, Interval, pass_weights, passes_needed, plan_passes
+from ip2p.checkpoints.recognise import FIRST_LAYER, describe, is_edit_checkpoint
+from ip2p.edit import Edit, random_scales
+from ip2p.errors import EditError
+from ip2p.guidance import Guidance, Interval, pass_weights
 from ip2p.images import fit, fit_size, heat_picture, keep_outside, read_base64, read_image, working_size
 from ip2p.infotext import infotext_of
+from ip2p.passes import passes_needed, plan_passes
 from ip2p.presets import FILE_NAME, Preset, load, save_own
 from picture_files import GREY, png, png_16_bit, saved
 

@@ -15,8 +15,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ip2p.checkpoint import FIRST_LAYER, describe, first_layer_shape, is_edit_checkpoint, sha256
-from ip2p.edit import EditError
+from ip2p.checkpoints.recognise import FIRST_LAYER, describe, first_layer_shape, is_edit_checkpoint, sha256
+from ip2p.errors import EditError
 
 
 def state_dict(channels: int) -> dict:

@@ -15,10 +15,10 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from ip2p.__main__ import VERBS, main
-from ip2p.checkpoint import FIRST_LAYER
-from ip2p.cli_edit import natural
+from ip2p.checkpoints.recognise import FIRST_LAYER
+from ip2p.cli.edit import natural
 from ip2p.contact_sheet import contact_sheet
-from ip2p.edit import EditError
+from ip2p.errors import EditError
 from ip2p.progress import Plain
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -18,14 +18,14 @@ from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from ip2p import ldm
 from ip2p.__main__ import main
-from ip2p.checkpoint import UNET, describe, is_edit_checkpoint
-from ip2p.clip import tokenizer_files
-from ip2p.convert import convert
-from ip2p.edit import EditError
-from ip2p.keys import POSITIONS, ema_name, names_in_ldm
-from ip2p.tensors import Weights
+from ip2p.checkpoints import ldm
+from ip2p.checkpoints.clip import tokenizer_files
+from ip2p.checkpoints.convert import convert
+from ip2p.checkpoints.keys import POSITIONS, ema_name, names_in_ldm
+from ip2p.checkpoints.recognise import UNET, describe, is_edit_checkpoint
+from ip2p.checkpoints.tensors import Weights
+from ip2p.errors import EditError
 from webui_folder import NONE_FOUND, webui_folder, webui_python
 
 MAKER = Path(__file__).parent / "host" / "make_checkpoint.py"
@@ -189,7 +189,7 @@ def test_the_vocabulary_is_made_from_openais_list(real):
 
 
 def test_without_a_vocabulary_a_sentence_says_where_to_find_one(monkeypatch):
-    monkeypatch.setattr("ip2p.clip.find_spec", lambda name: None)
+    monkeypatch.setattr("ip2p.checkpoints.clip.find_spec", lambda name: None)
     monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *args: Path("/nowhere/at/all").read_bytes())
     with pytest.raises(EditError, match="suffix"):
         tokenizer_files(None)
@@ -362,7 +362,7 @@ def test_a_full_disk_leaves_nothing_behind(ldm_file, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     before = sorted(tmp_path.iterdir())
-    monkeypatch.setattr("ip2p.convert.write_safetensors", full)
+    monkeypatch.setattr("ip2p.checkpoints.convert.write_safetensors", full)
     with pytest.raises(EditError, match="no space left"):
         convert(ldm_file, tmp_path / "folder")
     assert sorted(tmp_path.iterdir()) == before

@@ -14,11 +14,12 @@ from PIL import Image, ImageDraw
 pytest.importorskip("diffusers", reason="tests of the editor need diffusers and transformers (pip install -e '.[edit]')")
 pytest.importorskip("transformers", reason="tests of the editor need transformers")
 
-from ip2p.checkpoint import TEXT_1, UNET, VAE
-from ip2p.clip import STANDARD
-from ip2p.edit import Edit, EditError, Variant, random_scales
+from ip2p.checkpoints.clip import STANDARD
+from ip2p.checkpoints.ldm import standard
+from ip2p.checkpoints.recognise import TEXT_1, UNET, VAE
+from ip2p.edit import Edit, Variant, random_scales
 from ip2p.editor import OUT_OF_MEMORY, SAMPLERS, Editor, Interrupted, Run
-from ip2p.ldm import standard
+from ip2p.errors import EditError
 from tiny_model import save_folder, tiny_editor
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -16,15 +16,18 @@ pytest.importorskip("diffusers", reason="tests of evaluate need diffusers and tr
 pytest.importorskip("pyarrow", reason="tests of evaluate need pyarrow (pip install -e '.[evaluate]')")
 pytest.importorskip("matplotlib", reason="tests of evaluate need matplotlib (pip install -e '.[evaluate]')")
 
-from ip2p import small
 from ip2p.__main__ import main
-from ip2p.cli_evaluate import computed_scales
+from ip2p.checkpoints import small
+from ip2p.cli.evaluate import computed_scales
 from ip2p.dataset.pairs import Pair, open_pairs, write_pairs
-from ip2p.edit import Edit, EditError
-from ip2p.evaluation import metrics, plots, run, scorers, sheet, summary
-from ip2p.evaluation.computed import Photo, curve, photos_of
+from ip2p.edit import Edit
+from ip2p.errors import EditError
+from ip2p.evaluation import evaluate as run
+from ip2p.evaluation import examples, metrics, plots, summary
 from ip2p.evaluation.instructions import Instructions
+from ip2p.evaluation.procedural import Photo, curve, photos_of
 from ip2p.evaluation.sweep import Lines, Setting, Task, keep, key_of, read_lines
+from ip2p.scorers import scorers
 from tiny_model import save_folder, tiny_editor, tiny_tokenizer
 
 KINDS = {"green": "make it green", "dark": "make it dark", "red ball": "make the ball red"}
@@ -321,7 +324,7 @@ def test_an_editor_that_does_something_else_is_found_out(oracle, model, photos, 
 
 def test_the_scales_are_those_that_suit_the_model():
     for name in ("small", "other.safetensors"):
-        suits = small.usual(name)
+        suits = small.defaults_for(name)
         text, image = ([float(scale) for scale in scales.split(",")] for scales in computed_scales(name))
         assert (text[0], image[0]) == (suits.text_scale, suits.image_scale)
         assert len({*text}) == 4 and min(text) < suits.text_scale < max(text) and min(image) < suits.image_scale < max(image)
@@ -497,14 +500,14 @@ def test_photographs_without_pictures_to_show_are_not_read():
 
     first, second = Photo("first", {"green": 0, "dark": 1}), Photo("second", Asked(green=2, dark=3))
     results = [(Task(0, Setting("tiny"), "make it green", 1, "first"), scene("navy", "green"))]
-    rows = sheet.by_photo(results, [first, second], Picky())
+    rows = examples.by_photo(results, [first, second], Picky())
     assert [title for title, _ in rows] == ["first: targets", "tiny, s_T 0, strength 1"]
 
 
 def test_a_contact_sheet_of_too_many_rows_for_a_jpeg_holds_those_that_fit(tmp_path):
-    picture = Image.new("RGB", (8, sheet.THUMBNAIL), "navy")
-    sheet.write(tmp_path / "sheet.jpg", [(str(i), {"input": ("input", picture)}) for i in range(300)])
-    with Image.open(tmp_path / "sheet.jpg") as image:
+    picture = Image.new("RGB", (8, examples.THUMBNAIL), "navy")
+    examples.write(tmp_path / "examples.jpg", [(str(i), {"input": ("input", picture)}) for i in range(300)])
+    with Image.open(tmp_path / "examples.jpg") as image:
         assert 64_000 < image.height <= 65_500
 
 

@@ -8,9 +8,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from ip2p import fetch as module
-from ip2p.edit import EditError
-from ip2p.fetch import fetch, place_in_webui
+from ip2p.checkpoints import fetch as module
+from ip2p.checkpoints.fetch import fetch, place_in_webui
+from ip2p.errors import EditError
 
 CONTENT = random.Random(0).randbytes(3_000_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -7,7 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ip2p.guidance import Guidance, Interval, pass_weights, passes_needed, plan_passes, progress_at
+from ip2p.guidance import Guidance, Interval, pass_weights, progress_at
+from ip2p.passes import passes_needed, plan_passes
 
 # Special scales, where passes are dropped, are drawn as often as all others.
 SCALES = st.one_of(st.sampled_from([0.0, 1.0, 1.5, 7.5]), st.floats(0, 15))
@@ -142,7 +143,7 @@ def test_cfg_pp_always_runs_uncond(text, image, equal, places):
     batch = Batch([(text * (1 / 12.5), image * (1 / 12.5), [1.0])], {0: equal} if equal else None)
     plan = batch.plan(always=[2])
     assert list(plan.rows) == places
-    assert plan.stand_in[2] == plan.rows.index(2), "the uncond that CFG++ renoises with is the uncond that was run"
+    assert plan.representative[2] == plan.rows.index(2), "the uncond that CFG++ renoises with is the uncond that was run"
     assert torch.allclose(plan.combine(batch.predictions[list(plan.rows)]), batch.plain(), atol=1e-5, rtol=0)
 
 
@@ -182,13 +183,13 @@ def test_a_row_that_did_not_run_has_no_influence(batch):
 @given(batches())
 def test_every_row_has_a_stand_in_of_its_own_picture(batch):
     plan = batch.plan()
-    assert len(plan.stand_in) == len(batch.predictions)
+    assert len(plan.representative) == len(batch.predictions)
     for rows in batch.rows:
         for row in rows:
-            stand_in = plan.rows[plan.stand_in[row]]
-            assert stand_in in rows
+            representative = plan.rows[plan.representative[row]]
+            assert representative in rows
             run_twin = [other for other in plan.rows if batch.kind[other] == batch.kind[row]]
-            assert not run_twin or stand_in == run_twin[0]
+            assert not run_twin or representative == run_twin[0]
 
 
 @given(batches(), st.floats(0.03, 14.6))

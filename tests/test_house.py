@@ -19,7 +19,7 @@ SOURCES = [path for folder in ("ip2p", "scripts", "tests") for path in sorted((R
 SOURCES.append(ROOT / "install.py")
 HOST_SIDE = ("ip2p/webui", "scripts", "tests/host", "install.py")
 SHARED = [
-    path for name in ("guidance", "images", "edit", "infotext", "checkpoint", "presets") if (path := ROOT / "ip2p" / f"{name}.py").exists()
+    path for name in ("guidance", "passes", "images", "edit", "errors", "infotext", "presets", "checkpoints/recognise") if (path := ROOT / "ip2p" / f"{name}.py").exists()
 ]
 HEAVY = {"torch", "numpy", "PIL", "gradio", "omegaconf", "diffusers", "transformers", "accelerate", "datasets", "fastapi", "requests"}
 
@@ -70,7 +70,7 @@ def test_importing_the_package_loads_nothing_heavy():
 
 
 def test_recognising_checkpoints_needs_no_torch():
-    assert not modules_after("import ip2p.checkpoint") & HEAVY
+    assert not modules_after("import ip2p.checkpoints.recognise") & HEAVY
 
 
 def test_the_file_the_webui_loads_registers_and_does_nothing_else():

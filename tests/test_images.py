@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import EpsImagePlugin, Image
 
-from ip2p.edit import MAX_SIDE, EditError
+from ip2p.edit import MAX_SIDE
+from ip2p.errors import EditError
 from ip2p.images import fit, fit_size, heat_levels, heat_picture, keep_outside, read_base64, read_image, upright_rgb, working_size
 from picture_files import GREY, GREY_ALPHA, RGBA, black_png, icon, png, png_16_bit, saved
 

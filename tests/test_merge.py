@@ -10,9 +10,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from ip2p.checkpoint import FIRST_LAYER, is_edit_checkpoint
-from ip2p.edit import EditError
-from ip2p.merge import merge
+from ip2p.checkpoints.merge import merge
+from ip2p.checkpoints.recognise import FIRST_LAYER, is_edit_checkpoint
+from ip2p.errors import EditError
 
 ROOT = Path(__file__).resolve().parents[1]
 ATTENTION = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
@@ -172,7 +172,7 @@ def test_a_full_disk_leaves_nothing_behind(files, monkeypatch):
         Path(path).write_bytes(b"some")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("ip2p.merge.write_safetensors", full)
+    monkeypatch.setattr("ip2p.checkpoints.merge.write_safetensors", full)
     with pytest.raises(EditError, match="no space left on device"):
         merge(mine, edit, base, out)
     assert len(list(out.parent.iterdir())) == 3
@@ -182,7 +182,7 @@ MEASURE = """
 import sys
 from pathlib import Path
 import torch
-from ip2p.merge import merge
+from ip2p.checkpoints.merge import merge
 
 def memory(field):
     return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith(field))

@@ -19,10 +19,10 @@ from PIL import Image as Pictures
 
 from ip2p.dataset import check, tables
 from ip2p.dataset.check import check_pairs
-from ip2p.dataset.convert import convert
+from ip2p.dataset.conversion import convert
 from ip2p.dataset.folders import csv_columns, write_layout
 from ip2p.dataset.pairs import BrokenRow, Pair, open_pairs, write_pairs
-from ip2p.edit import EditError
+from ip2p.errors import EditError
 from pair_sets import SCORES, erased, jpeg, picture, published, same_picture, tree, write_original_layout, write_set
 from picture_files import black_png, saved
 
@@ -571,7 +571,7 @@ MEASURED = """
 import random, sys
 from pathlib import Path
 import pyarrow as pa
-from ip2p.dataset import check, convert, folders, pairs, tables
+from ip2p.dataset import check, conversion, folders, pairs, tables
 from pair_sets import jpeg
 
 check.THREADS = 2
@@ -601,7 +601,7 @@ read = pairs.open_pairs(folder / "set.parquet")
 for i in noise.sample(range(count), min(count, 60)):
     read[i]
     measure()
-folders.write_layout(measured(convert.whole_rows(read)), folder / "layout")
+folders.write_layout(measured(conversion.whole_rows(read)), folder / "layout")
 layout = pairs.open_pairs(folder / "layout")
 for i in range(0, count, 4):
     layout[i]

@@ -8,11 +8,12 @@ import pytest
 from PIL import Image
 
 from ip2p.__main__ import main
-from ip2p.dataset import photos, subject
+from ip2p.dataset import photos
+from ip2p.dataset.edits import subject_mask as subject
+from ip2p.dataset.edits.procedural import KINDS, cv2
+from ip2p.dataset.edits.words import caption, everything, kept_back, phrasings, thing_in, words_of
 from ip2p.dataset.pairs import open_pairs
-from ip2p.dataset.photo_edits import KINDS, cv2
-from ip2p.dataset.photo_words import caption, everything, kept_back, phrasings, thing_in, words_of
-from ip2p.edit import EditError
+from ip2p.errors import EditError
 from ip2p.evaluation.instructions import read_phrasings
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "ip2p" / "examples"

@@ -12,7 +12,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ip2p import presets
-from ip2p.edit import MAX_SCALE, MAX_STEPS, EditError
+from ip2p.edit import MAX_SCALE, MAX_STEPS
+from ip2p.errors import EditError
 from ip2p.presets import FILE_NAME, GROUPS, MAX_INSTRUCTION, MAX_NAME, MAX_OWN, REGIONS, Preset, load, save_own, slug
 from test_house import ROOT, tomllib
 

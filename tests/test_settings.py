@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from ip2p.edit import Edit, EditError, random_scales
+from ip2p.edit import Edit, random_scales
+from ip2p.errors import EditError
 from ip2p.guidance import Guidance, Interval
 
 PICTURE = Image.new("RGB", (96, 64), "teal")

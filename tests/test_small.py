@@ -12,9 +12,10 @@ from PIL import Image
 
 pytest.importorskip("diffusers", reason="the small checkpoint needs diffusers and transformers (pip install -e '.[edit]')")
 
-from ip2p import app, small
+from ip2p import app
 from ip2p.__main__ import main
-from ip2p.checkpoint import describe, is_edit_checkpoint
+from ip2p.checkpoints import small
+from ip2p.checkpoints.recognise import describe, is_edit_checkpoint
 from ip2p.contact_sheet import contact_sheet
 from ip2p.edit import Edit
 from ip2p.editor import Editor
@@ -60,8 +61,8 @@ def test_a_command_that_names_no_model_takes_it(photo, tmp_path, capsys):
     assert said.out.strip() == str(target)
     assert "small checkpoint" in said.err and said.err.rstrip().endswith("--model official.")
     with Image.open(target) as image:
-        assert max(image.size) == small.USUAL.longest_side == 256
-        assert f"CFG scale: {small.USUAL.text_scale}, Image CFG scale: {small.USUAL.image_scale}" in image.info["parameters"]
+        assert max(image.size) == small.DEFAULTS.longest_side == 256
+        assert f"CFG scale: {small.DEFAULTS.text_scale}, Image CFG scale: {small.DEFAULTS.image_scale}" in image.info["parameters"]
         assert "Model: instruct-edit-small" in image.info["parameters"]
 
 
@@ -75,8 +76,8 @@ def test_a_model_or_a_size_that_is_named_is_taken(photo, tmp_path, capsys):
 
 def test_official_is_the_published_one(monkeypatch):
     asked = []
-    monkeypatch.setattr("ip2p.networks.read_folder", lambda source, name, **options: asked.append((source, name)))
-    from ip2p.networks import load_networks
+    monkeypatch.setattr("ip2p.checkpoints.load.read_folder", lambda source, name, **options: asked.append((source, name)))
+    from ip2p.checkpoints.load import load_networks
 
     load_networks("official")
     assert asked == [("timbrooks/instruct-pix2pix",) * 2]
@@ -84,8 +85,8 @@ def test_official_is_the_published_one(monkeypatch):
 
 def test_it_has_its_own_usual_settings_wherever_it_is_named(webui):
     installed = small.install(webui / "models" / "Stable-diffusion")
-    assert [small.usual(str(model)) for model in ("small", small.FILE, installed)] == [small.USUAL] * 3
-    assert small.usual("other.safetensors") == small.usual("official") == small.Usual(512, 7.5, 1.5)
+    assert [small.defaults_for(str(model)) for model in ("small", small.FILE, installed)] == [small.DEFAULTS] * 3
+    assert small.defaults_for("other.safetensors") == small.defaults_for("official") == small.ModelDefaults(512, 7.5, 1.5)
 
 
 def test_before_and_after_are_one_picture(photo, tmp_path, capsys):

@@ -25,14 +25,16 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from ip2p import ldm
-from ip2p.clip import TOKENIZER
-from ip2p.convert import convert
+from ip2p.checkpoints import ldm
+from ip2p.checkpoints.clip import TOKENIZER
+from ip2p.checkpoints.convert import convert
 from ip2p.dataset.pairs import write_pairs
 from ip2p.dataset.scenes import COLOURS, Scenes, scene
-from ip2p.edit import Edit, EditError
+from ip2p.edit import Edit
 from ip2p.editor import Editor
-from ip2p.training import data, scenes
+from ip2p.errors import EditError
+from ip2p.training import data
+from ip2p.training import scenes_report as scenes
 from ip2p.training import state as states
 from ip2p.training.cache import SHARD, Cache, cached
 from ip2p.training.config import Config, Model, Stage, Unet, Vae, load
@@ -168,7 +170,7 @@ def test_the_loss_is_the_error_of_the_noise_at_the_target_s_drawn_and_scaled_lat
 def test_the_perceptual_loss_is_the_distance_that_evaluation_measures():
     pytest.importorskip("efficientnet_lite_pytorch", reason="the perceptual loss needs the packages of the extra evaluate")
     from ip2p.evaluation.metrics import layers_distance
-    from ip2p.evaluation.scorers import Lite0
+    from ip2p.scorers.scorers import Lite0
 
     pictures = [scene(i).pair().original_image for i in range(2)]
     one, other = (data.pixels_of(picture)[None] for picture in pictures)
@@ -725,14 +727,14 @@ def test_a_file_of_sd_1_s_shapes_needs_no_yaml(trained, channels, tmp_path):
 
 
 def ldm_text_config() -> dict:
-    from ip2p.clip import STANDARD
+    from ip2p.checkpoints.clip import STANDARD
 
     return dict(STANDARD) | {"model_type": "clip_text_model", "architectures": ["CLIPTextModel"], "projection_dim": 768}
 
 
 def shapes_of(part: str, channels: int) -> dict[str, tuple[int, ...]]:
     """LDM's names and shapes of SD 1.x."""
-    from ip2p.convert import names_of, shapes
+    from ip2p.checkpoints.convert import names_of, shapes
 
     params = ldm.standard(channels)
     configs = {"unet": ldm.unet_config(params), "vae": ldm.vae_config(params), "text_encoder": ldm_text_config()}

@@ -8,8 +8,8 @@ import pytest
 pytest.importorskip("accelerate", reason="training needs accelerate (pip install -e '.[train]')")
 
 from ip2p.__main__ import main
-from ip2p.cli_train import CONFIGS
-from ip2p.edit import EditError
+from ip2p.cli.train import CONFIGS
+from ip2p.errors import EditError
 from ip2p.training.config import AUTOENCODER, EDIT, load, save
 from ip2p.training.networks import check_shapes
 from training_runs import write_config

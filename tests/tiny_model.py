@@ -10,7 +10,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from PIL import Image
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from ip2p.clip import STANDARD, tokenizer
+from ip2p.checkpoints.clip import STANDARD, tokenizer
 from ip2p.edit import Edit
 from ip2p.editor import Editor
 

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
-from ..edit import EditError
+from ..errors import EditError
 from ..files import written_whole
 from ..images import size_of_whole
 from ..progress import bar

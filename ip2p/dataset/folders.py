@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from ..edit import EditError
+from ..errors import EditError
 from ..files import why, written_whole
 from ..progress import bar
 from .pairs import BROKEN, EXTRA, LAYOUT, PICTURES, PairSet, columns_of, is_number, listed

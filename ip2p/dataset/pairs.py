@@ -13,7 +13,7 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from ..edit import EditError
+from ..errors import EditError
 from ..images import read_as_it_is, read_image
 
 PICTURES = ("original_image", "edited_image", "mask")

@@ -20,8 +20,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..cli_edit import SUFFIXES
-from ..edit import MAX_SIDE, MIN_SIDE, EditError
+from ..cli.edit import SUFFIXES
+from ..edit import MAX_SIDE, MIN_SIDE
+from ..errors import EditError
 from ..files import refuse_existing, why
 from ..images import fit, read_image
 from ..progress import bar
@@ -156,8 +157,8 @@ def allowed(licence: str, allow: str | None, refuse: str = REFUSED) -> bool:
 
 def kinds_named(names: str | None) -> list[str]:
     """Raises EditError for an unknown kind, and for a local one without the model that finds the subject."""
-    from .photo_edits import KINDS
-    from .subject import INSTALL, weights
+    from .edits.procedural import KINDS
+    from .edits.subject_mask import INSTALL, weights
 
     wanted = list(KINDS) if names is None else [name.strip() for name in names.split(",") if name.strip()]
     if unknown := [name for name in wanted if name not in KINDS]:
@@ -191,9 +192,9 @@ def pairs_of(photos: Sequence[Path], folder: Path, plan: Plan) -> Iterator[Pair]
 
 def pairs_of_photo(image: Image.Image, name: str, plan: Plan) -> Iterator[Pair]:
     """name: its file's, from which with the seed everything drawn follows, whatever other photographs there are."""
-    from .photo_edits import KINDS, cv2
-    from .photo_words import caption, phrasings, thing_in, tidy
-    from .subject import is_clear, subject_mask
+    from .edits.procedural import KINDS, cv2
+    from .edits.subject_mask import is_clear, subject_mask
+    from .edits.words import caption, phrasings, thing_in, tidy
 
     cv2.setNumThreads(1)  # small pictures: more threads cost more than they bring
     original = decoded(jpeg(fitted(image, plan.size)), BEFORE)

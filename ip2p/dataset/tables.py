@@ -18,7 +18,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..edit import EditError
+from ..errors import EditError
 from ..files import remove, why, written_whole
 from .pairs import PICTURES, SPLITS, PairSet, split_name
 

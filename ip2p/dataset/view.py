@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageOps
 
 from ..contact_sheet import GAP, font_of
-from ..edit import EditError
+from ..errors import EditError
 from ..files import refuse_existing, written_whole
 from ..progress import bar
 from .pairs import LAYOUT, SET_HELP, SPLIT_HELP, BrokenRow, Pair, PairSet, open_pairs

@@ -12,8 +12,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from ..dataset.photo_words import thing_in, tidy
-from ..edit import EditError
+from ..dataset.edits.words import thing_in, tidy
+from ..errors import EditError
 from ..files import why
 from .sweep import seed_of
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from string import Template
 
 from ..files import written_whole
-from . import plots, sheet
-from .computed import DISTANCES, share
+from . import examples, plots
 from .metrics import Interval
+from .procedural import DISTANCES, share
 from .summary import MEASURES, Comparison, Means, sure
 from .sweep import plain
 
@@ -20,7 +20,7 @@ PAGE, FIGURES, SHEET = "report.html", "figures.json", "contact_sheet.jpg"
 
 def write_report(
     folder: Path, facts: Mapping[str, str], notes: Sequence[str], found: Sequence[Means], compared: Sequence[Comparison],
-    computed: Sequence[Mapping], pictures: Sequence[sheet.Row],
+    computed: Sequence[Mapping], pictures: Sequence[examples.Row],
 ) -> Path:  # fmt: skip
     """Writes `report.html`, `figures.json`, the plots and the contact sheet; returns the page.
 
@@ -44,7 +44,7 @@ def write_report(
             comparison_table(compared),
         ]
     if pictures:
-        parts += ["<h2>Pictures</h2>", sheet.html(pictures)]
+        parts += ["<h2>Pictures</h2>", examples.html(pictures)]
     figures = {
         "facts": facts,
         "notes": list(notes),
@@ -63,7 +63,7 @@ def write_report(
     with written_whole(folder / PAGE, force=True) as beside:
         beside.write_text(template.substitute(title=escape(facts["title"]), body="\n".join(parts)), encoding="utf8")
     if pictures:
-        sheet.write(folder / SHEET, pictures)
+        examples.write(folder / SHEET, pictures)
     return folder / PAGE
 
 

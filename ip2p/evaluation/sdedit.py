@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from PIL import Image
 
-from ..edit import Edit, EditError
+from ..edit import Edit
+from ..errors import EditError
 
 CHANNELS = 4
 
@@ -31,8 +32,8 @@ class SDEdit:
         """model: a diffusers folder of a text-to-image model, or its name on the hub. Raises EditError."""
         from diffusers import StableDiffusionImg2ImgPipeline
 
+        from ..checkpoints.load import load_networks
         from ..editor import SAMPLERS, TRAINED
-        from ..networks import load_networks
 
         networks = load_networks(model)
         name, prediction_type, unet = networks.pop("name"), networks.pop("prediction_type"), networks["unet"]

@@ -17,11 +17,12 @@ import torch
 from PIL import Image
 
 from .. import images
-from ..edit import Edit, EditError
+from ..edit import Edit
+from ..errors import EditError
 from ..files import why, written_whole
 from ..progress import bar
+from ..scorers.scorers import Perceptual, Scorer
 from . import metrics
-from .scorers import Perceptual, Scorer
 
 UNTOUCHED = "untouched picture"
 NEARER = 1 - 1e-4  # of a distance: less apart than this is rounding

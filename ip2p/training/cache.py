@@ -13,7 +13,7 @@ import torch
 from accelerate import Accelerator
 from safetensors import SafetensorError, safe_open
 
-from ..edit import EditError
+from ..errors import EditError
 from ..files import written_whole
 from ..progress import bar
 from .config import EDIT, Stage

@@ -13,7 +13,8 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from PIL import Image
 
-from ..edit import MIN_SIDE, Edit, EditError
+from ..edit import MIN_SIDE, Edit
+from ..errors import EditError
 from ..files import why, written_whole
 
 AUTOENCODER, TEXT, TEXT_TO_IMAGE, EDIT = "autoencoder", "text", "text_to_image", "edit"

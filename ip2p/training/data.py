@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from ..dataset.photos import REFUSED, allowed, photographs, read_licences
-from ..edit import EditError
+from ..errors import EditError
 from ..images import read_image
 from .config import Data, Stage
 

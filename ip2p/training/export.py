@@ -10,9 +10,9 @@ import torch
 from omegaconf import OmegaConf
 
 from .. import __version__
-from ..checkpoint import EDIT_CHANNELS
-from ..convert import folder_to_file, read_json
-from ..edit import EditError
+from ..checkpoints.convert import folder_to_file, read_json
+from ..checkpoints.recognise import EDIT_CHANNELS
+from ..errors import EditError
 from . import state as states
 from .config import Config
 from .networks import Networks

@@ -15,7 +15,7 @@ import torch
 from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
 
-from ..edit import EditError
+from ..errors import EditError
 from ..files import why, written_whole
 from ..progress import bar
 from . import state as states

@@ -13,12 +13,12 @@ from diffusers import AutoencoderKL, ConfigMixin, DDIMScheduler, UNet2DCondition
 from safetensors import SafetensorError
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from .. import ldm
-from ..checkpoint import EDIT_CHANNELS
-from ..clip import MERGES, TOKENIZER, VOCABULARY, as_clip_reads
-from ..convert import model_index, read_json, write_json
-from ..edit import EditError
+from ..checkpoints import ldm
+from ..checkpoints.clip import MERGES, TOKENIZER, VOCABULARY, as_clip_reads
+from ..checkpoints.convert import model_index, read_json, write_json
+from ..checkpoints.recognise import EDIT_CHANNELS
 from ..editor import TRAINED, Editor
+from ..errors import EditError
 from ..files import why, written_whole
 from .config import Model
 
@@ -70,7 +70,7 @@ class Networks:
     @classmethod
     def start(cls, model: str) -> Networks:
         """A diffusers folder, an LDM file or a name on the hub, of SD 1.x's kind."""
-        from ..networks import load_networks
+        from ..checkpoints.load import load_networks
 
         given = load_networks(model)
         if given["prediction_type"] != "epsilon":

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from ..edit import EditError
+from ..errors import EditError
 from .config import AUTOENCODER, EDIT, TEXT, Config, Stage
 from .data import Draw, Folder, crop, crop_generator, dropped
 from .networks import Networks, token_ids

@@ -13,8 +13,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from ..checkpoint import sha256
-from ..edit import EditError
+from ..checkpoints.recognise import sha256
+from ..errors import EditError
 from ..files import remove, why, written_whole
 
 NAME = "state-{:08d}"

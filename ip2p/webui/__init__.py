@@ -32,8 +32,8 @@ def register_parts():
     works.add("SD 2.x and SDXL edit checkpoints", "configs", lambda m: m.install())
     at("the options page", "settings", "on_ui_settings", "settings", lambda m: m.on_ui_settings)
     at("the axes of the X/Y/Z plot", "script", "on_before_ui", "axes", lambda m: m.add_axes)
-    at("the buttons “Send to”", "infotext", "on_after_component", "send_to", lambda m: m.SendButtons().on_after_component)
-    at("pasting from the former extension", "infotext", "on_infotext_pasted", "paste", lambda m: m.on_infotext_pasted)
+    at("the buttons “Send to”", "paste", "on_after_component", "send_to", lambda m: m.SendButtons().on_after_component)
+    at("pasting from the former extension", "paste", "on_infotext_pasted", "paste", lambda m: m.on_infotext_pasted)
     at("the API", "api", "on_app_started", "api", lambda m: m.register)
     found = []
     works.add("img2img", "script", lambda m: found.append(m.InstructEdit))

@@ -17,8 +17,10 @@ from pydantic import BaseModel, Field, validator
 from modules import progress, sd_samplers, sd_schedulers, shared
 from modules.call_queue import queue_lock
 
-from .. import __version__, images, small
-from ..edit import IMAGE_SCALE, MAX_BATCH, MAX_COUNT, MAX_SCALE, MAX_SEED, MAX_SIDE, MAX_STEPS, MIN_SIDE, TEXT_SCALE, Edit, EditError
+from .. import __version__, images
+from ..checkpoints import small
+from ..edit import IMAGE_SCALE, MAX_BATCH, MAX_COUNT, MAX_SCALE, MAX_SEED, MAX_SIDE, MAX_STEPS, MIN_SIDE, TEXT_SCALE, Edit
+from ..errors import EditError
 from ..presets import quoted
 from . import picker
 from .processing import live_heat_map, model_status, run_chain
@@ -43,14 +45,14 @@ class EditRequest(BaseModel):
         ge=0,
         le=MAX_SCALE,
         title="Text scale",
-        description=f"How strongly the instruction acts. For the small checkpoint send {small.USUAL.text_scale:g}.",
+        description=f"How strongly the instruction acts. For the small checkpoint send {small.DEFAULTS.text_scale:g}.",
     )
     image_scale: float = Field(
         IMAGE_SCALE,
         ge=0,
         le=MAX_SCALE,
         title="Image scale",
-        description=f"How closely the result keeps to the picture. For the small checkpoint send {small.USUAL.image_scale:g}.",
+        description=f"How closely the result keeps to the picture. For the small checkpoint send {small.DEFAULTS.image_scale:g}.",
     )
     text_start: float = Field(0.0, ge=0, le=1, description="Share of the noise levels from which the text scale acts; it is 1 before.")
     text_end: float = Field(1.0, ge=0, le=1, description="… and up to which; it is 1 after.")
@@ -69,7 +71,7 @@ class EditRequest(BaseModel):
         512,
         ge=MIN_SIDE,
         le=MAX_SIDE,
-        description=f"Limit of the fitted working size. For the small checkpoint send {small.USUAL.longest_side}.",
+        description=f"Limit of the fitted working size. For the small checkpoint send {small.DEFAULTS.longest_side}.",
     )
     own_size: bool = Field(False, description="Give the result back at the picture's own size.")
     denoising_strength: float = Field(1.0, ge=0, le=1, description="1 starts from pure noise, below 1 from the picture.")

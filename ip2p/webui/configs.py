@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 
 from modules import sd_models_config
 
-from ..checkpoint import EDIT_CHANNELS, FIRST_LAYER
+from ..checkpoints.recognise import EDIT_CHANNELS, FIRST_LAYER
 
 SD2_TEXT = "cond_stage_model.model.transformer.resblocks.0.attn.in_proj_weight"
 SDXL_TEXT = "conditioner.embedders.1.model.ln_final.weight"

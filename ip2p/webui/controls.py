@@ -10,9 +10,10 @@ from modules import infotext_utils, sd_samplers, sd_schedulers, shared
 from modules.ui_components import FormRow, ToolButton
 
 from .. import __version__, images
-from ..edit import MAX_COUNT, MAX_SIDE, MAX_STEPS, MIN_SIDE, Edit, EditError
+from ..edit import MAX_COUNT, MAX_SIDE, MAX_STEPS, MIN_SIDE, Edit
+from ..errors import EditError
 from . import picker
-from .infotext import AS_PICTURE, CUSTOM
+from .paste import AS_PICTURE, CUSTOM
 
 TEXT_MAX, IMAGE_MAX = 20.0, 5.0
 

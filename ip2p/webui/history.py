@@ -18,7 +18,7 @@ from PIL import Image
 
 from modules.ui_components import FormRow
 
-from . import infotext
+from . import paste
 from .folder import KEPT
 
 MAX_STEPS, MAX_PAGES = 20, 20
@@ -127,7 +127,7 @@ def connect(h: dict, image, fields) -> None:
     def restore(step: Step | None):
         if step is None:
             return [gr.update()] * len(outputs)
-        return [step.picture, *infotext.values_of(fields, step.infotext)]
+        return [step.picture, *paste.values_of(fields, step.infotext)]
 
     def choose(event: gr.SelectData):
         return event.index

@@ -12,9 +12,10 @@ import gradio as gr
 from modules import call_queue, errors, sd_models, shared
 from modules.ui_components import FormRow
 
-from .. import small
-from ..edit import Edit, EditError
-from ..fetch import URL
+from ..checkpoints import small
+from ..checkpoints.fetch import URL
+from ..edit import Edit
+from ..errors import EditError
 from ..files import why
 from .processing import edits_once_loaded, model_status, small_is_chosen
 
@@ -34,14 +35,14 @@ def build() -> dict:
 
 def connect(parts: dict, controls: dict, load) -> None:
     """controls: the tab's, by their name; load: the event of the page's loading."""
-    usual = [controls[name] for name in vars(small.USUAL)]
+    defaults = [controls[name] for name in vars(small.DEFAULTS)]
     shown = [parts[name] for name in ("line", "switch_row", "checkpoint", "install_row")]
     for event in (parts["refresh"].click, load):
-        event(fn=lambda *values: notice() + suited(values), inputs=usual, outputs=shown + usual, show_progress=False)
+        event(fn=lambda *values: notice() + suited(values), inputs=defaults, outputs=shown + defaults, show_progress=False)
     parts["switch"].click(fn=None, _js="ip2p_use_checkpoint", inputs=[parts["checkpoint"]])
     # The WebUI's own event for another checkpoint brings its list at the top of the page up to date.
     parts["install"].click(
-        fn=call_queue.wrap_queued_call(install), outputs=[parts["line"], parts["install_row"], parts["installed"], *usual]
+        fn=call_queue.wrap_queued_call(install), outputs=[parts["line"], parts["install_row"], parts["installed"], *defaults]
     ).then(fn=None, _js="ip2p_use_checkpoint", inputs=[parts["installed"]])
 
 
@@ -61,7 +62,7 @@ def notice() -> list:
 
 def suited(values: Sequence[float]) -> list:
     """The tab's size and scales: where they are those that suit the other kind of checkpoint, and nobody's own, this one's."""
-    own = tuple(vars(small.USUAL).values())
+    own = tuple(vars(small.DEFAULTS).values())
     others = (Edit.longest_side, shared.opts.instruct_edit_text_scale, shared.opts.instruct_edit_image_scale)
     wanted, other = (own, others) if small_is_chosen() else (others, own)
     return list(wanted) if tuple(values) == other else [gr.update() for _ in values]
@@ -80,7 +81,7 @@ def advice(offered: bool) -> str:
 def small_text() -> str:
     return (
         f"“{small.IN_WEBUI}” is the small checkpoint that comes with this extension. What suits it: “Longest side” "
-        f"{small.USUAL.longest_side}, “Text scale” {small.USUAL.text_scale:g}, “Image scale” {small.USUAL.image_scale:g}. {small.ABOUT} "
+        f"{small.DEFAULTS.longest_side}, “Text scale” {small.DEFAULTS.text_scale:g}, “Image scale” {small.DEFAULTS.image_scale:g}. {small.ABOUT} "
         f"{small.PUBLISHED}: <a href='{URL}'>download it</a> into {html.escape(str(checkpoint_folder()))}."
     )
 
@@ -91,8 +92,8 @@ def install() -> list:
     try:
         title = load(small.install(checkpoint_folder()))
     except EditError as e:
-        return [line(html.escape(str(e)), error=True), gr.update(), "", *(gr.update() for _ in vars(small.USUAL))]
-    return [line(small_text()), gr.update(visible=False), title, *vars(small.USUAL).values()]
+        return [line(html.escape(str(e)), error=True), gr.update(), "", *(gr.update() for _ in vars(small.DEFAULTS))]
+    return [line(small_text()), gr.update(visible=False), title, *vars(small.DEFAULTS).values()]
 
 
 def load(file: Path) -> str:

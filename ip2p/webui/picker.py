@@ -8,7 +8,7 @@ import gradio as gr
 
 from modules.ui_components import FormRow
 
-from ..edit import EditError
+from ..errors import EditError
 from ..presets import GROUPS, OWN_GROUP, Preset, load, quoted, save_own
 from .folder import KEPT
 from .processing import small_is_chosen

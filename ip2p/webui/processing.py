@@ -23,11 +23,13 @@ from modules import (
     shared,
 )
 
-from .. import images, small
-from ..checkpoint import is_edit_checkpoint
-from ..edit import MAX_SCALE, Edit, EditError, check_number
+from .. import images
+from ..checkpoints import small
+from ..checkpoints.recognise import is_edit_checkpoint
+from ..edit import MAX_SCALE, Edit, check_number
+from ..errors import EditError
 from ..presets import quoted
-from . import infotext
+from . import paste
 from .denoiser import OUT_OF_MEMORY, EditRun, edit_denoiser, is_edit_model
 
 _running: tuple[EditRun, Image.Image] | None = None  # the edit in the sampler, for the live heat map
@@ -117,12 +119,13 @@ def live(run: EditRun, picture: Image.Image):
 def live_heat_map(longest_side: int = 256) -> Image.Image | None:
     """Where the running edit acts on its first picture so far; None when no edit runs or none of its steps needed both passes."""
     running = _running
-    if running is None or running[0].heat is None:
+    heat = running and running[0].heat_of(0)
+    if heat is None:
         return None
-    run, picture = running
+    picture = running[1]
     small = picture.copy()
     small.thumbnail((longest_side, longest_side))
-    return images.heat_picture(run.heat[0].cpu().numpy(), small)
+    return images.heat_picture(heat.cpu().numpy(), small)
 
 
 def check_host_can(job, from_noise: bool | None = None) -> None:
@@ -242,7 +245,7 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
             denoising_strength=edit.denoising_strength,
             init_images=[edit.image],
         )
-        p.extra_generation_params.update(infotext.fields_of(edit))
+        p.extra_generation_params.update(paste.fields_of(edit))
         return p
 
     def init(self, all_prompts, all_seeds, all_subseeds):
@@ -275,7 +278,7 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
                 p=self, x=self.init_latent, noise=noise, c=conditioning, uc=unconditional_conditioning
             )
         args = (conditioning, unconditional_conditioning)
-        guidance = [infotext.guidance_of(self.edit, self, i) for i in range(len(self.seeds))]
+        guidance = [paste.guidance_of(self.edit, self, i) for i in range(len(self.seeds))]
         with edit_denoiser(self.sampler, guidance) as run, live(run, self.picture):
             self.sampler.model_wrap_cfg.init_latent = self.init_latent
             if self.denoising_strength < 1:
@@ -286,7 +289,7 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
             raise EditError(f"{self.sampler_name} makes no step at {self.steps} steps: choose more.")
         if self.mask is not None:
             latents = self._keep_outside_mask(latents)
-        self.heat = None if run.heat is None else run.heat[-1]
+        self.heat = run.heat_of(-1)
         devices.torch_gc()
         return self._finish(latents)
 

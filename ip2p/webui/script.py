@@ -12,10 +12,11 @@ from modules.infotext_utils import PasteField
 from modules.processing import StableDiffusionProcessingImg2Img
 from modules.ui_components import FormRow
 
-from ..edit import IMAGE_SCALE, EditError
+from ..edit import IMAGE_SCALE
+from ..errors import EditError
 from ..guidance import Guidance, Interval
 from ..infotext import field_name, own_fields
-from . import infotext, picker
+from . import paste, picker
 from .denoiser import edit_denoiser, is_edit_model
 from .processing import check_host_can, check_prompts
 
@@ -49,7 +50,7 @@ class InstructEdit(scripts.Script):
                         sliders.append(gr.Slider(0, 1, value, step=0.01, label=label, elem_id=self.elem_id(f"{guidance}_{end}")))
         self.infotext_fields = [
             PasteField(from_noise, lambda d: d.get(field_name("from noise"), False)),
-            *(PasteField(s, infotext.pasted(name)) for s, name in zip(sliders, INTERVALS)),
+            *(PasteField(s, paste.pasted(name)) for s, name in zip(sliders, INTERVALS)),
         ]
         return [enabled, from_noise, *sliders]
 

@@ -13,7 +13,8 @@ import gradio as gr
 from modules import call_queue, ui_common
 from modules.ui_components import FormRow
 
-from ..edit import MAX_CELLS, MIN_SIDE, EditError, read_scales, scales_around, sheet_over_scales, sheet_over_seeds
+from ..edit import MAX_CELLS, MIN_SIDE, read_scales, scales_around, sheet_over_scales, sheet_over_seeds
+from ..errors import EditError
 from .controls import edit_of
 from .processing import run_edit
 

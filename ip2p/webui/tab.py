@@ -9,8 +9,8 @@ import gradio as gr
 from modules import call_queue, infotext_utils, progress, shared, ui_common
 from modules.ui_components import FormRow, ResizeHandleRow
 
-from ..edit import EditError
-from . import history, infotext, notice, picker, settings, sheet
+from ..errors import EditError
+from . import history, notice, paste, picker, settings, sheet
 from .controls import build_controls, edit_of, seed_of_selected, show_size
 from .parts import TAB_ID
 from .processing import run_chain
@@ -68,7 +68,7 @@ def build(faults) -> gr.Blocks:
         notice.connect(top, controls, blocks.load)
         connect_token_counters(toprow, controls["steps"])
         picker.connect(ready, toprow.prompt, controls)
-        fields = infotext.connect(toprow, controls)
+        fields = paste.connect(toprow, controls)
         history.connect(chain, controls["image"], fields)
     return blocks
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from ip2p.checkpoint import sha256
+from ip2p.checkpoints.recognise import sha256
 from test_install_host import git, published  # noqa: F401
 from webui import REPOSITORY, checkpoints, environment, find_webui, free_port, to_base64
 

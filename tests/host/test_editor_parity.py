@@ -9,8 +9,9 @@ from safetensors.torch import load_file
 
 pytest.importorskip("diffusers", reason="the editor's parity needs diffusers and transformers (pip install -e '.[edit]')")
 
-from ip2p.edit import Edit, EditError
+from ip2p.edit import Edit
 from ip2p.editor import Editor
+from ip2p.errors import EditError
 from ip2p.infotext import PREFIX
 from webui import checkpoints, find_webui
 

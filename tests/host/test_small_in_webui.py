@@ -11,8 +11,8 @@ from webui import REPOSITORY, WebUI, checkpoints, find_webui
 
 pytest.importorskip("diffusers", reason="the parity of the small checkpoint needs diffusers and transformers (pip install -e '.[edit]')")
 
-from ip2p import small
 from ip2p.__main__ import main
+from ip2p.checkpoints import small
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers' own, with numpy 2
 INSTRUCTION, SEED, STEPS = "make it winter", 7, 6

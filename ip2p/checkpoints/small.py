@@ -1,0 +1,77 @@
+"""The small edit checkpoint that comes with the package: where it lies, what it is good for, and putting it into a WebUI."""
+
+from __future__ import annotations
+
+import filecmp
+import shutil
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..edit import IMAGE_SCALE, TEXT_SCALE, Edit
+from ..errors import EditError
+from ..files import written_whole
+
+NAME, OFFICIAL = "small", "official"  # what --model takes beside a file, a folder and a name on the hub
+HUB = "timbrooks/instruct-pix2pix"  # the published checkpoint
+FILE = Path(__file__).parents[1] / "small" / "small.safetensors"  # an LDM file, with its yaml and its .clip folder beside it
+IN_WEBUI = "instruct-edit-small"  # its name there, without a suffix
+
+
+@dataclass(frozen=True)
+class ModelDefaults:
+    """What an edit takes where nothing else is asked for."""
+
+    longest_side: int = Edit.longest_side
+    text_scale: float = TEXT_SCALE
+    image_scale: float = IMAGE_SCALE
+
+
+DEFAULTS = ModelDefaults(256, 2.5, 1.5)  # the size of the pictures it was trained on; more text makes colours too strong
+ABOUT = (
+    f"It edits at {DEFAULTS.longest_side} pixels and changes a photograph's season, weather, light, colours and style; "
+    "it does not add, remove or replace things."
+)
+CHOICES = f"{NAME}, which comes with the package, {OFFICIAL}, a checkpoint file, a diffusers folder, or a name on the hub"
+PUBLISHED = "The published one, 7.7 GB, does far more"
+
+
+def defaults_for(model: str) -> ModelDefaults:
+    """The settings that suit a model."""
+    own = model == NAME or Path(model).stem == IN_WEBUI or Path(model).expanduser().resolve() == FILE.resolve()
+    return DEFAULTS if own else ModelDefaults()
+
+
+def place_in(folder: Path) -> Path:
+    return (folder / f"{IN_WEBUI}.safetensors").absolute()
+
+
+def install(folder: Path, force: bool = False) -> Path:
+    """Copies the checkpoint into a WebUI's folder of checkpoints, whole or not at all, with a yaml that names its text encoder's folder there.
+
+    Where it is already nothing is done but to put its yaml right, after a move. Raises EditError when another file of its name is
+    there and not `force`, and when the folder can't be written to.
+    """
+    from omegaconf import OmegaConf
+
+    target = place_in(folder)
+    yaml, clip = target.with_suffix(".yaml"), target.with_suffix(".clip")
+    config = OmegaConf.load(FILE.with_suffix(".yaml"))
+    OmegaConf.update(config, "model.params.cond_stage_config.params.version", str(clip), force_add=True)
+    same = is_copy(target)
+    if target.exists() and not same and not force:
+        raise EditError(f"{target} is there already and is another file: move it away, or overwrite it with --force.")
+    # The outermost is renamed last: the checkpoint, since a WebUI lists what has its suffix.
+    with nullcontext() if same else written_whole(target, force=True) as beside_file:
+        if beside_file:
+            shutil.copyfile(FILE, beside_file)
+        with written_whole(yaml, force=True) as beside_yaml:
+            beside_yaml.write_text(OmegaConf.to_yaml(config), encoding="utf8")
+            with written_whole(clip, force=True) as beside:
+                shutil.copytree(FILE.with_suffix(".clip"), beside)
+    return target
+
+
+def is_copy(path: Path) -> bool:
+    """Whether the file is the package's checkpoint."""
+    return path.is_file() and filecmp.cmp(FILE, path, shallow=False)

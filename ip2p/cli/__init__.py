@@ -1,0 +1,1 @@
+"""The verbs of `python -m ip2p`, a file each."""

@@ -1,0 +1,1 @@
+"""Procedural edits of photographs: what `dataset photos` teaches."""

@@ -1,0 +1,216 @@
+"""The standalone editor: picture and instruction → picture, without the WebUI.
+
+The networks are those of diffusers and transformers; the loop and the guidance are ours, the same as in the WebUI
+(`webui/denoiser.py`): a pass without weight is never run, equal passes are run once, counted per call and per picture.
+A prompt is read as it stands: the WebUI's emphasis, AND and [from:to:when] are not.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import torch
+from PIL import Image
+
+from .. import images
+from ..checkpoints.clip import as_clip_reads
+from ..checkpoints.recognise import EDIT_CHANNELS
+from ..edit import MAX_BATCH, Edit
+from ..errors import EditError
+from ..infotext import infotext_of
+from .jobs import EditContext, Interrupted, Job, Result
+from .run import OUT_OF_MEMORY, Run
+from .samplers import SchedulerMixin, check_editor_can, scheduler_of, timesteps_of
+
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+CHUNK, NEAR_COMMA = 75, 20  # tokens between BOS and EOS; a chunk ends at a comma among its last 20, as in the WebUI
+
+
+class Editor:
+    """An edit model, ready. `rows`: of every step of the last `edit` how many rows the UNet was given."""
+
+    def __init__(self, unet, vae, text_encoder, tokenizer, *, name: str = "model", prediction_type: str = "epsilon"):
+        if unet.config.in_channels != EDIT_CHANNELS:
+            raise EditError(
+                f"“{name}” is not an edit model: its network has {unet.config.in_channels} input channels, not {EDIT_CHANNELS}."
+            )
+        self.unet, self.vae, self.text_encoder, self.tokenizer = unet, vae, text_encoder, tokenizer
+        self.name, self.prediction_type = name, prediction_type
+        self.rows: list[int] = []
+
+    @classmethod
+    def load(cls, model, device: str | torch.device | None = None, dtype: str | torch.dtype | None = None) -> Editor:
+        """model: a diffusers folder, a single LDM file, a model's name on the Hugging Face hub, or `small`, the checkpoint that
+        comes with the package; only a name on the hub, which `official` stands for, asks the network.
+
+        Without a device CUDA where there is one; without a dtype fp16 there and fp32 on the CPU. Raises EditError.
+        """
+        from ..checkpoints.load import load_networks
+
+        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        dtype = DTYPES.get(dtype, dtype) or (torch.float16 if device.type == "cuda" else torch.float32)
+        if not isinstance(dtype, torch.dtype):
+            raise EditError(f"There is no precision “{dtype}”. Known ones: {', '.join(DTYPES)}.")
+        return cls(**load_networks(str(model))).to(device, dtype)
+
+    def to(self, device: str | torch.device, dtype: torch.dtype) -> Editor:
+        for network in (self.unet, self.vae, self.text_encoder):
+            torch.nn.Module.to(network, device, dtype)  # diffusers' own warns of layers kept in fp32, of which these have none
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        return self.unet.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.unet.dtype
+
+    @torch.inference_mode()
+    def edit(
+        self,
+        edits: Edit | Sequence[Edit],
+        *,
+        noise: torch.Tensor | Sequence[torch.Tensor] | None = None,
+        batch_size: int = MAX_BATCH,
+        on_step: Callable[[int, int, torch.Tensor], bool | None] | None = None,
+    ) -> list[Result]:
+        """The results of every edit, in order: of each `count · batch_size` seeds, or its `variants`.
+
+        noise: (4, h, w) for every result, (n, 4, h, w) of unit variance, in place of what its seed draws;
+        batch_size: results of one size, sampler and step count that run together, whichever edit they are of;
+        on_step(step, total, latents): after every step; False stops. Raises EditError and Interrupted.
+        """
+        self.rows = []
+        edits = [edits] if isinstance(edits, Edit) else list(edits)
+        for edit in edits:
+            check_editor_can(edit)
+        groups: dict[tuple, list[Job]] = {}
+        jobs = self._jobs(edits, noise)
+        for job in jobs:
+            edit = job.context.edit
+            groups.setdefault((job.context.picture.size, edit.sampler_name, edit.steps, edit.denoising_strength), []).append(job)
+        batches = [group[i : i + batch_size] for group in groups.values() for i in range(0, len(group), batch_size)]
+        totals = [len(self.timesteps(batch[0].context.edit)[1]) for batch in batches]
+
+        results: dict[int, Result] = {}
+        for number, batch in enumerate(batches):
+            report = on_step and partial(report_step, on_step, sum(totals[:number]), sum(totals))
+            run = Run(self, batch, self.rows)
+            if not run.denoise(report):
+                raise Interrupted([results[i] for i in sorted(results)])
+            for i, job in enumerate(batch):
+                results[job.index] = self._finish(job, run.latents[i], run.heat[i])
+        return [results[i] for i in range(len(jobs))]
+
+    def scheduler(self, edit: Edit) -> SchedulerMixin:
+        """diffusers' scheduler of the edit's sampler, its steps not yet set."""
+        return scheduler_of(edit, self.prediction_type)
+
+    def timesteps(self, edit: Edit) -> tuple[SchedulerMixin, torch.Tensor]:
+        """(scheduler, the timesteps that this edit makes, the noisiest first), as the WebUI makes them of the same settings."""
+        return timesteps_of(edit, self.prediction_type, self.device)
+
+    def tokens(self, text: str) -> list[list[int]]:
+        """Token ids in chunks of 77, BOS and EOS included; the empty text has one chunk."""
+        tokenizer = self.tokenizer
+        ids = tokenizer(as_clip_reads(text), add_special_tokens=False, verbose=False).input_ids
+        comma = tokenizer.convert_tokens_to_ids(",</w>")
+        chunks = []
+        while ids or not chunks:
+            end = CHUNK
+            if len(ids) > CHUNK and ids[CHUNK] != comma and comma in ids[CHUNK - NEAR_COMMA : CHUNK]:
+                end -= ids[CHUNK - 1 :: -1].index(comma)
+            chunk, ids = ids[:end], ids[end:]
+            padding = [tokenizer.pad_token_id] * (CHUNK - len(chunk))
+            chunks.append([tokenizer.bos_token_id, *chunk, tokenizer.eos_token_id, *padding])
+        return chunks
+
+    def encode_text(self, text: str) -> torch.Tensor:
+        """text → (77·chunks, width): each chunk encoded alone, then put one after the other."""
+        chunks = torch.tensor(self.tokens(text), device=self.device)
+        return self.text_encoder(input_ids=chunks).last_hidden_state.flatten(0, 1)
+
+    def encode_picture(self, picture: Image.Image) -> torch.Tensor:
+        """→ (4, h, w), the mode of the VAE's posterior, not multiplied by the scale factor."""
+        pixels = torch.from_numpy(np.asarray(picture, dtype=np.float32) / 127.5 - 1).permute(2, 0, 1)[None]
+        return self.vae.encode(pixels.to(self.device, self.vae.dtype)).latent_dist.mode()[0].float()
+
+    def decode(self, latent: torch.Tensor) -> np.ndarray:
+        """latent: (4, h, w), scaled → (H, W, 3) in [0, 255]."""
+        pixels = self.vae.decode(latent[None].to(self.vae.dtype) / self.vae.config.scaling_factor).sample[0]
+        if not pixels.isfinite().all():
+            raise EditError("The picture came out as not-a-number: this model needs fp32 or bf16.")
+        return ((pixels.float().permute(1, 2, 0) + 1) * 127.5).clamp(0, 255).cpu().numpy()
+
+    def _jobs(self, edits: list[Edit], noise) -> list[Job]:
+        texts: dict[tuple, torch.Tensor] = {}
+        conditions: dict[tuple, tuple] = {}
+
+        def encoded(text: str) -> torch.Tensor:
+            key = tuple(map(tuple, self.tokens(text)))  # other words with the same tokens are the same text
+            if key not in texts:
+                texts[key] = self.encode_text(text)
+            return texts[key]
+
+        jobs = []
+        for edit in edits:
+            size = images.working_size(edit.image, edit.width, edit.height, edit.longest_side)
+            key = (id(edit.image), size, edit.own_size)
+            if edit.image.mode != "RGB":
+                edit = replace(edit, image=images.upright_rgb(edit.image))
+            if key not in conditions:
+                picture = images.fit(edit.image, size, whole=edit.own_size)
+                conditions[key] = picture, memory_told(self.encode_picture, picture)
+            picture, condition = conditions[key]
+            mask = latent_mask = None
+            if edit.mask is not None:
+                mask = images.fit(edit.mask.convert("L"), size, whole=edit.own_size)
+                # Every latent that an edited pixel touches is edited; the exact outline is kept when the picture is finished.
+                latent_mask = torch.from_numpy(np.asarray(mask, dtype=np.float32) > 0).float()[None]
+                latent_mask = torch.nn.functional.adaptive_max_pool2d(latent_mask, condition.shape[-2:]).to(self.device)
+            context = EditContext(edit, picture, mask, condition, latent_mask, encoded(edit.instruction), encoded(edit.negative_prompt))
+            first = random.randrange(2**32) if edit.seed == -1 else edit.seed
+            seeds = [cell.seed for cell in edit.variants] or [first + i for i in range(edit.count * edit.batch_size)]
+            for place, seed in enumerate(seeds):
+                seed = first if seed == -1 else seed
+                jobs.append(Job(len(jobs), context, seed, edit.guidance(seed, place), None))
+        if noise is None:
+            return jobs
+        if len(noise) != len(jobs):
+            raise EditError(f"There are {len(noise)} noises for {len(jobs)} results: give one for every result.")
+        for job, given in zip(jobs, noise):
+            if given.shape != job.context.condition.shape:
+                raise EditError(f"A noise is {tuple(given.shape)} but the latent is {tuple(job.context.condition.shape)}.")
+        return [replace(job, noise=given) for job, given in zip(jobs, noise)]
+
+    def _finish(self, job: Job, latent: torch.Tensor, heat: torch.Tensor | None) -> Result:
+        context, edit = job.context, job.context.edit
+        if context.latent_mask is not None:
+            latent = torch.lerp(context.condition * self.vae.config.scaling_factor, latent, context.latent_mask)
+        pixels = images.finish(memory_told(self.decode, latent), edit, context.picture, context.mask)
+        scales = job.guidance.text_scale, job.guidance.image_scale
+        return Result(
+            image=Image.fromarray((pixels + 0.5).astype(np.uint8)),
+            seed=job.seed,
+            text_scale=scales[0],
+            image_scale=scales[1],
+            infotext=infotext_of(edit, seed=job.seed, scales=scales, size=context.picture.size, model=self.name),
+            heat_map=images.heat_picture(heat.cpu().numpy(), context.picture) if edit.heat_map and heat is not None else None,
+        )
+
+
+def report_step(on_step, before: int, total: int, step: int, latents: torch.Tensor) -> bool | None:
+    return on_step(before + step, total, latents)
+
+
+def memory_told(function, argument):
+    """function(argument), with an EditError where memory runs out."""
+    try:
+        return function(argument)
+    except torch.OutOfMemoryError as e:
+        raise EditError(OUT_OF_MEMORY) from e

@@ -1,0 +1,57 @@
+"""What the editor is given to do and what it gives back: one `Job` for every result, with what the results of an edit share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+
+from ..edit import Edit
+from ..guidance import Guidance
+
+
+class Interrupted(Exception):
+    """The callback stopped the edit. `results`: those that were finished before."""
+
+    def __init__(self, results: list[Result]):
+        super().__init__("The edit was stopped.")
+        self.results = results
+
+
+@dataclass(frozen=True)
+class Result:
+    """One edited picture, and what made it. `heat_map`: where the instruction acts, if asked for and if any step ran both
+    passes that it compares."""
+
+    image: Image.Image
+    seed: int
+    text_scale: float
+    image_scale: float
+    infotext: str
+    heat_map: Image.Image | None = None
+
+
+@dataclass(frozen=True)
+class EditContext:
+    """What all results of one edit share. picture, mask: at working size; condition: (4, h, w), the posterior's mode, unscaled;
+    latent_mask: (1, h, w), 1 where a latent is edited; text, negative: (tokens, width)."""
+
+    edit: Edit
+    picture: Image.Image
+    mask: Image.Image | None
+    condition: torch.Tensor
+    latent_mask: torch.Tensor | None
+    text: torch.Tensor
+    negative: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Job:
+    """One result to make; `index` is its place in the answer."""
+
+    index: int
+    context: EditContext
+    seed: int
+    guidance: Guidance
+    noise: torch.Tensor | None  # (4, h, w)

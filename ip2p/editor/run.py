@@ -1,0 +1,103 @@
+"""One batch of the editor on its way from noise to latents: the loop over the steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from ..errors import EditError
+from ..guidance import progress_at
+from ..passes import GuidedDenoiser
+from .jobs import Job
+
+OUT_OF_MEMORY = "There is not enough GPU memory for this edit: choose a smaller size."
+
+
+class Run:
+    """latents: (pictures, 4, h, w), in float32 whatever the networks' precision. rows: gets of every step the UNet's rows."""
+
+    def __init__(self, editor, jobs: list[Job], rows: list[int] | None = None):
+        self.editor, self.jobs = editor, jobs
+        edit = jobs[0].context.edit
+        self.scheduler, self.timesteps = editor.timesteps(edit)
+        # One for every picture and on the CPU: a seed gives one picture in any batch and on any device.
+        self.generators = [torch.Generator().manual_seed(job.seed) for job in jobs]
+        self.step_options = {"generator": self.generators} if edit.sampler_name == "Euler a" else {}
+        conditions = torch.stack([job.context.condition for job in jobs])
+        self.start = conditions * editor.vae.config.scaling_factor
+        self.model = GuidedDenoiser(
+            self._network,
+            conditions.to(editor.dtype),
+            [job.context.text for job in jobs],
+            [job.context.negative for job in jobs],
+            [job.guidance for job in jobs],
+            lambda t: progress_at(t, self.scheduler.config.num_train_timesteps),
+            on_memory_shortage=torch.cuda.empty_cache if editor.device.type == "cuda" else lambda: None,
+        )
+        if rows is not None:
+            self.model.runner.rows = rows
+        # Drawn even where it is given, so that the noise of later steps is the same.
+        noise = [torch.randn(job.context.condition.shape, generator=generator) for job, generator in zip(jobs, self.generators)]
+        noise = torch.stack([own if job.noise is None else job.noise.cpu() for job, own in zip(jobs, noise)])
+        self.latents = noise.to(self.start)
+        if edit.denoising_strength < 1:
+            alpha, sigma = self._noise_level(0)
+            scale = alpha if self.scheduler.init_noise_sigma == 1 else 1.0  # Euler's latents are not shrunk
+            self.latents = (self.start * alpha + self.latents * sigma) * (scale / alpha)
+        else:
+            self.latents = self.latents * self.scheduler.init_noise_sigma
+
+    @property
+    def heat(self) -> list[torch.Tensor | None]:
+        """Of every picture where the instruction acts, (h, w), if any step ran both passes that it compares."""
+        return self.model.heat.of_picture
+
+    def denoise(self, on_step: Callable[[int, torch.Tensor], bool | None] | None) -> bool:
+        """All steps. on_step(step, latents); False when that stopped it. Raises EditError when memory runs out."""
+        for step, t in enumerate(self.timesteps):
+            x = self.scheduler.scale_model_input(self.latents, t)
+            try:
+                guided = self.model(x, t.to(x.device).expand(len(x)), in_epsilon=self._in_epsilon(step))
+            except torch.cuda.OutOfMemoryError as e:
+                raise EditError(OUT_OF_MEMORY) from e
+            guided = self._keep_outside_mask(guided, x, step)
+            self.latents = self.scheduler.step(guided, t, self.latents, **self.step_options).prev_sample
+            if on_step and on_step(step + 1, self.latents) is False:
+                return False
+        return True
+
+    def _network(self, latent: torch.Tensor, t: torch.Tensor, picture: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
+        x = torch.cat([latent.to(self.editor.dtype), picture], 1)
+        return self.editor.unet(x, t, encoder_hidden_states=text).sample.float()
+
+    def _in_epsilon(self, step: int) -> Callable[[torch.Tensor, int], torch.Tensor] | None:
+        """What the heat of this step is multiplied by; None where nobody asks for it."""
+        if not any(job.context.edit.heat_map for job in self.jobs):
+            return None
+        if self.scheduler.config.prediction_type == "v_prediction":  # at one x, Δε = α·Δv
+            alpha, _ = self._noise_level(step)
+            return lambda difference, picture: difference * alpha
+        return lambda difference, picture: difference
+
+    def _noise_level(self, step: int) -> tuple[float, float]:
+        """(α, σ) with α² + σ² = 1: the network is given α·x0 + σ·ε."""
+        if hasattr(self.scheduler, "sigmas"):
+            sigma = float(self.scheduler.sigmas[len(self.scheduler.timesteps) - len(self.timesteps) + step])
+            alpha = (1 + sigma**2) ** -0.5
+        else:
+            alpha = float(self.scheduler.alphas_cumprod[int(self.timesteps[step])]) ** 0.5
+        return alpha, (1 - alpha**2) ** 0.5
+
+    def _keep_outside_mask(self, guided: torch.Tensor, x: torch.Tensor, step: int) -> torch.Tensor:
+        """Outside the mask the prediction becomes the one whose x0 is the picture's latent."""
+        alpha, sigma = self._noise_level(step)
+        for i, job in enumerate(self.jobs):
+            if job.context.latent_mask is None:
+                continue
+            if self.scheduler.config.prediction_type == "v_prediction":  # v = α·ε − σ·x0 (Salimans and Ho, arXiv 2202.00512)
+                kept = (alpha * x[i] - self.start[i]) / sigma
+            else:
+                kept = (x[i] - alpha * self.start[i]) / sigma
+            guided[i] = torch.lerp(kept, guided[i], job.context.latent_mask)
+        return guided

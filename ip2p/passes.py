@@ -1,0 +1,257 @@
+"""One guided prediction of any network: which passes run, how they are run together, and equation 3 over what they give.
+
+`GuidedDenoiser` is a denoiser as k-diffusion's samplers take one, `model(x, sigma) → x0`, around a network of your own. The
+WebUI's denoiser and the editor's loop are made of the same pieces, in this order:
+
+    rows = Rows(…)                                 every pass of every picture as a row: its latent, picture and text
+    plan = plan_passes(weights, …)                 rows with equal inputs are merged, rows without weight dropped
+    given = runner.run(network, rows, plan.rows)   the network's predictions, in as few calls as text lengths and memory allow
+    plan.combine(given)                            equation 3 (`guidance.py`)
+    heat.add(…)                                    |full − image|: where the instruction acts
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import torch
+
+from .guidance import PASSES, Guidance, combine, pass_weights
+
+NO_WEIGHT = 1e-6  # sums of prompt weights such as 0.1 + 0.2 miss zero by rounding
+
+Text = torch.Tensor | Mapping[str, torch.Tensor]  # (tokens, width), or SDXL's dictionary of such
+Network = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Text], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Every pass of every picture of a batch as a row of the network's input.
+
+    latent: (rows, 4, h, w), noised; level: (rows,), the noise level as the network takes it, σ or a timestep;
+    picture: (rows, 4, h, w), the image condition, zeros in `uncond`; text: of every row;
+    of_picture: for every picture its rows in the order of `guidance.pass_weights`: full_1 … full_n, image, uncond.
+    """
+
+    latent: torch.Tensor
+    level: torch.Tensor
+    picture: torch.Tensor
+    text: Sequence[Text]
+    of_picture: Sequence[Sequence[int]]
+
+    def equal(self, a: int, b: int) -> bool:
+        """Whether two rows ask the network for the same thing."""
+        return same(self.text[a], self.text[b]) and all(
+            torch.equal(inputs[a], inputs[b]) for inputs in (self.picture, self.latent, self.level)
+        )
+
+    def of_one_length(self, rows: Iterable[int]) -> list[list[int]]:
+        """`rows` in groups whose texts have one token count, which one call of the network can take."""
+        groups: dict[int, list[int]] = {}
+        for row in rows:
+            groups.setdefault(token_count(self.text[row]), []).append(row)
+        return list(groups.values())
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run of a batch whose passes are laid out row by row."""
+
+    rows: tuple[int, ...]  # rows to run, each once, in rising order
+    terms: tuple[tuple[tuple[int, float], ...], ...]  # of every picture: (position in `rows`, weight)
+    representative: tuple[int, ...]  # of every row of the layout: position in `rows` of itself, its duplicate, or its nearest pass
+
+    def combine(self, predictions: torch.Tensor) -> torch.Tensor:
+        """predictions: (len(rows), …), of any parameterisation affine in ε → (pictures, …), equation 3."""
+        return torch.stack([combine([predictions[i] for i, _ in terms], [weight for _, weight in terms]) for terms in self.terms])
+
+
+def plan_passes(
+    weights: Sequence[Sequence[float]],
+    rows: Sequence[Sequence[int]],
+    equal: Callable[[int, int], bool] = lambda a, b: False,
+    always: Container[int] = (),
+) -> Plan:
+    """Merges passes with equal inputs, then drops those without weight.
+
+    weights: for every picture those of its passes, as `pass_weights` gives them;
+    rows: for every picture the row that each of its passes has in the layout;
+    equal(a, b): whether two rows of one picture have equal inputs;
+    always: rows that run whatever their weight (CFG++ renoises with `uncond` itself).
+    """
+    terms: list[dict[int, float]] = []  # of every picture: row to run → its weight
+    representative: dict[int, int] = {}  # row of the layout → row whose prediction serves for it
+    for picture_weights, picture_rows in zip(weights, rows):
+        duplicate_of = first_equal(picture_rows, equal)
+        merged = dict.fromkeys(duplicate_of.values(), 0.0)
+        for row, weight in zip(reversed(picture_rows), reversed(picture_weights)):
+            merged[duplicate_of[row]] += weight
+        run = {row: weight for row, weight in merged.items() if abs(weight) > NO_WEIGHT or row in always}
+        terms.append(run)
+        for row, duplicate in duplicate_of.items():
+            representative[row] = duplicate if duplicate in run else min(run, key=lambda other: abs(other - row))
+    run_rows = sorted(row for run in terms for row in run)
+    position = {row: i for i, row in enumerate(run_rows)}
+    return Plan(
+        rows=tuple(run_rows),
+        terms=tuple(tuple((position[row], weight) for row, weight in run.items()) for run in terms),
+        representative=tuple(position[representative[row]] for row in sorted(representative)),
+    )
+
+
+def first_equal(rows: Sequence[int], equal: Callable[[int, int], bool]) -> dict[int, int]:
+    """Each row → the plainest row with equal inputs, itself if there is none: from `uncond` up to the fullest text, so that
+    `full` becomes `image` where both are equal."""
+    duplicate_of: dict[int, int] = {}
+    for row in reversed(rows):
+        plainer = dict.fromkeys(duplicate_of.values())
+        duplicate_of[row] = next((other for other in plainer if equal(other, row)), row)
+    return duplicate_of
+
+
+def passes_needed(text_scale: float, image_scale: float, *, text_is_negative: bool = False) -> tuple[str, ...]:
+    """Names of the passes that one picture needs at these scales; `text_is_negative`: the prompt equals the negative prompt."""
+    equal = {frozenset((0, 1))} if text_is_negative else set()
+    plan = plan_passes([pass_weights(text_scale, image_scale)], [range(3)], lambda a, b: frozenset((a, b)) in equal)
+    return tuple(PASSES[row] for row in plan.rows)
+
+
+class Runner:
+    """Runs rows of a network: all at once, one pass after another, or one by one, and in smaller calls once memory ran out.
+
+    by_pass: from the start one pass of all pictures after another;
+    on_memory_shortage(): called when a call has failed for lack of memory, before the next, smaller one.
+    `rows`: of every `run` how many rows the network was given.
+    """
+
+    def __init__(self, *, by_pass: bool = False, on_memory_shortage: Callable[[], None] = lambda: None):
+        self.on_memory_shortage = on_memory_shortage
+        self.by_pass, self.one_by_one = by_pass, False
+        self.rows: list[int] = []
+
+    def run(self, network: Network, rows: Rows, wanted: Sequence[int]) -> torch.Tensor:
+        """Predictions of the rows `wanted`, (len(wanted), …). Raises torch's OutOfMemoryError when one row is too many.
+
+        network(latent, level, picture, text) → its predictions, (rows, …), of some of the rows.
+        """
+        pictures = len(rows.of_picture)
+        while True:
+            limit = 1 if self.one_by_one else pictures if self.by_pass else len(wanted)
+            try:
+                predictions = self._calls(network, rows, wanted, limit)
+            except torch.cuda.OutOfMemoryError:
+                if limit == 1:
+                    raise
+                self.one_by_one = self.by_pass or pictures == 1
+                self.by_pass = True
+            else:
+                self.rows.append(len(wanted))
+                return predictions
+            # Outside the handler, where the failed call's tensors are no longer held by its traceback.
+            self.on_memory_shortage()
+
+    def _calls(self, network: Network, rows: Rows, wanted: Sequence[int], limit: int) -> torch.Tensor:
+        predictions: dict[int, torch.Tensor] = {}
+        for group in rows.of_one_length(wanted):
+            for start in range(0, len(group), limit):
+                part = group[start : start + limit]
+                text = stacked([rows.text[row] for row in part])
+                predictions.update(zip(part, network(rows.latent[part], rows.level[part], rows.picture[part], text)))
+        return torch.stack([predictions[row] for row in wanted])
+
+
+class Heat:
+    """Where the instruction acts: of every picture the sum over calls of |full − image|, (h, w), in units of ε.
+
+    It costs nothing in a call that runs both passes, and a call that does not adds nothing.
+    """
+
+    def __init__(self, pictures: int):
+        self.of_picture: list[torch.Tensor | None] = [None] * pictures
+
+    def add(
+        self,
+        rows: Rows,
+        plan: Plan,
+        predictions: torch.Tensor,
+        in_epsilon: Callable[[torch.Tensor, int], torch.Tensor] = lambda difference, picture: difference,
+    ) -> None:
+        """predictions: of `plan.rows`; in_epsilon(difference, picture): the difference of two predictions of a picture as one of ε,
+        which for x0 = x − σ·ε is a σ-th of it."""
+        position = {row: i for i, row in enumerate(plan.rows)}
+        for picture, (full, *_, image, _uncond) in enumerate(rows.of_picture):
+            if full in position and image in position:
+                difference = (predictions[position[full]] - predictions[position[image]]).abs().mean(0).float()
+                difference, before = in_epsilon(difference, picture), self.of_picture[picture]
+                self.of_picture[picture] = difference if before is None else before + difference
+
+
+class GuidedDenoiser:
+    """model(x, sigma): equation 3 around a network, as a denoiser that k-diffusion's samplers take.
+
+    network(latent, sigma, picture, text) → its prediction of the same rows; what it predicts (x0 for k-diffusion, or ε or v for
+    samplers that take those) is what this gives;
+    picture: (b, 4, h, w), the mode of the pictures' posterior, unscaled; text, negative: for every picture (tokens, width);
+    guidance: for every picture; progress(sigma): the share of the noise levels left behind, in [0, 1], which a schedule needs
+    (`guidance.progress_at` of a timestep). Further options are those of `Runner`, whose count
+    of rows is `runner.rows`. Raises ValueError for a schedule without `progress`.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        picture: torch.Tensor,
+        text: Sequence[Text],
+        negative: Sequence[Text],
+        guidance: Sequence[Guidance],
+        progress: Callable[[float], float] | None = None,
+        **options,
+    ):
+        if progress is None and any(one.scheduled for one in guidance):
+            raise ValueError("a schedule needs to know how far a noise level is: give `progress`")
+        pictures = len(picture)
+        self.network, self.guidance, self.progress, self.runner = network, guidance, progress, Runner(**options)
+        self.picture = torch.cat([picture, picture, torch.zeros_like(picture)])
+        self.text = [*text, *negative, *negative]
+        self.of_picture = [range(i, 3 * pictures, pictures) for i in range(pictures)]
+        self.heat = Heat(pictures)
+        # The conditions stay the same from call to call, so they are compared once.
+        self.equal = {
+            frozenset(pair)
+            for rows in self.of_picture
+            for pair in combinations(rows, 2)
+            if same(self.text[pair[0]], self.text[pair[1]]) and torch.equal(self.picture[pair[0]], self.picture[pair[1]])
+        }
+
+    def __call__(
+        self, x: torch.Tensor, sigma: torch.Tensor, *, in_epsilon: Callable[[torch.Tensor, int], torch.Tensor] | None = None, **_
+    ) -> torch.Tensor:
+        """x: (b, 4, h, w), noised; sigma: (b,) → (b, 4, h, w). With `in_epsilon` (`Heat.add`) the heat is added up."""
+        rows = Rows(torch.cat([x, x, x]), torch.cat([sigma, sigma, sigma]), self.picture, self.text, self.of_picture)
+        progress = [self.progress(level) if self.progress else 0.0 for level in sigma.tolist()]
+        weights = [pass_weights(*guidance.at(share)) for guidance, share in zip(self.guidance, progress)]
+        plan = plan_passes(weights, self.of_picture, lambda a, b: frozenset((a, b)) in self.equal)
+        predictions = self.runner.run(self.network, rows, plan.rows)
+        if in_epsilon:
+            self.heat.add(rows, plan, predictions, in_epsilon)
+        return plan.combine(predictions)
+
+
+def same(a: Text, b: Text) -> bool:
+    """Equality of two tensors, or of two dictionaries of them."""
+    if isinstance(a, Mapping) or isinstance(b, Mapping):
+        return isinstance(a, Mapping) and isinstance(b, Mapping) and a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    return a is b or (a.shape == b.shape and torch.equal(a, b))
+
+
+def token_count(text: Text) -> int:
+    return len(text["crossattn"] if isinstance(text, Mapping) else text)
+
+
+def stacked(texts: Sequence[Text]) -> Text:
+    """(tokens, width) of some rows → (rows, tokens, width), or a dictionary of such."""
+    if isinstance(texts[0], Mapping):
+        return {key: torch.stack([text[key] for text in texts]) for key in texts[0]}
+    return torch.stack(list(texts))

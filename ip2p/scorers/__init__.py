@@ -1,0 +1,1 @@
+"""What evaluation and the training of the autoencoder measure pictures and texts with."""

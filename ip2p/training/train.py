@@ -1,0 +1,166 @@
+"""A whole run: its stages one after the other, each from the networks of the one before, then the export."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import diffusers
+import torch
+import transformers
+from accelerate import Accelerator, InitProcessGroupKwargs, PartialState
+from diffusers.models.attention_processor import AttnProcessor
+
+from ..checkpoints import ldm
+from ..errors import EditError
+from ..files import remove, why
+from . import config as configs
+from . import state as states
+from .cache import cached
+from .checks import AutoencoderCheck, EditCheck
+from .config import AUTOENCODER, EDIT, TEXT, Config, Stage
+from .data import Samples, seeded
+from .loop import Loop, memory_told
+from .losses import AutoencoderLoss, DenoisingLoss, TextLoss
+from .networks import Networks, check_shapes, new_text_encoder, new_tokenizer, new_unet, new_vae, widened
+from .rows import Rows
+
+MODEL = "model"  # the networks after a stage, with averaged weights
+PATIENCE = timedelta(hours=12)  # of processes that wait for the main one: to check a set, to validate
+MEASURED = 64  # pictures whose latents' deviation sets the scaling factor
+
+
+def train(config: Config) -> Path:
+    """Trains every stage that is not finished → the folder of the last one's networks. Raises EditError and KeyboardInterrupt."""
+    quiet()
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    accelerator = accelerator_for(config)
+    if accelerator.device.type == "cpu":  # elsewhere many an operation has no such form, and says so
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = False
+    if not config.model.start:
+        check_shapes(config.model, config.export != "none" and any(s.kind != AUTOENCODER for s in config.stages.values()))
+    output = Path(config.output)
+    if accelerator.is_main_process:
+        for line in configs.save(config, output / "config.yaml"):
+            print(f"Changed since the last start: {line}", flush=True)
+        for torn in [*output.rglob(".*.part")]:  # of a start that was killed
+            remove(torn)
+    accelerator.wait_for_everyone()
+    if accelerator.num_processes > 1:
+        accelerator.print(f"{accelerator.num_processes} processes.")
+    networks = Networks()
+    rows = Rows(config, accelerator.print)
+    with accelerator.main_process_first():  # the others find its check of the pictures
+        rows.check()
+    names = list(config.stages)
+    for number, name in enumerate(names):
+        folder, stage = output / name / MODEL, config.stages[name]
+        if not folder.is_dir() or (name == names[-1] and 0 < states.newest_step(folder.parent) < stage.steps):
+            if not number and config.model.start:
+                networks = Networks.start(config.model.start)
+            with memory_told(name, stage):
+                networks = one_stage(config, name, number, networks, rows, accelerator)
+            if accelerator.is_main_process:
+                networks.save(folder)
+            accelerator.wait_for_everyone()
+        if name != names[-1]:
+            networks = Networks.read(folder)
+    accelerator.end_training()
+    return folder
+
+
+def quiet() -> None:
+    """Libraries show no bars and no warnings of their own."""
+    for library in (diffusers, transformers):
+        library.utils.logging.disable_progress_bar()
+        library.utils.logging.set_verbosity_error()
+
+
+def accelerator_for(config: Config) -> Accelerator:
+    """Raises EditError for a precision that the device has not."""
+    patience = InitProcessGroupKwargs(timeout=PATIENCE)
+    others = " or ".join(choice for choice in configs.CHOICES["precision"] if choice != config.precision)
+    try:
+        accelerator = Accelerator(mixed_precision=config.precision, cpu=config.device == "cpu", kwargs_handlers=[patience])
+    except ValueError as e:
+        raise EditError(f"precision={config.precision} is not to be had here: choose {others} ({why(e)}).") from e
+    if config.precision == "fp16" and accelerator.scaler is None:  # accelerate trains on a CPU without it, and does not say so
+        raise EditError(f"precision=fp16 is not to be had on the {accelerator.device.type}: choose {others}.")
+    return accelerator
+
+
+def one_stage(config: Config, name: str, number: int, networks: Networks, rows: Rows, accelerator: Accelerator) -> Networks:
+    """→ the networks with the averaged weights of this stage."""
+    stage = config.stages[name]
+    networks = prepared(config, stage, number, networks, rows)
+    if stage.kind == AUTOENCODER:
+        module = AutoencoderLoss(networks, stage)
+        draw = rows.pictures(stage)
+        check = AutoencoderCheck(config, name, networks, rows) if config.validation.every else None
+    elif stage.kind == TEXT:
+        module, draw, check = TextLoss(networks, len(rows.kinds)), rows.phrasings(networks), None
+    else:
+        module = DenoisingLoss(networks, stage)
+        if stage.cache:
+            draw = cached(Path(config.output), config.seed, stage, networks, rows, accelerator)
+        else:
+            draw = rows.edits(stage, networks) if stage.kind == EDIT else rows.captions(stage, networks)
+        check = EditCheck(config, name, networks, rows) if stage.kind == EDIT and config.validation.every else None
+    module.to(accelerator.device)
+    if networks.unet is not None and accelerator.device.type == "cpu" and config.precision == "bf16":
+        networks.unet.set_attn_processor(AttnProcessor())  # torch's fused attention is slower there: a quarter of a step
+    loop = Loop(config, name, module, Samples(draw, stage, config.seed, number), accelerator, check)
+    loop.run()
+    loop.ema.copy_to([p for _, p in loop.trained])
+    accelerator.free_memory()  # or it keeps this stage's networks and optimizer through the next
+    for network in (networks.vae, networks.text_encoder, networks.unet):
+        if network is not None:
+            torch.nn.Module.to(network, "cpu").requires_grad_(True)  # diffusers' own warns of layers that these have not
+    if stage.kind == AUTOENCODER and not stage.decoder_only:
+        factor = scaling_factor(networks.vae, rows, stage, config.seed, number)
+        networks.vae.register_to_config(scaling_factor=factor)
+    return networks
+
+
+def prepared(config: Config, stage: Stage, number: int, networks: Networks, rows: Rows) -> Networks:
+    """What the stage trains, made where it is missing; random weights follow from the run's seed."""
+    seeded(config.seed * 1000 + number)
+    if stage.kind == AUTOENCODER:
+        return networks if networks.vae else networks.with_(vae=new_vae(config.model))
+    if networks.tokenizer is None:
+        networks = networks.with_(tokenizer=new_tokenizer(rows.texts(), config.model.text.vocabulary))
+    if networks.text_encoder is None:
+        networks = networks.with_(text_encoder=new_text_encoder(config.model, networks.tokenizer))
+    if stage.kind == TEXT:
+        return networks
+    channels = 8 if stage.kind == EDIT else 4
+    unet = widened(networks.unet, channels) if networks.unet is not None else new_unet(config.model, channels)
+    if config.export != "none":
+        ldm.check(unet.config, networks.vae.config)
+    return networks.with_(unet=unet)
+
+
+@torch.no_grad()
+def scaling_factor(vae, rows: Rows, stage: Stage, seed: int, number: int) -> float:
+    """One over the deviation of the latents (Rombach et al., appendix G), so that they have unit variance."""
+    samples = Samples(rows.pictures(stage), stage, seed, number)
+    pixels = torch.stack([samples[i]["pixels"] for i in range(MEASURED)])
+    latents = torch.cat([vae.encode(part).latent_dist.mean for part in pixels.split(8)])
+    return 1 / float(latents.std())
+
+
+def finish(config: Config, folder: Path) -> None:
+    """Exports the finished model and measures it, as the configuration says; of several processes the main one does. Raises EditError."""
+    if not PartialState().is_main_process:
+        return
+    if (folder / "unet").is_dir():
+        from .export import export
+
+        for path in export(config, folder):
+            print(f"Exported {path}")
+    if config.evaluate == "scenes":
+        from .scenes_report import measure
+
+        measure(folder, Path(config.output) / "scenes")
