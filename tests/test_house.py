@@ -19,7 +19,9 @@ SOURCES = [path for folder in ("ip2p", "scripts", "tests") for path in sorted((R
 SOURCES.append(ROOT / "install.py")
 HOST_SIDE = ("ip2p/webui", "scripts", "tests/host", "install.py")
 SHARED = [
-    path for name in ("guidance", "passes", "images", "edit", "errors", "infotext", "presets", "checkpoints/recognise") if (path := ROOT / "ip2p" / f"{name}.py").exists()
+    path
+    for name in ("guidance", "passes", "images", "pixels", "edit", "errors", "infotext", "presets", "checkpoints/recognise")
+    if (path := ROOT / "ip2p" / f"{name}.py").exists()
 ]
 HEAVY = {"torch", "numpy", "PIL", "gradio", "omegaconf", "diffusers", "transformers", "accelerate", "datasets", "fastapi", "requests"}
 

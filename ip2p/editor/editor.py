@@ -22,6 +22,7 @@ from ..checkpoints.recognise import EDIT_CHANNELS
 from ..edit import MAX_BATCH, Edit
 from ..errors import EditError
 from ..infotext import infotext_of
+from ..pixels import latent_mask, to_levels, to_picture, to_tensor
 from .jobs import EditContext, Interrupted, Job, Result
 from .run import OUT_OF_MEMORY, Run
 from .samplers import SchedulerMixin, check_editor_can, scheduler_of, timesteps_of
@@ -137,7 +138,7 @@ class Editor:
 
     def encode_picture(self, picture: Image.Image) -> torch.Tensor:
         """→ (4, h, w), the mode of the VAE's posterior, not multiplied by the scale factor."""
-        pixels = torch.from_numpy(np.asarray(picture, dtype=np.float32) / 127.5 - 1).permute(2, 0, 1)[None]
+        pixels = to_tensor(picture)[None]
         return self.vae.encode(pixels.to(self.device, self.vae.dtype)).latent_dist.mode()[0].float()
 
     def decode(self, latent: torch.Tensor) -> np.ndarray:
@@ -145,7 +146,7 @@ class Editor:
         pixels = self.vae.decode(latent[None].to(self.vae.dtype) / self.vae.config.scaling_factor).sample[0]
         if not pixels.isfinite().all():
             raise EditError("The picture came out as not-a-number: this model needs fp32 or bf16.")
-        return ((pixels.float().permute(1, 2, 0) + 1) * 127.5).clamp(0, 255).cpu().numpy()
+        return to_levels(pixels)
 
     def _jobs(self, edits: list[Edit], noise) -> list[Job]:
         texts: dict[tuple, torch.Tensor] = {}
@@ -167,13 +168,9 @@ class Editor:
                 picture = images.fit(edit.image, size, whole=edit.own_size)
                 conditions[key] = picture, memory_told(self.encode_picture, picture)
             picture, condition = conditions[key]
-            mask = latent_mask = None
-            if edit.mask is not None:
-                mask = images.fit(edit.mask.convert("L"), size, whole=edit.own_size)
-                # Every latent that an edited pixel touches is edited; the exact outline is kept when the picture is finished.
-                latent_mask = torch.from_numpy(np.asarray(mask, dtype=np.float32) > 0).float()[None]
-                latent_mask = torch.nn.functional.adaptive_max_pool2d(latent_mask, condition.shape[-2:]).to(self.device)
-            context = EditContext(edit, picture, mask, condition, latent_mask, encoded(edit.instruction), encoded(edit.negative_prompt))
+            mask = edit.mask and images.fit(edit.mask.convert("L"), size, whole=edit.own_size)
+            edited = None if mask is None else latent_mask(mask, condition.shape[-2:]).to(self.device)
+            context = EditContext(edit, picture, mask, condition, edited, encoded(edit.instruction), encoded(edit.negative_prompt))
             first = random.randrange(2**32) if edit.seed == -1 else edit.seed
             seeds = [cell.seed for cell in edit.variants] or [first + i for i in range(edit.count * edit.batch_size)]
             for place, seed in enumerate(seeds):
@@ -192,10 +189,10 @@ class Editor:
         context, edit = job.context, job.context.edit
         if context.latent_mask is not None:
             latent = torch.lerp(context.condition * self.vae.config.scaling_factor, latent, context.latent_mask)
-        pixels = images.finish(memory_told(self.decode, latent), edit, context.picture, context.mask)
+        levels = images.finish(memory_told(self.decode, latent), edit, context.picture, context.mask)
         scales = job.guidance.text_scale, job.guidance.image_scale
         return Result(
-            image=Image.fromarray((pixels + 0.5).astype(np.uint8)),
+            image=to_picture(levels),
             seed=job.seed,
             text_scale=scales[0],
             image_scale=scales[1],

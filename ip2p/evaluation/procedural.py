@@ -16,6 +16,7 @@ from itertools import pairwise
 import numpy as np
 from PIL import Image
 
+from ..pixels import to_picture
 from . import metrics
 from .metrics import Interval, interval
 from .summary import value
@@ -125,7 +126,7 @@ def reconstruction(editor) -> Callable[[Image.Image], Image.Image]:
     @torch.inference_mode()
     def reconstruct(image: Image.Image) -> Image.Image:
         latent = editor.encode_picture(image) * editor.vae.config.scaling_factor
-        return Image.fromarray((editor.decode(latent) + 0.5).astype(np.uint8))
+        return to_picture(editor.decode(latent))
 
     return reconstruct
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 from ..contact_sheet import contact_sheet
 from ..files import written_whole
+from ..pixels import to_levels, to_picture
 from .config import Config, validation_edit
 from .data import Folder, crop
 from .networks import Networks
@@ -86,7 +87,7 @@ class EditCheck(Check):
 
 def picture_of(pixels: torch.Tensor) -> Image.Image:
     """pixels: (3, h, w) in [-1, 1]."""
-    return Image.fromarray(((pixels.permute(1, 2, 0) + 1) * 127.5 + 0.5).clamp(0, 255).to(torch.uint8).numpy())
+    return to_picture(to_levels(pixels))
 
 
 def save_sheet(sheet: Image.Image, path: Path) -> None:

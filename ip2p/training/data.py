@@ -19,6 +19,7 @@ from PIL import Image
 from ..dataset.photos import REFUSED, allowed, photographs, read_licences
 from ..errors import EditError
 from ..images import read_image
+from ..pixels import to_tensor
 from .config import Data, Stage
 
 HELD = 1 << 30
@@ -115,7 +116,7 @@ def crop(pictures: Sequence[Image.Image], stage: Stage, rng: np.random.Generator
 
 def pixels_of(picture: Image.Image) -> torch.Tensor:
     """(3, h, w) in [-1, 1]."""
-    return torch.from_numpy(np.asarray(picture.convert("RGB"), dtype=np.float32) / 127.5 - 1).permute(2, 0, 1).contiguous()
+    return to_tensor(picture.convert("RGB")).contiguous()
 
 
 class Folder:

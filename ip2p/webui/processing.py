@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 import torch
 from PIL import Image
 
@@ -28,6 +27,7 @@ from ..checkpoints import small
 from ..checkpoints.recognise import is_edit_checkpoint
 from ..edit import MAX_SCALE, Edit, check_number
 from ..errors import EditError
+from ..pixels import latent_mask, to_levels, to_tensor
 from ..presets import quoted
 from . import paste
 from .denoiser import OUT_OF_MEMORY, EditRun, edit_denoiser, is_edit_model
@@ -258,15 +258,12 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
         self.mask_for_result = edit.mask and images.fit(edit.mask.convert("L"), size, whole=edit.own_size)
 
         # The one VAE encode of the job. The condition is the mode of the posterior, not scaled (paper, section 3.2).
-        pixels = torch.from_numpy(np.asarray(self.picture, dtype=np.float32) / 127.5 - 1).permute(2, 0, 1)[None]
+        pixels = to_tensor(self.picture)[None]
         mode = posterior_mode(self.sd_model, pixels.to(shared.device, devices.dtype_vae)).to(shared.device, devices.dtype)
         self.image_conditioning = mode.repeat(self.batch_size, 1, 1, 1)
         self.init_latent = self.image_conditioning * self.sd_model.scale_factor
         if self.mask_for_result is not None:
-            # Every latent that an edited pixel touches is edited; the exact outline is kept when the picture is finished.
-            white = torch.from_numpy(np.asarray(self.mask_for_result, dtype=np.float32) > 0).float()[None, None]
-            nmask = torch.nn.functional.adaptive_max_pool2d(white, mode.shape[-2:])[0].expand(mode.shape[1], -1, -1)
-            self.nmask = nmask.to(mode)
+            self.nmask = latent_mask(self.mask_for_result, mode.shape[-2:]).expand(mode.shape[1], -1, -1).to(mode)
             self.mask = 1 - self.nmask
 
     def sample(self, conditioning, unconditional_conditioning, seeds, subseeds, subseed_strength, prompts):
@@ -313,10 +310,9 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
         decoded = processing.decode_latent_batch(self.sd_model, latents, target_device=devices.cpu, check_for_nans=True)
         finished = processing.DecodedSamples()
         for sample in decoded:
-            result = ((sample.float().permute(1, 2, 0) + 1) * 127.5).clamp(0, 255).numpy()
-            result = images.finish(result, edit, self.picture, self.mask_for_result)
+            levels = images.finish(to_levels(sample), edit, self.picture, self.mask_for_result)
             # The host cuts the fraction off: half a level up, a kept pixel comes out as it went in.
-            finished.append(torch.from_numpy((result + 0.5 * (edit.mask is not None)) / 127.5 - 1).float().permute(2, 0, 1))
+            finished.append(to_tensor(levels + 0.5 * (edit.mask is not None)))
         return finished
 
 
