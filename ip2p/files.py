@@ -11,6 +11,8 @@ from pathlib import Path
 
 from .errors import EditError
 
+PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".avif", ".heic", ".heif", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".tga", ".jp2"}
+
 
 def refuse_existing(path: Path, force: bool) -> None:
     """Raises EditError when there is something at `path` already, unless `force`."""
