@@ -15,7 +15,7 @@ from PIL import Image
 
 from ..cli.edit import size_of
 from ..cli.evaluate import COMPUTED_SIZE, IMAGE_SCALES, SIZE, STRENGTHS, TEXT_SCALES, computed_scales
-from ..dataset.pairs import open_pairs
+from ..dataset.open import open_pairs
 from ..edit import Edit, read_scales
 from ..editor import DTYPES, Editor, check_editor_can
 from ..errors import EditError

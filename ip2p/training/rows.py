@@ -33,7 +33,7 @@ class Rows:
             from ..dataset.scenes import Scenes
 
             return Scenes(data.scenes)
-        from ..dataset.pairs import open_pairs
+        from ..dataset.open import open_pairs
 
         return open_pairs(self.place, data.split or None)
 
@@ -67,7 +67,7 @@ class Rows:
         """The pairs that validations look at, spread over their set; in place of broken ones the first that are whole. Raises EditError."""
         wanted = self.config.validation
         if wanted.split:
-            from ..dataset.pairs import open_pairs
+            from ..dataset.open import open_pairs
 
             pairs = open_pairs(self.place, wanted.split)
             rows: Sequence[int] = range(len(pairs))
