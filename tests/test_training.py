@@ -170,7 +170,7 @@ def test_the_loss_is_the_error_of_the_noise_at_the_target_s_drawn_and_scaled_lat
 def test_the_perceptual_loss_is_the_distance_that_evaluation_measures():
     pytest.importorskip("efficientnet_lite_pytorch", reason="the perceptual loss needs the packages of the extra evaluate")
     from ip2p.evaluation.metrics import layers_distance
-    from ip2p.scorers.scorers import Lite0
+    from ip2p.scorers.efficientnet import Lite0
 
     pictures = [scene(i).pair().original_image for i in range(2)]
     one, other = (data.pixels_of(picture)[None] for picture in pictures)

@@ -57,7 +57,7 @@ def perceptual_loss(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 def looks(device: torch.device):
     """The network that the perceptual distance is of. Raises ImportError without its packages."""
-    from ..scorers.scorers import Lite0
+    from ..scorers.efficientnet import Lite0
 
     return Lite0.on(device)
 
