@@ -15,6 +15,7 @@ from ..errors import EditError
 
 HUB = "openai/clip-vit-large-patch14"
 VOCABULARY, MERGES = "vocab.json", "merges.txt"
+CLIP_FILES = ("*.json", "*.txt")  # of a .clip folder, by which it is recognised as ours
 MERGES_OF_OPENAI = "bpe_simple_vocab_16e6.txt.gz"
 STANDARD = {
     "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12, "vocab_size": 49408,

@@ -12,12 +12,17 @@ from omegaconf import OmegaConf
 
 from ..errors import EditError
 from ..files import refuse_existing, why, written_whole
-from .clip import clip_folder, copy_tokenizer, is_standard, text_config, tokenizer_files
+from .clip import CLIP_FILES, clip_folder, copy_tokenizer, is_standard, text_config, tokenizer_files
 from .keys import POSITIONS, Name, ema_name, names_in_ldm, text_name_in_ldm, todays_name
 from .ldm import read_yaml, scheduler_config, standard, to_yaml, unet_config, vae_config
 from .recognise import EMA, FIRST_LAYER, TEXT_1, UNET, VAE, Tensor, family_of
 from .tensors import Weights, stored, write_safetensors
 
+# Of a diffusers folder, by which it is recognised as ours.
+FOLDER_FILES = (
+    "model_index.json",
+    *(f"{part}/*.{kind}" for part in ("unet", "vae", "text_encoder", "tokenizer", "scheduler") for kind in ("json", "txt", "safetensors")),
+)
 WEIGHTS = {"unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model", "text_encoder": "model"}
 OLD_NAMES = {"diffusion_pytorch_model": "diffusion_pytorch_model", "model": "pytorch_model"}  # of a `.bin`
 
@@ -67,9 +72,7 @@ def convert(
 
 def file_to_folder(source: Path, output: Path, ema: bool, half: bool, force: bool, tokenizer: Path | None = None) -> Converted:
     """LDM → diffusers. Everything is checked before anything is written."""
-    refuse_existing(output, force)
-    if output.exists() and not (output.is_dir() and ((output / "model_index.json").is_file() or not any(output.iterdir()))):
-        raise EditError(f"{output} is no diffusers folder, so it is not overwritten.")
+    refuse_existing(output, force, sources=[source], ours=FOLDER_FILES)
     with Weights(source) as weights:
         params = params_of(source, weights)
         sources = sources_of(weights, ema, half)
@@ -82,7 +85,7 @@ def file_to_folder(source: Path, output: Path, ema: bool, half: bool, force: boo
         taken = {name.ldm for part in names.values() for name in part.values()}
         if unknown := [name for name in sources if name.startswith(UNET) and name not in taken]:
             raise EditError(f"{source} does not fit its configuration: it has {unknown[0]}; is its yaml beside it?")
-        with written_whole(output, force) as beside:
+        with written_whole(output, force, sources=[source], ours=FOLDER_FILES) as beside:
             for part, tensors in networks.items():
                 write(beside / part / f"{WEIGHTS[part]}.safetensors", tensors)
                 write_json(beside / part / "config.json", configs[part])
@@ -130,7 +133,7 @@ def folder_to_file(source: Path, output: Path, half: bool, force: bool, metadata
         positions = configs["text_encoder"].get("max_position_embeddings", 77)
         with written_whole(output, force) as beside:
             if own_clip:
-                with written_whole(clip, force) as folder:
+                with written_whole(clip, force, ours=CLIP_FILES) as folder:
                     copy_tokenizer(source / "tokenizer", folder)
                     write_json(folder / "config.json", configs["text_encoder"])
             tensors = {name: s.tensor for name, s in sources.items()} | {POSITIONS: Tensor("I64", (1, positions))}

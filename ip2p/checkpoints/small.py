@@ -11,6 +11,7 @@ from pathlib import Path
 from ..edit import IMAGE_SCALE, TEXT_SCALE, Edit
 from ..errors import EditError
 from ..files import written_whole
+from .clip import CLIP_FILES
 
 NAME, OFFICIAL = "small", "official"  # what --model takes beside a file, a folder and a name on the hub
 HUB = "timbrooks/instruct-pix2pix"  # the published checkpoint
@@ -67,7 +68,7 @@ def install(folder: Path, force: bool = False) -> Path:
             shutil.copyfile(FILE, beside_file)
         with written_whole(yaml, force=True) as beside_yaml:
             beside_yaml.write_text(OmegaConf.to_yaml(config), encoding="utf8")
-            with written_whole(clip, force=True) as beside:
+            with written_whole(clip, force=True, ours=CLIP_FILES) as beside:
                 shutil.copytree(FILE.with_suffix(".clip"), beside)
     return target
 
