@@ -22,7 +22,7 @@ from ip2p.dataset.pairs import Pair, open_pairs, write_pairs
 from ip2p.edit import Edit
 from ip2p.errors import EditError
 from ip2p.evaluation import evaluate as run
-from ip2p.evaluation import examples, metrics, plots, summary
+from ip2p.evaluation import examples, metrics, plots, summary, sweep
 from ip2p.evaluation.instructions import Instructions
 from ip2p.evaluation.options import procedural_scales
 from ip2p.evaluation.procedural import Photo, curve, photos_of
@@ -216,6 +216,18 @@ def test_what_belongs_together_is_drawn_together():
     assert together.mean == pytest.approx(alone.mean) and together.n == 240
     assert together.high - together.low > 3 * (alone.high - alone.low)
     assert metrics.interval([1.0, math.nan]) == (1, 1, 1, 1) and metrics.interval([]).n == 0
+
+
+def test_a_result_that_is_nearer_to_the_target_by_rounding_alone_is_not_nearer():
+    """Equal pictures measured in batches of other sizes differ in their last digits."""
+    before, target = scene("navy", "white"), scene("darkgreen", "white")
+    bench = sweep.Bench([Pair(before, target, ("make it green",))], {"longest_side": 64}, None, None)
+    one_level = before.copy()
+    red, green, blue = one_level.getpixel((0, 0))
+    one_level.putpixel((0, 0), (red, green + 1, blue))
+    measured = bench.measure([0, 0, 0], [before, one_level, Image.blend(before, target, 0.1)])
+    assert measured[1]["rms_target"] < measured[0]["rms_target"], "it is nearer"
+    assert [line["nearer_rms"] for line in measured] == [0, 0, 1]
 
 
 # Scorers
