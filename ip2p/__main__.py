@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from . import __version__
+from .cli.exits import BAD_INPUT, INTERRUPTED, say
 
 # Verb: its module, with `add_arguments(parser)` and `run(args) -> exit status`, and what it does. Imported when it is asked for.
 VERBS = {
@@ -19,7 +20,6 @@ VERBS = {
     "dataset": ("dataset", "look at, check, convert and make pair sets"),
     "train": ("train", "train an edit model, from a checkpoint or from nothing"),
 }
-BAD_INPUT, INTERRUPTED = 2, 130
 NEEDS = "This needs the package {}: install it with pip install 'sd-webui-instruct-edit[{}]'."
 EXTRAS = {"datasets": "train", "pyarrow": "train", "cv2": "photos", "skimage": "photos"}  # of a package that `edit` does not bring
 
@@ -70,11 +70,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not isinstance(e, EditError):
             raise
         return say(" ".join(str(e).split()), BAD_INPUT)
-
-
-def say(sentence: str, status: int) -> int:
-    print(sentence, file=sys.stderr)
-    return status
 
 
 if __name__ == "__main__":

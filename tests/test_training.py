@@ -33,6 +33,7 @@ from ip2p.dataset.scenes import COLOURS, Scenes, scene
 from ip2p.edit import Edit
 from ip2p.editor import Editor
 from ip2p.errors import EditError
+from ip2p.pixels import to_tensor
 from ip2p.training import data
 from ip2p.training import scenes_report as scenes
 from ip2p.training import state as states
@@ -41,7 +42,7 @@ from ip2p.training.config import Config, Model, Stage, Unet, Vae, load
 from ip2p.training.config import Data as DataConfig
 from ip2p.training.data import Draw, Order, Samples, collate, crop, dropped
 from ip2p.training.export import plain
-from ip2p.training.loop import Loop, learning_rate, memory_told
+from ip2p.training.loop import Loop, learning_rate, memory_errors_explained
 from ip2p.training.losses import DenoisingLoss, perceptual_loss
 from ip2p.training.networks import Networks, new_tokenizer, new_unet, token_ids, widened
 from ip2p.training.rows import Rows
@@ -129,12 +130,12 @@ def test_the_shares_of_dropped_samples_are_the_paper_s(networks, kept, tmp_path)
 def test_a_dropped_image_is_zeros_and_its_condition_else_the_unscaled_mode(networks):
     loss = DenoisingLoss(networks, Stage())
     pair = scene(0).pair()
-    pixels = torch.stack([data.pixels_of(pair.original_image)] * 2)
+    pixels = torch.stack([to_tensor(pair.original_image)] * 2)
     batch = {"original": pixels, "edited": pixels, "drop_image": torch.tensor([False, True])}
-    (mean, deviation), condition = loss.latents(batch)
+    (mean, std), condition = loss.latents(batch)
     posterior = networks.vae.encode(pixels).latent_dist
     assert torch.equal(condition[0], posterior.mode()[0]) and not condition[1].any()
-    assert torch.equal(mean, posterior.mean) and torch.equal(deviation, posterior.std)
+    assert torch.equal(mean, posterior.mean) and torch.equal(std, posterior.std)
 
 
 def test_the_loss_is_the_error_of_the_noise_at_the_target_s_drawn_and_scaled_latent(networks, monkeypatch):
@@ -167,13 +168,40 @@ def test_the_loss_is_the_error_of_the_noise_at_the_target_s_drawn_and_scaled_lat
         )
 
 
+def test_weighted_as_v_the_loss_is_the_error_of_v(networks, monkeypatch):
+    """v = √ᾱ·ε − √(1 − ᾱ)·z (Salimans and Ho, arXiv 2202.00512), read off the noise that the network predicts."""
+    plain, weighted = (DenoisingLoss(networks, Stage(train_text=True, weighting=weighting)).eval() for weighting in ("epsilon", "v"))
+    batch = {
+        "mean": torch.randn(3, 4, 8, 8), "deviation": torch.zeros(3, 4, 8, 8), "condition": torch.randn(3, 4, 8, 8),
+        "drop_image": torch.tensor([False] * 3), "tokens": torch.stack([token_ids(networks.tokenizer, "red")] * 3),
+        "seed": torch.tensor([5, 6, 7]),
+    }  # fmt: skip
+    calls = []
+    monkeypatch.setattr(
+        networks.unet, "forward",
+        lambda x, t, encoder_hidden_states, f=networks.unet.forward: calls.append((x, t, f(x, t, encoder_hidden_states))) or calls[-1][2],
+    )  # fmt: skip
+    with torch.no_grad():
+        loss, loss_of_epsilon = weighted(batch), plain(batch)
+    x, t, prediction = calls[0]
+    alphas = torch.cumprod(1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2, 0)[t][:, None, None, None]
+    noisy, z = x[:, :4], batch["mean"] * networks.vae.config.scaling_factor
+    epsilon = (noisy - alphas**0.5 * z) / (1 - alphas) ** 0.5
+    predicted_z = (noisy - (1 - alphas) ** 0.5 * prediction.sample) / alphas**0.5
+    v, predicted_v = (
+        alphas**0.5 * noise - (1 - alphas) ** 0.5 * latent for noise, latent in ((epsilon, z), (prediction.sample, predicted_z))
+    )
+    torch.testing.assert_close(loss, (predicted_v - v).square().mean(), rtol=1e-3, atol=0)
+    assert loss > 1.5 * loss_of_epsilon, "the noisiest levels count more"
+
+
 def test_the_perceptual_loss_is_the_distance_that_evaluation_measures():
     pytest.importorskip("efficientnet_lite_pytorch", reason="the perceptual loss needs the packages of the extra evaluate")
     from ip2p.evaluation.metrics import layers_distance
-    from ip2p.scorers.scorers import Lite0
+    from ip2p.scorers.efficientnet import Lite0
 
     pictures = [scene(i).pair().original_image for i in range(2)]
-    one, other = (data.pixels_of(picture)[None] for picture in pictures)
+    one, other = (to_tensor(picture)[None] for picture in pictures)
     measured = [[layer[i] for layer in Lite0.on(torch.device("cpu")).layers(pictures)] for i in range(2)]
     loss = perceptual_loss(one.requires_grad_(), other)
     assert float(loss.detach()) == pytest.approx(layers_distance(*measured), rel=1e-4) and not perceptual_loss(other, other)
@@ -259,6 +287,18 @@ def test_what_is_cached_is_what_would_be_drawn(trained, kind, train_text, tmp_pa
             torch.testing.assert_close(loss(one), loss(other), rtol=0.005, atol=0)
 
 
+@torch.no_grad()
+def test_the_cached_condition_is_the_latent_of_the_picture_before_the_edit(networks, tmp_path):
+    stage = Stage(size=32, flip=0, variants=1)
+    plain, cached_samples = samples_of(stage, networks, tmp_path), samples_of(replace(stage, cache=True), networks, tmp_path)
+    for n in range(4):
+        pictures, sample = plain[n], cached_samples[n]
+        before, after = (networks.vae.encode(pictures[key][None]).latent_dist.mode()[0] for key in ("original", "edited"))
+        assert (before - after).abs().max() > 0.02, "else either could be the condition"
+        torch.testing.assert_close(sample["condition"].float(), before, rtol=2e-3, atol=2e-3)
+        torch.testing.assert_close(sample["mean"].float(), after, rtol=2e-3, atol=2e-3)
+
+
 def folders(output: Path, what: str) -> set[str]:
     return {path.name for path in output.glob(f"cache/{what}-*")}
 
@@ -305,9 +345,9 @@ def test_processes_share_the_filling_of_a_cache_whenever_they_look(tmp_path):
 def test_pictures_of_a_folder_are_kept_within_a_budget(tmp_path, monkeypatch):
     for i in range(4):
         Image.new("RGB", (100, 10), (i, 0, 0)).save(tmp_path / f"{i}.png")
-    monkeypatch.setattr(data, "HELD", 7000)
+    monkeypatch.setattr(data, "DECODED_BYTES", 7000)
     folder = data.Folder(DataConfig(pictures=str(tmp_path), hold_out=["3"]))
-    assert [folder[i].getpixel((0, 0))[0] for i in (0, 1, 2, 2, 0)] == [0, 1, 2, 2, 0] and sorted(folder.kept) == [0, 1]
+    assert [folder[i].getpixel((0, 0))[0] for i in (0, 1, 2, 2, 0)] == [0, 1, 2, 2, 0] and sorted(folder.decoded) == [0, 1]
 
 
 def test_a_folder_s_pictures_are_found_and_allowed_as_dataset_photos_does(tmp_path):
@@ -352,9 +392,9 @@ def test_a_stage_of_texts_tells_kinds_of_edits_apart_before_the_edit_stage(tmp_p
     ended(config, said=tmp_path / "said", environment={"HF_HOME": str(tmp_path)})
     read = losses(tmp_path / "run", "text")
     assert read[0] > 0.5 and read[-1] < 0.05
-    told_apart, last = (Networks.read(tmp_path / "run" / stage / "model") for stage in ("text", "last"))
-    assert told_apart.unet is None and last.unet is not None
-    before, after = (networks.text_encoder.state_dict() for networks in (told_apart, last))
+    texts_stage, last_stage = (Networks.read(tmp_path / "run" / stage / "model") for stage in ("text", "last"))
+    assert texts_stage.unet is None and last_stage.unet is not None
+    before, after = (networks.text_encoder.state_dict() for networks in (texts_stage, last_stage))
     assert all((before[key] - after[key]).abs().max() < 0.01 for key in before), "the edit stage goes on with them"
 
 
@@ -487,7 +527,7 @@ def test_the_average_warms_up_to_its_decay(tmp_path):
 @pytest.mark.parametrize("moment", ("step", "validation"))
 def test_asked_to_stop_in_its_last_step_or_validation_a_stage_ends_the_run(tmp_path, monkeypatch, moment):
     asked = threading.Event()
-    monkeypatch.setattr("ip2p.training.loop.stop_asked", lambda patient: nullcontext(asked))
+    monkeypatch.setattr("ip2p.training.loop.stop_requested", lambda patient: nullcontext(asked))
     loop = small_loop(tmp_path, Line())
     loop.config.validation.every = 6
     looked = []
@@ -565,9 +605,9 @@ def test_a_run_whose_loss_explodes_ends_with_a_sentence(edit_config, tmp_path):
 )  # fmt: skip
 def test_no_memory_names_the_settings_to_change(error, memory):
     sentence = rf"not enough {memory} memory: lower stages.edit.batch_size \(now 4\).*stages.edit.accumulate.*gradient_check"
-    with pytest.raises(EditError, match=sentence), memory_told("edit", Stage()):
+    with pytest.raises(EditError, match=sentence), memory_errors_explained("edit", Stage()):
         raise error
-    with pytest.raises(RuntimeError, match="another"), memory_told("edit", Stage()):
+    with pytest.raises(RuntimeError, match="another"), memory_errors_explained("edit", Stage()):
         raise RuntimeError("another")
 
 
@@ -610,7 +650,7 @@ def test_fp16_without_a_gpu_is_refused_in_a_sentence(edit_config, tmp_path):
     command = Command(edit_config(precision="fp16"), "device=cpu", said=tmp_path / "said")
     assert command.status() == 2
     (line,) = command.errors
-    assert line == "precision=fp16 is not to be had on the cpu: choose no or bf16."
+    assert line == "precision=fp16 is not available on the cpu: choose no or bf16."
 
 
 def test_validation_changes_nothing(edited, edit_config, tmp_path):

@@ -7,6 +7,8 @@ import os
 import signal
 from pathlib import Path
 
+from .exits import INTERRUPTED, say
+
 CONFIGS = Path(__file__).parents[1] / "configs"
 
 
@@ -21,7 +23,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Trains, or goes on where the same command stopped."""
-    from ..__main__ import INTERRUPTED, say
     from ..training.config import load
 
     path = args.config if args.config.is_file() else CONFIGS / f"{args.config}.yaml"

@@ -23,49 +23,49 @@ MOST_ROWS = 65_500 // (THUMBNAIL + GAP) - 1  # that fit into a JPEG with the col
 Row = tuple[str, dict[str, tuple[str, Image.Image]]]
 
 
-def kept(lines: Sequence[Mapping], tasks: Sequence[Task], folder: Path) -> list[tuple[Task, Image.Image]]:
+def kept_pictures(lines: Sequence[Mapping], tasks: Sequence[Task], folder: Path) -> list[tuple[Task, Image.Image]]:
     """The tasks whose results were kept, with them."""
     names = {key_of(line): line["picture"] for line in lines if line["picture"]}
-    found = []
+    results = []
     for task in tasks:
         name = names.get(task.key) if task.keep else None
         if name and (folder / name).is_file():
             with Image.open(folder / name) as image:
-                found.append((task, image.convert("RGB")))
-    return found
+                results.append((task, image.convert("RGB")))
+    return results
 
 
 def by_pair(results: Sequence[tuple[Task, Image.Image]], bench: Bench) -> list[Row]:
     """A row for every pair: the input, the target, and the result of every setting."""
-    found: dict[int, Row] = {}
+    rows: dict[int, Row] = {}
     several = len({task.setting.maker for task, _ in results}) > 1
     for task, image in results:
-        if task.row not in found:
+        if task.row not in rows:
             row = bench.row(task.row)
-            found[task.row] = task.instruction, {"input": ("input", thumbnail(row.before)), "target": ("target", thumbnail(row.target))}
+            rows[task.row] = task.instruction, {"input": ("input", thumbnail(row.before)), "target": ("target", thumbnail(row.target))}
         label = task.setting.full_label if several else task.setting.label
-        found[task.row][1][label] = label, thumbnail(image)
-    return list(found.values())
+        rows[task.row][1][label] = label, thumbnail(image)
+    return list(rows.values())
 
 
 def by_photo(results: Sequence[tuple[Task, Image.Image]], photos: Sequence[Photo], bench: Bench) -> list[Row]:
     """For every photograph a row of its targets, and one for every setting, the kinds across."""
-    found: list[Row] = []
+    rows: list[Row] = []
     shown = {task.row for task, _ in results}
     for photo in photos:
         if shown.isdisjoint(photo.rows.values()):  # whose pictures then need not be read
             continue
-        mine: dict[str, dict] = {}
+        by_setting: dict[str, dict] = {}
         kinds = {row: kind for kind, row in photo.rows.items() if bench.readable(row)}
         for task, image in results:
             if task.row in kinds:
-                mine.setdefault(task.setting.full_label, {})[kinds[task.row]] = task.instruction, thumbnail(image)
-        if mine:
+                by_setting.setdefault(task.setting.full_label, {})[kinds[task.row]] = task.instruction, thumbnail(image)
+        if by_setting:
             targets = {kind: (kind, thumbnail(bench.row(row).target)) for row, kind in kinds.items()}
             first = thumbnail(bench.row(next(iter(kinds))).before)
-            found.append((f"{photo.name}: targets", {"photograph": ("photograph", first), **targets}))
-            found += mine.items()
-    return found
+            rows.append((f"{photo.name}: targets", {"photograph": ("photograph", first), **targets}))
+            rows += by_setting.items()
+    return rows
 
 
 def columns_of(rows: Sequence[Row]) -> list[str]:

@@ -13,12 +13,13 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from ..dataset.edits.words import thing_in, tidy
+from ..dataset.pairs import PairSet
 from ..errors import EditError
 from ..files import why
 from .sweep import seed_of
 
 TRAIN, HELD_OUT = "train", "held-out"
-FILLED = re.compile(r"\{(\w*)\}")
+PLACEHOLDER = re.compile(r"\{(\w*)\}")
 
 
 class Instructions:
@@ -29,7 +30,7 @@ class Instructions:
     name: changes with what the file says. Raises EditError for a file that can't be read or used.
     """
 
-    def __init__(self, pairs, source: str, seed: int):
+    def __init__(self, pairs: PairSet, source: str, seed: int):
         self.pairs, self.source, self.seed, self.name = pairs, source, seed, source
         self.kinds: dict[str, list[str]] | None = None
         if source not in (TRAIN, HELD_OUT):
@@ -60,35 +61,43 @@ class Instructions:
         kind = texts.get("kind")
         if not kind:
             raise EditError(f"The pairs don't say what kind of edit they are, which {self.source} goes by: leave --phrasings out.")
-        if kind not in self.kinds:
+        if self.kinds is None or kind not in self.kinds:
             raise EditError(f"{self.source} has no phrasings of the kind {kind}: add “{kind}:” and a list of them.")
         fills = {"value": str(texts.get("parameter") or ""), "thing": thing_in(str(texts.get("photo", ""))) or "subject"}
         fitting = [phrasing for phrasing in self.kinds[kind] if ("{value}" in phrasing) == bool(fills["value"])]
-        return [tidy(FILLED.sub(lambda found: fills[found[1]], phrasing)) for phrasing in fitting]
+        return [tidy(PLACEHOLDER.sub(lambda match: fills[match[1]], phrasing)) for phrasing in fitting]
 
 
 def read_phrasings(path: Path) -> tuple[str, dict[str, list[str]]]:
     """→ the file's text, and its phrasings by kind. Raises EditError."""
     try:
         text = path.read_text(encoding="utf8")
-        found = OmegaConf.to_container(OmegaConf.create(text))
+        content = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
     except FileNotFoundError as e:
         raise EditError(f"There are no phrasings “{path}”: choose {TRAIN}, {HELD_OUT} or a file with lists of them by kind.") from e
     except (OSError, ValueError, YAMLError, OmegaConfBaseException) as e:
         raise EditError(f"{path} can't be read: {why(e)}.") from e
-    lists = isinstance(found, dict) and found and all(isinstance(kept, list) and kept for kept in found.values())
-    if not lists or not all(isinstance(phrasing, str) and phrasing.strip() for kept in found.values() for phrasing in kept):
+    if not isinstance(content, dict) or not content or not all(texts_only(phrasings) for phrasings in content.values()):
         raise EditError(f"{path} is no list of phrasings: give every kind a list of texts.")
-    if unknown := {name for kept in found.values() for phrasing in kept for name in FILLED.findall(phrasing)} - {"value", "thing"}:
+    if unknown := {name for phrasings in content.values() for phrasing in phrasings for name in PLACEHOLDER.findall(phrasing)} - {
+        "value",
+        "thing",
+    }:
         raise EditError(f"{path} has {{{sorted(unknown)[0]}}} to fill in: only {{value}} and {{thing}} are known.")
-    return text, {str(kind): kept for kind, kept in found.items()}
+    return text, {str(kind): phrasings for kind, phrasings in content.items()}
 
 
-def phrasings_in(column) -> list[str]:
+def texts_only(phrasings: object) -> bool:
+    """Whether it is a list of texts with something in each."""
+    return isinstance(phrasings, list) and bool(phrasings) and all(isinstance(text, str) and text.strip() for text in phrasings)
+
+
+def phrasings_in(column: object) -> list[str]:
     """A column of texts: a list, or one in JSON, or one a line."""
+    texts = column
     if isinstance(column, str):
         try:
-            column = json.loads(column)
+            texts = json.loads(column)
         except ValueError:
-            column = column.splitlines()
-    return [text.strip() for text in column if str(text).strip()] if isinstance(column, (list, tuple)) else []
+            texts = column.splitlines()
+    return [text.strip() for text in texts if str(text).strip()] if isinstance(texts, (list, tuple)) else []

@@ -8,8 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from einops import rearrange
 from PIL import Image
 from torch.nn.functional import adaptive_avg_pool2d
+
+from ..scorers.vectors import unit
 
 SMALL = 64  # longest side in pixels of the pictures that `rms_small` compares
 HIGHEST_PSNR = 100.0  # dB, given for equal pictures
@@ -19,18 +22,19 @@ RESAMPLES = 2000
 
 def pixels(image: Image.Image) -> torch.Tensor:
     """→ (3, h, w) in [0, 1]."""
-    return torch.from_numpy(np.asarray(image.convert("RGB"), dtype=np.float32) / 255).permute(2, 0, 1)
+    return rearrange(torch.from_numpy(np.asarray(image.convert("RGB"), dtype=np.float32) / 255), "h w c -> c h w")
 
 
-def white_of(mask: Image.Image) -> torch.Tensor:
-    """→ (h, w) in [0, 1], 1 where the mask is white."""
+def mask_weight(mask: Image.Image) -> torch.Tensor:
+    """→ (h, w) in [0, 1], how much each pixel weighs inside the mask: 1 where it is white."""
     return torch.from_numpy(np.asarray(mask.convert("L"), dtype=np.float32) / 255)
 
 
 def small(image: torch.Tensor) -> torch.Tensor:
-    """(channels, h, w), its longest side brought down to 64 by averaging areas; a smaller picture stays."""
+    """image: (channels, h, w) → the same with a longest side of 64 px, by averaging areas; a smaller picture stays as it is."""
     scale = min(SMALL / max(image.shape[-2:]), 1.0)
-    return adaptive_avg_pool2d(image, [max(round(side * scale), 1) for side in image.shape[-2:]])
+    height, width = (max(round(side * scale), 1) for side in image.shape[-2:])
+    return adaptive_avg_pool2d(image, (height, width))
 
 
 def weighted(values: torch.Tensor, weight: torch.Tensor | None) -> float:
@@ -66,19 +70,14 @@ def layers_distance(a: Sequence[torch.Tensor], b: Sequence[torch.Tensor], weight
     """LPIPS's form (Zhang et al., arXiv 1801.03924, eq. 1) without its learned weights: at every place of every layer the squared
     distance of the two feature vectors of length 1, averaged over places (by `weight`), then over layers; in [0, 4].
 
-    a, b: layers (channels, h, w), already of length 1 over channels (`unit`).
+    a, b: layers (channels, h, w), already of length 1 over channels (`scorers.vectors.unit`).
     """
     distances = []
     for x, y in zip(a, b):
         difference = (x - y).square_()
-        local = None if weight is None else adaptive_avg_pool2d(weight[None], x.shape[-2:])[0].to(x)
+        local = None if weight is None else adaptive_avg_pool2d(weight[None], (x.shape[-2], x.shape[-1]))[0].to(x)
         distances.append(weighted(difference, local) * len(difference))
     return sum(distances) / len(distances)
-
-
-def unit(x: torch.Tensor, dim: int = -1) -> torch.Tensor:
-    """`x` brought to length 1 over `dim`; zero stays zero."""
-    return x / x.norm(dim=dim, keepdim=True).clamp_min(1e-10)
 
 
 def cosine(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -97,9 +96,9 @@ def directional_similarity(before: torch.Tensor, after: torch.Tensor, words_befo
 def progress(before: torch.Tensor, result: torch.Tensor, target: torch.Tensor) -> float:
     """How much of the way from `before` to `target` the result has gone, along it and at 64 px: 0 for `before`, 1 for `target`;
     not-a-number where they are equal."""
-    way, gone = (small(x - before).double().flatten() for x in (target, result))
-    length = float(way @ way)
-    return float(way @ gone) / length if length > 0 else math.nan
+    whole_way, way_gone = (small(x - before).double().flatten() for x in (target, result))
+    length = float(whole_way @ whole_way)
+    return float(whole_way @ way_gone) / length if length > 0 else math.nan
 
 
 class Interval(NamedTuple):
@@ -111,21 +110,21 @@ class Interval(NamedTuple):
     n: int
 
 
-def interval(values: Sequence[float], groups: Sequence[Hashable] | None = None, seed: int = 0) -> Interval:
+def interval(values: Sequence[float] | np.ndarray, groups: Sequence[Hashable] | None = None, seed: int = 0) -> Interval:
     """Mean and 95 % percentile bootstrap of 2000 resamples; values that are not-a-number are left out.
 
     groups: what each value belongs to, such as its photograph: whole groups are drawn, because values within one are not
     independent. Of differences of pairs it is the paired bootstrap.
     """
-    values = np.asarray(values, dtype=np.float64)
-    groups = np.arange(len(values)) if groups is None else np.unique(np.asarray([str(group) for group in groups]), return_inverse=True)[1]
-    kept = np.isfinite(values)
-    values, groups = values[kept], groups[kept]
-    if not len(values):
+    numbers = np.asarray(values, dtype=np.float64)
+    names = np.arange(len(numbers)) if groups is None else np.asarray([str(group) for group in groups])
+    finite = np.isfinite(numbers)
+    numbers = numbers[finite]
+    if not len(numbers):
         return Interval(math.nan, math.nan, math.nan, 0)
-    _, groups = np.unique(groups, return_inverse=True)
-    sums, counts = np.bincount(groups, values), np.bincount(groups)
+    _, group_of = np.unique(names[finite], return_inverse=True)
+    sums, counts = np.bincount(group_of, numbers), np.bincount(group_of)
     draws = np.random.default_rng(seed).integers(len(sums), size=(RESAMPLES, len(sums)))
     means = sums[draws].sum(1) / counts[draws].sum(1)
     low, high = np.percentile(means, (2.5, 97.5))
-    return Interval(float(values.mean()), float(low), float(high), len(values))
+    return Interval(float(numbers.mean()), float(low), float(high), len(numbers))

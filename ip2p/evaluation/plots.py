@@ -1,4 +1,4 @@
-"""The report's drawings: as SVG in the page's own colours, light or dark, and as PNG."""
+"""The report's plots: as SVG in the page's own colours, light or dark, and as PNG."""
 
 from __future__ import annotations
 
@@ -6,26 +6,28 @@ import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..files import written_whole
 from .metrics import Interval
 from .summary import MEASURES, Means
-from .sweep import UNTOUCHED
+from .sweep import UNTOUCHED, Setting
 
 try:
     import matplotlib
 
     matplotlib.use("Agg")
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 except ImportError as e:
     raise ImportError("The report needs matplotlib: pip install 'sd-webui-instruct-edit[evaluate]'") from e
 
 INK = "#010203"  # becomes the page's text colour
-# Okabe and Ito's colours, which people with any colour vision tell apart; brighter ones in the page's dark dress (report.html).
+# Okabe and Ito's colours, which people with any colour vision tell apart; brighter ones where the page is dark (report.html).
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b58900", "#56b4e9")
 SIZE = (5.2, 3.6)  # inches, small enough that the text is read on a phone
-PAGE_DPI = 125  # the largest a drawing becomes
-STYLE = {
+PAGE_DPI = 125  # the largest that a plot becomes
+STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.size": 10,
@@ -38,9 +40,10 @@ STYLE = {
 }
 
 
-def drawn(draw: Callable, name: str, folder: Path, size: tuple[float, float] = SIZE) -> str:
+def draw_plot(draw: Callable[[Axes], None], name: str, folder: Path, size: tuple[float, float] = SIZE) -> str:
     """draw(axes) → SVG for the page; the same as a PNG in `folder`. size: inches. Raises EditError."""
-    with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
+    style: Any = {**STYLE, "svg.hashsalt": name}
+    with matplotlib.rc_context(style):
         figure = Figure(figsize=size, layout="constrained")
         draw(figure.add_subplot())
         figure.draw_without_rendering()
@@ -53,7 +56,7 @@ def drawn(draw: Callable, name: str, folder: Path, size: tuple[float, float] = S
     svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
     for n, colour in enumerate(SERIES):
         svg = svg.replace(colour, f"var(--series-{n})")
-    # Identifiers are the whole page's, and the drawing takes the width there is.
+    # Identifiers belong to the whole page, and the plot takes the width there is.
     svg = re.sub(r'(id="|#)(?=[A-Za-z])', rf"\g<1>{name}-", svg)
     return re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', f'role="img" style="max-width: {size[0] * PAGE_DPI:.0f}px"', svg, count=1)
 
@@ -61,23 +64,27 @@ def drawn(draw: Callable, name: str, folder: Path, size: tuple[float, float] = S
 Points = list[tuple[str, Interval, Interval]]  # what to write at a point, and where it is
 
 
-def lines_of(x: str, y: str, found: Sequence[Means]) -> dict[str, Points]:
+def lines_of(x: str, y: str, means: Sequence[Means]) -> dict[str, Points]:
     """Measures `x` and `y` of every setting: one line for every model and text scale, over its image scales or SDEdit's strengths."""
     lines: dict[str, Points] = {}
-    for row in sorted(found, key=lambda row: row.setting.strength if row.setting.image_scale is None else row.setting.image_scale):
+    for row in sorted(means, key=lambda row: scale_of(row.setting)):
         if x in row.measures and y in row.measures:
             setting = row.setting
-            scale = setting.strength if setting.image_scale is None else setting.image_scale
             untouched = setting.maker == UNTOUCHED
             label = setting.maker if untouched else f"{setting.maker}, s_T {setting.text_scale:g}"
-            lines.setdefault(label, []).append(("" if untouched else f"{scale:g}", row.measures[x], row.measures[y]))
+            lines.setdefault(label, []).append(("" if untouched else f"{scale_of(setting):g}", row.measures[x], row.measures[y]))
     return lines
 
 
-def tradeoff(x: str, y: str, lines: Mapping[str, Points]) -> Callable:
+def scale_of(setting: Setting) -> float:
+    """The image scale, or SDEdit's strength."""
+    return setting.strength if setting.image_scale is None else setting.image_scale
+
+
+def tradeoff(x: str, y: str, lines: Mapping[str, Points]) -> Callable[[Axes], None]:
     """Measure `x` against measure `y`."""
 
-    def draw(axes) -> None:
+    def draw(axes: Axes) -> None:
         colours = iter(SERIES * len(lines))
         for label, points in lines.items():
             untouched = label == UNTOUCHED
@@ -102,10 +109,10 @@ def tradeoff(x: str, y: str, lines: Mapping[str, Points]) -> Callable:
     return draw
 
 
-def over_scale(rows: Sequence[Mapping], measures: Sequence[str], label: str) -> Callable:
-    """Measures at every value of a scale. rows: as `computed.curve` gives them."""
+def over_scale(rows: Sequence[Mapping], measures: Sequence[str], label: str) -> Callable[[Axes], None]:
+    """Measures at every value of a scale. rows: as `procedural.curve` gives them."""
 
-    def draw(axes) -> None:
+    def draw(axes: Axes) -> None:
         for n, name in enumerate(measures):
             values = [row[name] for row in rows]
             axes.errorbar(
@@ -123,10 +130,10 @@ def bars(values: Sequence[Interval]) -> list[list[float]]:
     return [[max(v.mean - v.low, 0) for v in values], [max(v.high - v.mean, 0) for v in values]]
 
 
-def confusion(order: Sequence[str], matrix: Sequence[Sequence[int]]) -> Callable:
+def confusion(order: Sequence[str], matrix: Sequence[Sequence[int]]) -> Callable[[Axes], None]:
     """Asked kinds down, nearest targets across; each cell as dark as its share of its row."""
 
-    def draw(axes) -> None:
+    def draw(axes: Axes) -> None:
         from matplotlib.patches import Rectangle
 
         axes.grid(False)
@@ -147,16 +154,16 @@ def confusion(order: Sequence[str], matrix: Sequence[Sequence[int]]) -> Callable
     return draw
 
 
-def shares(kinds: Mapping[str, Mapping]) -> Callable:
+def shares(kinds: Mapping[str, Mapping]) -> Callable[[Axes], None]:
     """Of every kind the share of results nearer to the target than the untouched photograph; kinds that do not count are pale."""
 
-    def draw(axes) -> None:
+    def draw(axes: Axes) -> None:
         names = list(kinds)
         for y, name in enumerate(names):
-            found = kinds[name]["nearer"]
-            if found.n:
-                axes.barh(y, found.mean, color=SERIES[0], alpha=0.85 if kinds[name]["counts"] else 0.3)
-                axes.plot([found.low, found.high], [y, y], color=INK, lw=1)
+            nearer = kinds[name]["nearer"]
+            if nearer.n:
+                axes.barh(y, nearer.mean, color=SERIES[0], alpha=0.85 if kinds[name]["counts"] else 0.3)
+                axes.plot([nearer.low, nearer.high], [y, y], color=INK, lw=1)
         axes.axvline(0.5, color=INK, lw=0.8, ls=":")
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(len(names) - 0.5, -0.5)

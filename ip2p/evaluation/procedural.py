@@ -1,8 +1,8 @@
-"""Pairs whose edit was computed from a photograph: every kind of edit has a known target, so an edit can be recognised.
+"""Procedural edits of photographs: every kind of edit has a known target, so an edit can be recognised.
 
 Four questions: is the result nearer to its target than the untouched photograph is; is the asked edit the nearest of all the
 photograph's targets; does each scale do what it is for; how much does the autoencoder lose.
-All edits of a photograph start from the same noise: an instruction of another kind is then a result that is there already,
+All edits of a photograph start from the same noise: the result of another kind's instruction is then there already,
 and without text (s_T = 0, which is what an empty instruction amounts to) there is one result for the whole photograph.
 """
 
@@ -12,11 +12,17 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
+from ..dataset.pairs import PairSet
+from ..editor import Editor
 from ..pixels import to_picture
+from ..scorers.perceptual import Perceptual
+from ..scorers.scorer import Scorer
 from . import metrics
 from .metrics import Interval, interval
 from .summary import value
@@ -34,41 +40,56 @@ class Photo:
     rows: dict[str, int]
 
 
-def photos_of(pairs, count: int | None = None, fits: Callable[[Mapping], bool] = lambda texts: True) -> list[Photo]:
+def photos_of(pairs: PairSet, count: int | None = None, fits: Callable[[Mapping], bool] = lambda texts: True) -> list[Photo]:
     """The set's photographs in its order, the first `count`; none when it lacks the columns `kind` and `photo`.
 
     A kind that a photograph has twice is taken once, the first that fits. fits: asked with a row's texts.
     """
-    found: dict[str, dict[str, int]] = {}
+    photos: dict[str, dict[str, int]] = {}
     for row in range(len(pairs)):
         texts = pairs.texts(row)
         if not texts.get("kind") or texts.get("photo") in (None, ""):
             return []
         if fits(texts):
-            found.setdefault(str(texts["photo"]), {}).setdefault(str(texts["kind"]), row)
-    return [Photo(name, rows) for name, rows in list(found.items())[:count]]
+            photos.setdefault(str(texts["photo"]), {}).setdefault(str(texts["kind"]), row)
+    return [Photo(name, rows) for name, rows in list(photos.items())[:count]]
 
 
 class PhotoBench(Bench):
     """Measures a result against every target of its photograph too: `distances` and `progress_to`, by kind."""
 
-    def __init__(self, pairs, size, scorer, perceptual, photos: Sequence[Photo]):
-        super().__init__(pairs, size, scorer, perceptual, kept=3 * max((len(photo.rows) for photo in photos), default=1) + 16)
+    def __init__(
+        self,
+        pairs: PairSet,
+        size: Mapping[str, int],
+        scorer: Scorer | None,
+        perceptual: Perceptual | None,
+        photos: Sequence[Photo],
+    ):
+        super().__init__(pairs, size, scorer, perceptual, rows_cached=3 * max((len(photo.rows) for photo in photos), default=1) + 16)
         self.photo_of = {row: photo for photo in photos for row in photo.rows.values()}
 
-    def _measure(self, index, result, features, joint, layers):
-        found = super()._measure(index, result, features, joint, layers)
+    def _measure(
+        self,
+        index: int,
+        result: Image.Image,
+        features: torch.Tensor | None,
+        joint: torch.Tensor | None,
+        layers: list[torch.Tensor] | None,
+    ) -> dict[str, Any]:
+        measures = super()._measure(index, result, features, joint, layers)
         pixels = metrics.pixels(result)
         targets = {kind: self.row(row) for kind, row in self.photo_of[index].rows.items() if self.readable(row)}
-        found["distances"] = {"rms": {kind: metrics.rms_small(pixels, row.pixels[1]) for kind, row in targets.items()}}
+        measures["distances"] = {"rms": {kind: metrics.rms_small(pixels, row.pixels[1]) for kind, row in targets.items()}}
         if layers is not None:
-            near = {kind: metrics.layers_distance(layers, row.layers[1]) for kind, row in targets.items()}
-            found["distances"]["perceptual"] = near
-        found["progress_to"] = {kind: metrics.progress(row.pixels[0], pixels, row.pixels[1]) for kind, row in targets.items()}
-        return found
+            measures["distances"]["perceptual"] = {
+                kind: metrics.layers_distance(layers, row.layers[1]) for kind, row in targets.items() if row.layers is not None
+            }
+        measures["progress_to"] = {kind: metrics.progress(row.pixels[0], pixels, row.pixels[1]) for kind, row in targets.items()}
+        return measures
 
 
-def computed_tasks(
+def procedural_tasks(
     photos: Sequence[Photo], makers: Sequence[str], text_scales: Sequence[float], image_scales: Sequence[float],
     instruction_of: Callable[[int], str], seed: int, swept: int, shown: int,
 ) -> list[Task]:  # fmt: skip
@@ -94,34 +115,33 @@ def measure_references(
     """Of every row that `lines` lacks how far its target is from the photograph, and from itself after the autoencoder."""
     done = {(line["maker"], line["row"]) for line in lines.lines}
     for photo in photos:
-        lost = None
+        reconstructed = None  # of the photograph, once it is needed
         for kind, index in photo.rows.items():
             if (maker, index) in done or not bench.readable(index):
                 continue
             row = bench.row(index)
-            if lost is None:
-                lost = reconstruct(row.before)
-            again = reconstruct(row.target)
-            found = {"maker": maker, "row": index, "photo": photo.name, "kind": kind, "local": row.white is not None}
-            found["psnr"] = metrics.psnr(metrics.pixels(lost), row.pixels[0])
-            pixels, outside = metrics.pixels(again), None if row.white is None else 1 - row.white
-            found["rms"] = {"edit": row.untouched["rms_target"], "autoencoder": metrics.rms_small(pixels, row.pixels[1])}
+            if reconstructed is None:
+                reconstructed = reconstruct(row.before)
+            reconstructed_target = reconstruct(row.target)
+            outside = None if row.mask_weight is None else 1 - row.mask_weight
+            line: dict[str, Any] = {"maker": maker, "row": index, "photo": photo.name, "kind": kind, "local": outside is not None}
+            pixels = metrics.pixels(reconstructed)
+            line["psnr"] = metrics.psnr(pixels, row.pixels[0])
+            lost = metrics.rms_small(metrics.pixels(reconstructed_target), row.pixels[1])
+            line["rms"] = {"edit": row.untouched["rms_target"], "autoencoder": lost}
             if outside is not None:
-                found["rms"]["outside"] = metrics.rms_small(metrics.pixels(lost), row.pixels[0], outside)
-            if bench.perceptual is not None:
-                layers, lost_layers = bench.perceptual.layers([again, lost])
-                found["perceptual"] = {
-                    "edit": row.untouched["perceptual_target"],
-                    "autoencoder": metrics.layers_distance(layers, row.layers[1]),
-                }
+                line["rms"]["outside"] = metrics.rms_small(pixels, row.pixels[0], outside)
+            if bench.perceptual is not None and row.layers is not None:
+                target_layers, layers = bench.perceptual.layers([reconstructed_target, reconstructed])
+                lost = metrics.layers_distance(target_layers, row.layers[1])
+                line["perceptual"] = {"edit": row.untouched["perceptual_target"], "autoencoder": lost}
                 if outside is not None:
-                    found["perceptual"]["outside"] = metrics.layers_distance(lost_layers, row.layers[0], outside)
-            lines.append([found])
+                    line["perceptual"]["outside"] = metrics.layers_distance(layers, row.layers[0], outside)
+            lines.append([line])
 
 
-def reconstruction(editor) -> Callable[[Image.Image], Image.Image]:
+def reconstruction(editor: Editor) -> Callable[[Image.Image], Image.Image]:
     """What the editor's autoencoder makes of a picture: the posterior's mode, decoded."""
-    import torch
 
     @torch.inference_mode()
     def reconstruct(image: Image.Image) -> Image.Image:
@@ -132,16 +152,16 @@ def reconstruction(editor) -> Callable[[Image.Image], Image.Image]:
 
 
 def nearest(distances: Mapping[str, float]) -> str:
-    return min(distances, key=distances.get)
+    return min(distances, key=lambda kind: distances[kind])
 
 
 def figures(photos: Sequence[Photo], lines: Sequence[Mapping], references: Sequence[Mapping], main: Setting) -> dict:
     """All figures of one model. lines: of any settings; references: as `measure_references` writes them."""
     kind_of = {row: kind for photo in photos for kind, row in photo.rows.items()}
-    mine = [line for line in lines if line["maker"] == main.maker and line["row"] in kind_of]
+    own = [line for line in lines if line["maker"] == main.maker and line["row"] in kind_of]
     references = [line for line in references if line["maker"] == main.maker and line["row"] in kind_of]
-    asked = [line for line in mine if setting_of(line) == main]
-    blank = {line["group"]: line for line in mine if setting_of(line) == replace(main, text_scale=0.0)}
+    asked = [line for line in own if setting_of(line) == main]
+    blank = {line["group"]: line for line in own if setting_of(line) == replace(main, text_scale=0.0)}
     names = [name for name in DISTANCES if any(name in line["distances"] for line in asked)]
     kinds = {name: kinds_of(name, asked, references, kind_of) for name in names}
     psnr = {line["photo"]: line["psnr"] for line in references}
@@ -154,8 +174,8 @@ def figures(photos: Sequence[Photo], lines: Sequence[Mapping], references: Seque
         "nearer_by_both": interval([float(all(value(line, f"nearer_{n}") for n in names)) for line in asked], groups_of(asked)),
         "kinds": kinds,
         "recognised": {name: recognised(name, asked, blank, kind_of, kinds[name]) for name in names},
-        "over_image_scale": curve([line for line in mine if line["text_scale"] == main.text_scale], "image_scale", kind_of),
-        "over_text_scale": curve([line for line in mine if line["image_scale"] == main.image_scale], "text_scale", kind_of),
+        "over_image_scale": curve([line for line in own if line["text_scale"] == main.text_scale], "image_scale", kind_of),
+        "over_text_scale": curve([line for line in own if line["image_scale"] == main.image_scale], "text_scale", kind_of),
         "autoencoder_psnr": interval(list(psnr.values())),
     }
 
@@ -166,28 +186,27 @@ def groups_of(lines: Iterable[Mapping]) -> list[str]:
 
 def kinds_of(name: str, asked: Sequence[Mapping], references: Sequence[Mapping], kind_of: Mapping[int, str]) -> dict[str, dict]:
     """By kind: the size of its edit and what the autoencoder loses, whether it counts, and the share of results nearer."""
-    found = {}
+    figures_of: dict[str, dict] = {}
     for kind in dict.fromkeys(kind_of.values()):
-        mine = [line for line in asked if kind_of[line["row"]] == kind]
+        of_kind = [line for line in asked if kind_of[line["row"]] == kind]
         known = [line[name] for line in references if line["kind"] == kind and name in line]
         edit, lost = (float(np.mean([line[part] for line in known])) if known else math.nan for part in ("edit", "autoencoder"))
-        of_kind = {
-            "edits": len(mine),
+        figures_of[kind] = {
+            "edits": len(of_kind),
             "edit": edit,
             "autoencoder": lost,
             "counts": bool(edit >= COUNTS_FROM * lost),
-            "nearer": interval([value(line, f"nearer_{name}") for line in mine], groups_of(mine)),
+            "nearer": interval([value(line, f"nearer_{name}") for line in of_kind], groups_of(of_kind)),
         }
-        inside = interval([value(line, f"nearer_{name}_inside") for line in mine], groups_of(mine))
+        inside = interval([value(line, f"nearer_{name}_inside") for line in of_kind], groups_of(of_kind))
         if inside.n:
             outside = [line["outside"] for line in known if "outside" in line]
-            of_kind["inside"] = {"nearer": inside}
-            of_kind["outside"] = {
-                "result": interval([value(line, f"{name}_input_outside") for line in mine], groups_of(mine)),
+            figures_of[kind]["inside"] = {"nearer": inside}
+            figures_of[kind]["outside"] = {
+                "result": interval([value(line, f"{name}_input_outside") for line in of_kind], groups_of(of_kind)),
                 "autoencoder": float(np.mean(outside)) if outside else math.nan,
             }
-        found[kind] = of_kind
-    return found
+    return figures_of
 
 
 def nearer(name: str, asked: Sequence[Mapping], kinds: Mapping[str, Mapping], kind_of: Mapping[int, str]) -> dict:
@@ -214,13 +233,13 @@ def recognised(
     right: dict[str, list[float]] = {"asked": [], "blank": [], "other": [], "chance": []}
     groups, counted = [], []
     for photo, results in by_photo.items():
-        there = list(results)
-        turn = 1 + seed_of(photo) % (len(there) - 1) if len(there) > 1 else 0
+        present = list(results)
+        turn = 1 + seed_of(photo) % (len(present) - 1) if len(present) > 1 else 0
         unasked = nearest(blank[photo]["distances"][name]) if photo in blank else None
-        for place, kind in enumerate(there):
+        for place, kind in enumerate(present):
             distances = results[kind]["distances"][name]
             matrix[order.index(kind), order.index(nearest(distances))] += 1
-            other = results[there[(place + turn) % len(there)]]["distances"][name]
+            other = results[present[(place + turn) % len(present)]]["distances"][name]
             right["asked"].append(float(nearest(distances) == kind))
             right["blank"].append(math.nan if unasked is None else float(unasked == kind))
             right["other"].append(float(nearest(other) == kind) if turn else math.nan)
@@ -229,8 +248,8 @@ def recognised(
             counted.append(kinds[kind]["counts"])
     shares = {what: interval(values, groups) for what, values in right.items()}
     minus = {what: interval(np.subtract(right["asked"], right[what]), groups) for what in ("blank", "other")}
-    only = [v if c else math.nan for v, c in zip(right["asked"], counted)]
-    return {**shares, "asked_counting": interval(only, groups), "asked_minus": minus, "order": order, "confusion": matrix.tolist()}
+    of_counting = [v if c else math.nan for v, c in zip(right["asked"], counted)]
+    return {**shares, "asked_counting": interval(of_counting, groups), "asked_minus": minus, "order": order, "confusion": matrix.tolist()}
 
 
 def curve(lines: Sequence[Mapping], scale: str, kind_of: Mapping[int, str]) -> dict:
@@ -256,22 +275,22 @@ def curve(lines: Sequence[Mapping], scale: str, kind_of: Mapping[int, str]) -> d
 
 def photo_means(lines: Sequence[Mapping], name: str, photos: Iterable[str], kind_of: Mapping[int, str]) -> dict[str, float]:
     """A measure's mean over each photograph's kinds; a result without text stands for every kind."""
-    found: dict[str, list[float]] = {photo: [] for photo in photos}
+    values_of: dict[str, list[float]] = {photo: [] for photo in photos}
     for line in lines:
-        if line["group"] in found:
+        if line["group"] in values_of:
             spread = name == "progress" and line["text_scale"] == 0
             values = list(line["progress_to"].values()) if spread else [line.get(name)]
-            found[line["group"]] += [v for v in values if v is not None]
-    return {photo: float(np.mean(values)) if values else math.nan for photo, values in sorted(found.items())}
+            values_of[line["group"]] += [v for v in values if v is not None]
+    return {photo: float(np.mean(values)) if values else math.nan for photo, values in sorted(values_of.items())}
 
 
-def printed(found: Mapping) -> str:
+def printed(figures: Mapping) -> str:
     """The figures for a terminal."""
-    lines = [f"{found['maker']}, {found['setting']}: {found['edits']} edits of {found['photos']} photographs"]
+    lines = [f"{figures['maker']}, {figures['setting']}: {figures['edits']} edits of {figures['photos']} photographs"]
     for name, label in DISTANCES.items():
-        if name not in found["nearer"]:
+        if name not in figures["nearer"]:
             continue
-        near, seen = found["nearer"][name], found["recognised"][name]
+        near, seen = figures["nearer"][name], figures["recognised"][name]
         lines += [
             f"By {label}:",
             f"  nearer to the target than the untouched photograph  {share(near['counting'])} of the {near['counting_kinds']} of "
@@ -280,22 +299,25 @@ def printed(found: Mapping) -> str:
             f"another kind's instruction {share(seen['other'])}, chance {seen['chance'].mean:.3f}",
         ]
     for over, scale, wanted in (("over_image_scale", "s_I", "image_similarity"), ("over_text_scale", "s_T", "perceptual_input")):
-        change = found[over]["change"].get(wanted) or found[over]["change"].get("rms_input")
+        change = figures[over]["change"].get(wanted) or figures[over]["change"].get("rms_input")
         if change:
-            first, last = found[over]["rows"][0]["scale"], found[over]["rows"][-1]["scale"]
+            first, last = figures[over]["rows"][0]["scale"], figures[over]["rows"][-1]["scale"]
             what = (
-                "similarity to the input" if wanted == "image_similarity" and wanted in found[over]["change"] else "distance from the input"
+                "similarity to the input"
+                if wanted == "image_similarity" and wanted in figures[over]["change"]
+                else "distance from the input"
             )
             steps = "at every step" if change["rises_at_every_step"] else "not at every step"
             lines.append(f"{what} from {scale} {first:g} to {last:g}: {signed(change['last_minus_first'])}, rises {steps}")
-    lines.append(f"autoencoder, PSNR of the photographs: {share(found['autoencoder_psnr'], 1)} dB")
+    lines.append(f"autoencoder, PSNR of the photographs: {share(figures['autoencoder_psnr'], 1)} dB")
     return "\n".join(lines)
 
 
-def share(found: Interval, digits: int = 3) -> str:
+def share(figure: Interval, digits: int = 3) -> str:
     """“0.812 [0.770, 0.850]”."""
-    return "–" if not found.n else f"{found.mean:.{digits}f} [{found.low:.{digits}f}, {found.high:.{digits}f}]"
+    return "–" if not figure.n else f"{figure.mean:.{digits}f} [{figure.low:.{digits}f}, {figure.high:.{digits}f}]"
 
 
-def signed(found: Interval) -> str:
-    return "–" if not found.n else f"{found.mean:+.3f} [{found.low:+.3f}, {found.high:+.3f}]"
+def signed(figure: Interval) -> str:
+    """“+0.012 [−0.003, +0.027]”."""
+    return "–" if not figure.n else f"{figure.mean:+.3f} [{figure.low:+.3f}, {figure.high:+.3f}]"

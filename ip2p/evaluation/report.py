@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from string import Template
+from typing import Any
 
 from ..files import written_whole
 from . import examples, plots
@@ -19,23 +20,23 @@ PAGE, FIGURES, SHEET = "report.html", "figures.json", "contact_sheet.jpg"
 
 
 def write_report(
-    folder: Path, facts: Mapping[str, str], notes: Sequence[str], found: Sequence[Means], compared: Sequence[Comparison],
-    computed: Sequence[Mapping], pictures: Sequence[examples.Row],
+    folder: Path, facts: Mapping[str, str], notes: Sequence[str], means: Sequence[Means], compared: Sequence[Comparison],
+    procedural: Sequence[Mapping], pictures: Sequence[examples.Row],
 ) -> Path:  # fmt: skip
     """Writes `report.html`, `figures.json`, the plots and the contact sheet; returns the page.
 
-    facts: what was measured; notes: what the reader must know of the scorer; computed: `computed.figures` of every model;
+    facts: what was measured; notes: what the reader must know of the scorer; procedural: `procedural.figures` of every model;
     pictures: rows of the contact sheet. Raises EditError when something can't be written.
     """
     parts = [f"<h1>{escape(facts['title'])}</h1>", definitions({name: text for name, text in facts.items() if name != "title"})]
     parts += [f'<p class="note">{escape(note)}</p>' for note in notes]
-    for figures in computed:
-        parts += of_computed(figures, folder / "plots", len(computed) > 1)
-    parts += trade_offs(found, folder / "plots")
+    for figures in procedural:
+        parts += procedural_section(figures, folder / "plots", len(procedural) > 1)
+    parts += trade_offs(means, folder / "plots")
     parts += [
         "<h2>Every setting</h2>",
         '<p class="soft">Means with 95 % bootstrap intervals, photographs drawn whole.</p>',
-        settings_table(found),
+        settings_table(means),
     ]
     if compared:
         parts += [
@@ -45,20 +46,20 @@ def write_report(
         ]
     if pictures:
         parts += ["<h2>Pictures</h2>", examples.html(pictures)]
-    figures = {
+    content = {
         "facts": facts,
         "notes": list(notes),
         "settings": [
-            {**vars(row.setting), "edits": row.n, **{name: row.measures[name]._asdict() for name in row.measures}} for row in found
+            {**vars(row.setting), "edits": row.n, **{name: row.measures[name]._asdict() for name in row.measures}} for row in means
         ],
         "comparisons": [
             {"one": vars(row.one), "other": vars(row.other), "pairs": row.n, **{name: d._asdict() for name, d in row.differences.items()}}
             for row in compared
         ],
-        "computed": [named(figures) for figures in computed],
+        "computed": [named(figures) for figures in procedural],
     }
     with written_whole(folder / FIGURES, force=True) as beside:
-        beside.write_text(json.dumps(plain(figures), indent=1, ensure_ascii=False), encoding="utf8")
+        beside.write_text(json.dumps(plain(content), indent=1, ensure_ascii=False), encoding="utf8")
     template = Template(Path(__file__).with_name("report.html").read_text(encoding="utf8"))
     with written_whole(folder / PAGE, force=True) as beside:
         beside.write_text(template.substitute(title=escape(facts["title"]), body="\n".join(parts)), encoding="utf8")
@@ -67,7 +68,7 @@ def write_report(
     return folder / PAGE
 
 
-def named(value):
+def named(value: Any) -> Any:
     """Intervals by name rather than as lists of four numbers."""
     if isinstance(value, Interval):
         return value._asdict()
@@ -84,19 +85,19 @@ def figure(svg: str, caption: str) -> str:
     return f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
-def trade_offs(found: Sequence[Means], folder: Path) -> list[str]:
+def trade_offs(means: Sequence[Means], folder: Path) -> list[str]:
     """The paper's curve, similarity to the input against directional similarity; and against the way towards the target."""
-    most = {row.setting.maker: max(other.n for other in found if other.setting.maker == row.setting.maker) for row in found}
-    found = [row for row in found if row.n == most[row.setting.maker]]  # means over other pairs can't be drawn as one curve
-    there = {name for row in found for name in row.measures}
-    y = "image_similarity" if "image_similarity" in there else "perceptual_input" if "perceptual_input" in there else "rms_input"
+    most = {row.setting.maker: max(other.n for other in means if other.setting.maker == row.setting.maker) for row in means}
+    means = [row for row in means if row.n == most[row.setting.maker]]  # means over other pairs can't be drawn as one curve
+    measured = {name for row in means for name in row.measures}
+    y = next(name for name in ("image_similarity", "perceptual_input", "rms_input") if name in measured or name == "rms_input")
     drawings = []
     for x, caption in (
         ("directional_similarity", "Up and to the right is better. Small numbers at the points are image scales, or SDEdit's strengths."),
         ("progress", "0 is the untouched picture and 1 the target of the pair set, along the straight way between them at 64 px."),
     ):
-        if x in there:
-            drawings.append(figure(plots.drawn(plots.tradeoff(x, y, plots.lines_of(x, y, found)), f"{y}-{x}", folder), caption))
+        if x in measured:
+            drawings.append(figure(plots.draw_plot(plots.tradeoff(x, y, plots.lines_of(x, y, means)), f"{y}-{x}", folder), caption))
     return ["<h2>Keeping the picture against making the edit</h2>", f'<div class="plots">{"".join(drawings)}</div>']
 
 
@@ -110,16 +111,17 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def cell(found: Interval | None, sign: bool = False) -> str:
-    if found is None or not found.n:
+def cell(figure: Interval | None, sign: bool = False) -> str:
+    """sign: it is a difference, bold where it is sure."""
+    if figure is None or not figure.n:
         return "<td>–</td>"
     form = "+.4f" if sign else ".4f"
-    bold = ' class="sure"' if sign and sure(found) else ""
-    return f"<td{bold}>{found.mean:{form}}<small>{found.low:{form}} … {found.high:{form}}</small></td>"
+    bold = ' class="sure"' if sign and sure(figure) else ""
+    return f"<td{bold}>{figure.mean:{form}}<small>{figure.low:{form}} … {figure.high:{form}}</small></td>"
 
 
-def settings_table(found: Sequence[Means]) -> str:
-    lines = [(row.setting.maker, row.setting.label, row.n, row.measures) for row in found]
+def settings_table(means: Sequence[Means]) -> str:
+    lines = [(row.setting.maker, row.setting.label, row.n, row.measures) for row in means]
     return measures_table("setting", "edits", lines)
 
 
@@ -138,10 +140,10 @@ def measures_table(what: str, counted: str, lines: Sequence[tuple[str, str, int,
     return table([what, counted, *(MEASURES[name][0] + {1: " ↑", -1: " ↓", 0: ""}[MEASURES[name][1]] for name in names)], rows)
 
 
-def of_computed(figures: Mapping, folder: Path, several: bool) -> list[str]:
-    """The section of one model on computed edits."""
+def procedural_section(figures: Mapping, folder: Path, several: bool) -> list[str]:
+    """The section of one model on procedural edits."""
     slug = "".join(c if c.isalnum() else "-" for c in figures["maker"])
-    parts = [f"<h2>Computed edits: {escape(figures['maker'])}, {escape(figures['setting'])}</h2>"]
+    parts = [f"<h2>Procedural edits: {escape(figures['maker'])}, {escape(figures['setting'])}</h2>"]
     parts.append(f"<p>{figures['edits']} edits of {figures['photos']} photographs, each with a known target.</p>")
     parts.append(f'<div class="tiles">{"".join(tiles(figures))}</div>')
     drawings = []
@@ -151,13 +153,13 @@ def of_computed(figures: Mapping, folder: Path, several: bool) -> list[str]:
             side = 0.9 + 0.28 * len(kinds)
             drawings.append(
                 figure(
-                    plots.drawn(plots.shares(kinds), f"nearer-{name}-{slug}", folder, (plots.SIZE[0], side)),
+                    plots.draw_plot(plots.shares(kinds), f"nearer-{name}-{slug}", folder, (plots.SIZE[0], side)),
                     f"By {label}. Pale: kinds that do not count, whose edit is less than twice what the autoencoder loses.",
                 )
             )
             drawings.append(
                 figure(
-                    plots.drawn(
+                    plots.draw_plot(
                         plots.confusion(seen["order"], seen["confusion"]), f"confusion-{name}-{slug}", folder, (side + 1.6, side + 1.6)
                     ),
                     f"Which target is nearest, by {label}.",
@@ -168,17 +170,17 @@ def of_computed(figures: Mapping, folder: Path, several: bool) -> list[str]:
         ("over_text_scale", "text scale s_T", ("perceptual_input", "rms_input", "progress")),
     ):
         rows = figures[over]["rows"]
-        measures = [name for name in measures if rows and name in rows[0]]
+        measured = [name for name in measures if rows and name in rows[0]]
         if len(rows) > 1:
             drawings.append(
                 figure(
-                    plots.drawn(plots.over_scale(rows, measures, scale), f"{over}-{slug}", folder),
+                    plots.draw_plot(plots.over_scale(rows, measured, scale), f"{over}-{slug}", folder),
                     f"{figures[over]['photos']} photographs; the other scale as above.",
                 )
             )
     lines = sweep_lines(figures)
     if lines:
-        svg = plots.drawn(plots.tradeoff("progress", "image_similarity", lines), f"tradeoff-{slug}", folder)
+        svg = plots.draw_plot(plots.tradeoff("progress", "image_similarity", lines), f"tradeoff-{slug}", folder)
         drawings.append(figure(svg, "The two sweeps as a trade-off, each over its own scale while the other stays."))
     parts.append(f'<div class="plots">{"".join(drawings)}</div>')
     parts += [f"<h2>Kinds{', ' + escape(figures['maker']) if several else ''}</h2>", kinds_table(figures["kinds"])]
@@ -187,37 +189,38 @@ def of_computed(figures: Mapping, folder: Path, several: bool) -> list[str]:
 
 def tiles(figures: Mapping) -> list[str]:
     """The figures that answer the four questions."""
-    found = []
+    rows: list[tuple[Interval, int, str]] = []
     for name, label in DISTANCES.items():
         if name in figures["nearer"]:
             near, seen = figures["nearer"][name], figures["recognised"][name]
             kinds = f"over the {near['counting_kinds']} of {near['kinds']} kinds that count"
-            found.append((near["counting"], 3, f"nearer to the target than the untouched photograph, by {label}, {kinds}"))
+            rows.append((near["counting"], 3, f"nearer to the target than the untouched photograph, by {label}, {kinds}"))
             beside = (
                 f"without text {share(seen['blank'])}, another kind's instruction {share(seen['other'])}, chance {seen['chance'].mean:.3f}"
             )
-            found.append((seen["asked"], 3, f"the asked edit is the nearest target, by {label}; {beside}"))
-    found.append((figures["autoencoder_psnr"], 1, "dB, PSNR of the photographs after the autoencoder"))
+            rows.append((seen["asked"], 3, f"the asked edit is the nearest target, by {label}; {beside}"))
+    rows.append((figures["autoencoder_psnr"], 1, "dB, PSNR of the photographs after the autoencoder"))
     return [
         f'<div class="tile"><b>{value.mean:.{n}f}</b><span class="soft">[{value.low:.{n}f}, {value.high:.{n}f}]</span> {escape(text)}</div>'
-        for value, n, text in found
+        for value, n, text in rows
         if value.n
     ]
 
 
 def sweep_lines(figures: Mapping) -> dict[str, plots.Points]:
     """Both sweeps as lines of the way to the target and the similarity to the input; none without a scorer."""
-    found = {}
+    lines: dict[str, plots.Points] = {}
     for over, label in (("over_image_scale", "over s_I"), ("over_text_scale", "over s_T")):
         rows = figures[over]["rows"]
         if len(rows) > 1 and "image_similarity" in rows[0]:
-            found[label] = [(f"{row['scale']:g}", row["progress"], row["image_similarity"]) for row in rows]
-    return found
+            lines[label] = [(f"{row['scale']:g}", row["progress"], row["image_similarity"]) for row in rows]
+    return lines
 
 
 def kinds_table(kinds: Mapping[str, Mapping[str, Mapping]]) -> str:
     """Of every kind how large its edit is, whether it counts, and what came of it, by both distances."""
-    header, rows = ["kind", "edits"], {}
+    header = ["kind", "edits"]
+    rows: dict[str, list[str]] = {}
     for name, of_kinds in kinds.items():
         label = DISTANCES[name]
         header += [
@@ -229,19 +232,19 @@ def kinds_table(kinds: Mapping[str, Mapping[str, Mapping]]) -> str:
             "outside: result",
             "outside: autoencoder",
         ]
-        for kind, found in of_kinds.items():
-            row = rows.setdefault(kind, [f"<td>{escape(kind)}</td>", f"<td>{found['edits']}</td>"])
+        for kind, figures in of_kinds.items():
+            row = rows.setdefault(kind, [f"<td>{escape(kind)}</td>", f"<td>{figures['edits']}</td>"])
             row += [
-                f"<td>{found['edit']:.4f}</td>",
-                f"<td>{found['autoencoder']:.4f}</td>",
-                f"<td>{'yes' if found['counts'] else 'no'}</td>",
-                cell(found["nearer"]),
+                f"<td>{figures['edit']:.4f}</td>",
+                f"<td>{figures['autoencoder']:.4f}</td>",
+                f"<td>{'yes' if figures['counts'] else 'no'}</td>",
+                cell(figures["nearer"]),
             ]
-            if "inside" in found:
+            if "inside" in figures:
                 row += [
-                    cell(found["inside"]["nearer"]),
-                    cell(found["outside"]["result"]),
-                    f"<td>{found['outside']['autoencoder']:.4f}</td>",
+                    cell(figures["inside"]["nearer"]),
+                    cell(figures["outside"]["result"]),
+                    f"<td>{figures['outside']['autoencoder']:.4f}</td>",
                 ]
             else:
                 row += ["<td>–</td>"] * 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from PIL import Image
@@ -20,10 +21,10 @@ class Result:
 
 
 class SDEdit:
-    """diffusers' own pipeline behind `sweep.Maker`: a picture is noised to `denoising_strength` and denoised with the instruction as
+    """diffusers' own `StableDiffusionImg2ImgPipeline` behind `sweep.Maker`: a picture is noised to `denoising_strength` and denoised with the instruction as
     its prompt, which should be the caption of the picture wanted."""
 
-    def __init__(self, pipeline):
+    def __init__(self, pipeline: Any):
         self.pipeline = pipeline
         pipeline.set_progress_bar_config(disable=True)
 
@@ -41,8 +42,10 @@ class SDEdit:
             raise EditError(
                 f"“{name}” can't do SDEdit: its network has {unet.config.in_channels} input channels; name a text-to-image model, which has 4."
             )
-        kind, options = SAMPLERS["Euler a"]
-        scheduler = kind(**TRAINED, prediction_type=prediction_type, timestep_spacing="linspace", steps_offset=1, **options)
+        sampler: Any = SAMPLERS["Euler a"]
+        kind, options = sampler
+        schedule: dict[str, Any] = {**TRAINED, **options}
+        scheduler = kind(**schedule, prediction_type=prediction_type, timestep_spacing="linspace", steps_offset=1)
         for part in ("unet", "vae", "text_encoder"):
             torch.nn.Module.to(networks[part], device, dtype)  # as in `Editor.to`
         pipeline = StableDiffusionImg2ImgPipeline(
@@ -51,17 +54,17 @@ class SDEdit:
         return cls(pipeline)
 
     def edit(self, edits: Sequence[Edit], *, batch_size: int = 16) -> list[Result]:
-        """Raises EditError when strength and steps leave no step to make."""
+        """Raises EditError when strength and steps leave no step to take."""
         groups: dict[tuple, list[int]] = {}
         for i, edit in enumerate(edits):
             if int(edit.steps * edit.denoising_strength) < 1:
-                raise EditError(f"SDEdit makes no step at {edit.steps} steps and strength {edit.denoising_strength:g}: choose more.")
+                raise EditError(f"SDEdit takes no step at {edit.steps} steps and strength {edit.denoising_strength:g}: choose more.")
             groups.setdefault((edit.image.size, edit.steps, edit.text_scale, edit.denoising_strength), []).append(i)
-        found: dict[int, Result] = {}
+        results: dict[int, Result] = {}
         for (_, steps, text_scale, strength), places in groups.items():
             for start in range(0, len(places), batch_size):
                 part = places[start : start + batch_size]
-                made = self.pipeline(
+                output = self.pipeline(
                     prompt=[edits[i].instruction for i in part],
                     image=[edits[i].image for i in part],
                     strength=strength,
@@ -69,5 +72,5 @@ class SDEdit:
                     num_inference_steps=steps,
                     generator=[torch.Generator().manual_seed(edits[i].seed) for i in part],
                 )
-                found.update(zip(part, map(Result, made.images)))
-        return [found[i] for i in range(len(edits))]
+                results.update(zip(part, map(Result, output.images)))
+        return [results[i] for i in range(len(edits))]

@@ -60,7 +60,7 @@ class Means:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two settings over the pairs both edited: `one` minus `other`."""
+    """Two settings over the pairs that both edited: `one` minus `other`."""
 
     one: Setting
     other: Setting
@@ -69,26 +69,27 @@ class Comparison:
 
 
 def by_setting(lines: Sequence[Mapping]) -> dict[Setting, list[Mapping]]:
-    found: dict[Setting, list[Mapping]] = {}
+    of_setting: dict[Setting, list[Mapping]] = {}
     for line in lines:
-        found.setdefault(setting_of(line), []).append(line)
-    return found
+        of_setting.setdefault(setting_of(line), []).append(line)
+    return of_setting
 
 
 def value(line: Mapping, name: str) -> float:
     """A measure of a line, not-a-number where it has none."""
-    found = line.get(name)
-    return float("nan") if found is None else float(found)
+    number = line.get(name)
+    return float("nan") if number is None else float(number)
 
 
 def means(lines: Sequence[Mapping]) -> list[Means]:
     """Of every setting the mean of every measure, with its interval over groups."""
-    found = []
-    for setting, mine in by_setting(lines).items():
-        groups = [line["group"] for line in mine]
-        measures = {name: interval([value(line, name) for line in mine], groups) for name in MEASURES if any(name in line for line in mine)}
-        found.append(Means(setting, len(mine), {name: mean for name, mean in measures.items() if mean.n}))
-    return found
+    rows = []
+    for setting, of_setting in by_setting(lines).items():
+        groups = [line["group"] for line in of_setting]
+        measured = [name for name in MEASURES if any(name in line for line in of_setting)]
+        measures = {name: interval([value(line, name) for line in of_setting], groups) for name in measured}
+        rows.append(Means(setting, len(of_setting), {name: mean for name, mean in measures.items() if mean.n}))
+    return rows
 
 
 def comparisons(lines: Sequence[Mapping]) -> list[Comparison]:
@@ -106,13 +107,13 @@ def comparisons(lines: Sequence[Mapping]) -> list[Comparison]:
 
 def compared(one: Setting, other: Setting, lines: Sequence[Mapping], others: Sequence[Mapping]) -> Comparison:
     """The paired differences over the rows that both have."""
-    there = {line["row"]: line for line in others}
-    pairs = [(line, there[line["row"]]) for line in lines if line["row"] in there]
+    by_row = {line["row"]: line for line in others}
+    pairs = [(line, by_row[line["row"]]) for line in lines if line["row"] in by_row]
     differences = {}
     for name in MEASURES:
-        found = interval([value(a, name) - value(b, name) for a, b in pairs], [a["group"] for a, _ in pairs])
-        if found.n:
-            differences[name] = found
+        difference = interval([value(a, name) - value(b, name) for a, b in pairs], [a["group"] for a, _ in pairs])
+        if difference.n:
+            differences[name] = difference
     return Comparison(one, other, len(pairs), differences)
 
 
@@ -125,23 +126,23 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def headline(found: Sequence[Means]) -> str:
+def headline(means_of_settings: Sequence[Means]) -> str:
     """The table for a terminal: every setting with the measures that matter most."""
-    names = [name for name in HEADLINE if any(name in row.measures for row in found)]
+    names = [name for name in HEADLINE if any(name in row.measures for row in means_of_settings)]
     rows = [
         [row.setting.full_label, str(row.n), *(f"{row.measures[name].mean:.3f}" if name in row.measures else "–" for name in names)]
-        for row in found
+        for row in means_of_settings
     ]
     return text_table(["setting", "edits", *(HEADLINE[name] for name in names)], rows)
 
 
-def comparison_table(found: Sequence[Comparison]) -> str:
+def comparison_table(comparisons: Sequence[Comparison]) -> str:
     """The differences for a terminal; a star where the interval leaves 0 out."""
-    names = [name for name in COMPARED if any(name in row.differences for row in found)]
+    names = [name for name in COMPARED if any(name in row.differences for row in comparisons)]
     rows = []
-    for row in found:
-        cells = [row.differences.get(name) for name in names]
-        cells = ["–" if d is None else f"{d.mean:+.3f} [{d.low:+.3f}, {d.high:+.3f}]{'*' if sure(d) else ' '}" for d in cells]
+    for row in comparisons:
+        differences = [row.differences.get(name) for name in names]
+        cells = ["–" if d is None else f"{d.mean:+.3f} [{d.low:+.3f}, {d.high:+.3f}]{'*' if sure(d) else ' '}" for d in differences]
         rows.append([f"{row.one.full_label} − {row.other.full_label}", str(row.n), *cells])
     return text_table(["difference", "pairs", *(HEADLINE[name] for name in names)], rows)
 

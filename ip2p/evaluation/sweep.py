@@ -1,4 +1,4 @@
-"""Edits every pair at every setting, in batches, and writes what was measured line by line: a run that ended goes on."""
+"""Edits every pair at every setting, in batches, and writes what is measured line by line: an unfinished run continues."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import math
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,23 +17,26 @@ import torch
 from PIL import Image
 
 from .. import images
+from ..dataset.pairs import Pair, PairSet
 from ..edit import Edit
 from ..errors import EditError
 from ..files import why, written_whole
 from ..progress import bar
-from ..scorers.scorers import Perceptual, Scorer
+from ..scorers.perceptual import Perceptual
+from ..scorers.scorer import Scorer
 from . import metrics
+from .options import SamplingConfig
 
 UNTOUCHED = "untouched picture"
 NEARER = 1 - 1e-4  # of a distance: less apart than this is rounding
-ROWS_KEPT = 32  # rows whose features stay in memory
+ROWS_CACHED = 32  # rows whose features stay in memory
 
 
 class Maker(Protocol):
     """What makes the results: `ip2p.editor.Editor`, or anything like it."""
 
     def edit(self, edits: Sequence[Edit], *, batch_size: int) -> Sequence[Any]:
-        """Of every edit one result, with its picture as `.image`."""
+        """One result per edit, with its picture as `.image`."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ def read_lines(path: Path) -> tuple[list[dict], int]:
         try:
             lines.append(json.loads(line))
         except ValueError as e:
-            raise EditError(f"{path} is damaged at line {number}: begin anew with --force.") from e
+            raise EditError(f"{path} is damaged at line {number}: begin again with --force.") from e
     return lines, len(whole)
 
 
@@ -134,17 +137,17 @@ class Lines:
             raise EditError(f"{self.path} could not be written: {why(e)}.") from e
 
     def close(self) -> None:
-        with suppress(OSError):  # of lines that could not be written, which was told
+        with suppress(OSError):  # of lines that could not be written, which `append` has said
             self.file.close()
 
     def __enter__(self) -> Lines:
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
-def plain(value):
+def plain(value: Any) -> Any:
     """`value` with null in place of not-a-number, which JSON has no word for, and floats of seven digits."""
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
@@ -157,26 +160,53 @@ def plain(value):
 
 @dataclass
 class Row:
-    """A pair at working size, and what was computed of it once. words: the change from caption to caption, None without both."""
+    """A pair at working size, and what is computed of it once.
+
+    mask_weight: (h, w), the weight of each pixel inside the mask, 1 or 0, None without a mask; caption: of the target, (width,);
+    words: both captions, None without both; pixels, features, layers: of the input and the target; joint: the input in the
+    captions' space; untouched: distances of the input to the target.
+    """
 
     before: Image.Image
     target: Image.Image
-    white: torch.Tensor | None
+    mask_weight: torch.Tensor | None
     instruction: str
     caption: torch.Tensor | None
-    words: tuple[torch.Tensor, torch.Tensor] | None
+    words: torch.Tensor | None
     pixels: tuple[torch.Tensor, torch.Tensor]
-    features: tuple[torch.Tensor, torch.Tensor] | None
+    features: torch.Tensor | None
     joint: torch.Tensor | None
-    layers: tuple[list, list] | None
+    layers: list[list[torch.Tensor]] | None
     untouched: dict[str, float]
+
+
+def mask_weight(pair: Pair, size: tuple[int, int]) -> torch.Tensor | None:
+    """size: (width, height) in pixels → (h, w), 1 inside the pair's mask and 0 outside; None where there is no mask, or it divides nothing."""
+    if pair.mask is None:
+        return None
+    weight = (metrics.mask_weight(images.fit(pair.mask.convert("L"), size)) > 0.5).float()
+    return weight if 0 < float(weight.mean()) < 1 else None
+
+
+def to_target(row: Row, pixels: torch.Tensor, layers: list[torch.Tensor] | None) -> dict[str, float]:
+    """Distances of a result to the target, on the whole and inside the mask."""
+    distances = {"rms_target": metrics.rms_small(pixels, row.pixels[1])}
+    if row.mask_weight is not None:
+        distances["rms_target_inside"] = metrics.rms_small(pixels, row.pixels[1], row.mask_weight)
+    if layers is not None and row.layers is not None:
+        distances["perceptual_target"] = metrics.layers_distance(layers, row.layers[1])
+        if row.mask_weight is not None:
+            distances["perceptual_target_inside"] = metrics.layers_distance(layers, row.layers[1], row.mask_weight)
+    return distances
 
 
 class Bench:
     """Measures results of the rows of a pair set. size: `longest_side`, or `width` and `height`."""
 
-    def __init__(self, pairs, size: Mapping[str, int], scorer: Scorer | None, perceptual: Perceptual | None, kept: int = ROWS_KEPT):
-        self.pairs, self.size, self.scorer, self.perceptual, self.kept = pairs, dict(size), scorer, perceptual, kept
+    def __init__(
+        self, pairs: PairSet, size: Mapping[str, int], scorer: Scorer | None, perceptual: Perceptual | None, rows_cached: int = ROWS_CACHED
+    ):
+        self.pairs, self.size, self.scorer, self.perceptual, self.rows_cached = pairs, dict(size), scorer, perceptual, rows_cached
         self._rows: OrderedDict[int, Row] = OrderedDict()
         self.broken: dict[int, str] = {}
 
@@ -184,7 +214,7 @@ class Bench:
         """Raises EditError (`BrokenRow`) when the pair can't be read."""
         if index not in self._rows:
             self._rows[index] = self._read(index)
-            while len(self._rows) > self.kept:
+            while len(self._rows) > self.rows_cached:
                 self._rows.popitem(last=False)
         self._rows.move_to_end(index)
         return self._rows[index]
@@ -207,57 +237,55 @@ class Bench:
         pair = self.pairs[index]
         before = self.fitted(pair.original_image)
         target = images.fit(pair.edited_image, before.size)
-        white = None
-        if pair.mask is not None:
-            white = (metrics.white_of(images.fit(pair.mask.convert("L"), before.size)) > 0.5).float()
-            white = white if 0 < float(white.mean()) < 1 else None
         both = [before, target]
         captions = [pair.original_prompt.strip(), pair.edited_prompt.strip()]
-        reads = self.scorer is not None and self.scorer.reads_text
-        caption = self.scorer.texts(captions[1:])[0] if reads and captions[1] else None
-        words = tuple(self.scorer.texts(captions)) if reads and all(captions) else None
+        reader = self.scorer if self.scorer is not None and self.scorer.reads_text else None
+        caption = reader.texts(captions[1:])[0] if reader and captions[1] else None
+        words = reader.texts(captions) if reader and all(captions) else None
         features, joint = (None, None) if self.scorer is None else self.scorer.pictures(both)
         row = Row(
             before=before,
             target=target,
-            white=white,
+            mask_weight=mask_weight(pair, before.size),
             instruction=pair.edit_prompts[0] if pair.edit_prompts else "",
             caption=caption,
             words=words,
-            pixels=tuple(metrics.pixels(image) for image in both),
-            features=None if features is None else tuple(features),
+            pixels=(metrics.pixels(before), metrics.pixels(target)),
+            features=features,
             joint=None if joint is None else joint[0],
-            layers=None if self.perceptual is None else tuple(self.perceptual.layers(both)),
+            layers=None if self.perceptual is None else self.perceptual.layers(both),
             untouched={},
         )
-        row.untouched = self.to_target(row, row.pixels[0], row.layers and row.layers[0])
+        row.untouched = to_target(row, row.pixels[0], row.layers[0] if row.layers else None)
         return row
-
-    def to_target(self, row: Row, pixels: torch.Tensor, layers: list | None) -> dict[str, float]:
-        """Distances to the target, on the whole and inside the mask."""
-        found = {"rms_target": metrics.rms_small(pixels, row.pixels[1])}
-        if row.white is not None:
-            found["rms_target_inside"] = metrics.rms_small(pixels, row.pixels[1], row.white)
-        if layers is not None:
-            found["perceptual_target"] = metrics.layers_distance(layers, row.layers[1])
-            if row.white is not None:
-                found["perceptual_target_inside"] = metrics.layers_distance(layers, row.layers[1], row.white)
-        return found
 
     def measure(self, rows: Sequence[int], results: Sequence[Image.Image]) -> list[dict[str, Any]]:
         """Of every result of a row all that can be measured of it, by the names of `summary.MEASURES`."""
         features, joint = (None, None) if self.scorer is None else self.scorer.pictures(results)
         layers = None if self.perceptual is None else self.perceptual.layers(results)
         return [
-            self._measure(index, result, *(part if part is None else part[n] for part in (features, joint, layers)))
+            self._measure(
+                index,
+                result,
+                None if features is None else features[n],
+                None if joint is None else joint[n],
+                None if layers is None else layers[n],
+            )
             for n, (index, result) in enumerate(zip(rows, results))
         ]
 
-    def _measure(self, index: int, result: Image.Image, features, joint, layers) -> dict[str, Any]:
+    def _measure(
+        self,
+        index: int,
+        result: Image.Image,
+        features: torch.Tensor | None,
+        joint: torch.Tensor | None,
+        layers: list[torch.Tensor] | None,
+    ) -> dict[str, Any]:
         row = self.row(index)
         pixels = metrics.pixels(result)
         before, target = row.pixels
-        found = {
+        measures = {
             "l1_input": metrics.l1(pixels, before),
             "l2_input": metrics.l2(pixels, before),
             "rms_input": metrics.rms_small(pixels, before),
@@ -266,94 +294,86 @@ class Bench:
             "psnr_target": metrics.psnr(pixels, target),
             "progress": metrics.progress(before, pixels, target),
         }
-        if layers is not None:
-            found["perceptual_input"] = metrics.layers_distance(layers, row.layers[0])
-        if features is not None:
-            found["image_similarity"] = metrics.cosine(features, row.features[0])
-            found["target_similarity"] = metrics.cosine(features, row.features[1])
-        if row.caption is not None:
-            found["text_similarity"] = metrics.cosine(joint, row.caption)
-            if row.words is not None:
-                found["directional_similarity"] = metrics.directional_similarity(row.joint, joint, *row.words)
-        if row.white is not None:
-            outside = 1 - row.white
-            found["l1_input_outside"] = metrics.l1(pixels, before, outside)
-            found["rms_input_outside"] = metrics.rms_small(pixels, before, outside)
-            if layers is not None:
-                found["perceptual_input_outside"] = metrics.layers_distance(layers, row.layers[0], outside)
-        distances = self.to_target(row, pixels, layers)
+        if layers is not None and row.layers is not None:
+            measures["perceptual_input"] = metrics.layers_distance(layers, row.layers[0])
+        if features is not None and row.features is not None:
+            measures["image_similarity"] = metrics.cosine(features, row.features[0])
+            measures["target_similarity"] = metrics.cosine(features, row.features[1])
+        if joint is not None and row.caption is not None:
+            measures["text_similarity"] = metrics.cosine(joint, row.caption)
+            if row.joint is not None and row.words is not None:
+                measures["directional_similarity"] = metrics.directional_similarity(row.joint, joint, *row.words)
+        if row.mask_weight is not None:
+            outside = 1 - row.mask_weight
+            measures["l1_input_outside"] = metrics.l1(pixels, before, outside)
+            measures["rms_input_outside"] = metrics.rms_small(pixels, before, outside)
+            if layers is not None and row.layers is not None:
+                measures["perceptual_input_outside"] = metrics.layers_distance(layers, row.layers[0], outside)
+        distances = to_target(row, pixels, layers)
         nearer = {f"nearer_{name.replace('_target', '')}": float(d < NEARER * row.untouched[name]) for name, d in distances.items()}
-        return {**found, **distances, **nearer}
+        return {**measures, **distances, **nearer}
 
 
-def seed_of(*parts) -> int:
+def seed_of(*parts: object) -> int:
     """A seed in 0 … 2⁴⁸ − 1 from what it is of, the same on every machine and in any order."""
     return int.from_bytes(hashlib.sha256(":".join(map(str, parts)).encode()).digest()[:6], "big")
 
 
-@dataclass(frozen=True)
-class How:
-    """How every edit of a run is made. batch: results in one pass of the network."""
-
-    steps: int = 20
-    sampler: str = "Euler a"
-    batch: int = 16
-
-
 def run_sweep(
-    tasks: Sequence[Task], makers: Mapping[str, Callable[[], Maker]], bench: Bench, lines: Lines, how: How, pictures: Path | None = None
+    tasks: Sequence[Task],
+    makers: Mapping[str, Callable[[], Maker]],
+    bench: Bench,
+    lines: Lines,
+    sampling: SamplingConfig,
+    pictures: Path | None = None,
 ) -> int:
-    """Makes and measures what `lines` lacks, a batch at a time. → rows that could not be read.
+    """Edits and measures what `lines` lacks, a batch at a time. → rows that could not be read.
 
-    makers: of every name what loads it, called when there is something to make with it; pictures: folder for the results of
+    makers: what loads each maker, by its name, called when there is something to edit with it; pictures: folder for the results of
     tasks with `keep`. Raises EditError.
     """
     done = {key_of(line) for line in lines.lines}
     todo = [task for task in tasks if task.key not in done]
-    told: set[int] = set()
-    shown = bar(len(todo), "edit") if todo else None
-    try:
+    if not todo:
+        return 0
+    reported: set[int] = set()
+    with closing(bar(len(todo), "edit")) as shown:
         for name in dict.fromkeys(task.setting.maker for task in todo):
-            mine = [task for task in todo if task.setting.maker == name]
+            of_maker = [task for task in todo if task.setting.maker == name]
             maker = None if name == UNTOUCHED else makers[name]()
-            for start in range(0, len(mine), how.batch):
-                batch = [task for task in mine[start : start + how.batch] if bench.readable(task.row)]
-                for row in bench.broken.keys() - told:
+            for start in range(0, len(of_maker), sampling.batch):
+                part = of_maker[start : start + sampling.batch]
+                batch = [task for task in part if bench.readable(task.row)]
+                for row in bench.broken.keys() - reported:
                     shown.write(bench.broken[row], file=sys.stderr)
-                told |= bench.broken.keys()
+                reported |= bench.broken.keys()
                 if batch:
-                    results = [bench.row(task.row).before for task in batch] if maker is None else made(maker, batch, bench, how)
+                    results = [bench.row(task.row).before for task in batch] if maker is None else edited(maker, batch, bench, sampling)
                     measured = bench.measure([task.row for task in batch], results)
-                    kept = [keep(task, result, pictures) for task, result in zip(batch, results)]
-                    lines.append(task.line(measures, picture) for task, measures, picture in zip(batch, measured, kept))
-                shown.update(len(mine[start : start + how.batch]))
-    finally:
-        if shown is not None:
-            shown.close()
-    return len({task.row for task in todo} & told)
+                    files = [keep(task, result, pictures) for task, result in zip(batch, results)]
+                    lines.append(task.line(measures, file) for task, measures, file in zip(batch, measured, files))
+                shown.update(len(part))
+    return len({task.row for task in todo} & reported)
 
 
-def made(maker: Maker, batch: Sequence[Task], bench: Bench, how: How) -> list[Image.Image]:
+def edited(maker: Maker, batch: Sequence[Task], bench: Bench, sampling: SamplingConfig) -> list[Image.Image]:
     """The results of a batch, at working size."""
     edits = []
     for task in batch:
         picture, setting = bench.row(task.row).before, task.setting
-        scales = {} if setting.image_scale is None else {"image_scale": setting.image_scale}
-        edits.append(
-            Edit(
-                image=picture,
-                instruction=task.instruction,
-                text_scale=setting.text_scale,
-                steps=how.steps,
-                sampler_name=how.sampler,
-                seed=task.seed,
-                width=picture.width,
-                height=picture.height,
-                denoising_strength=setting.strength,
-                **scales,
-            )
+        edit = Edit(
+            image=picture,
+            instruction=task.instruction,
+            text_scale=setting.text_scale,
+            steps=sampling.steps,
+            sampler_name=sampling.sampler,
+            seed=task.seed,
+            width=picture.width,
+            height=picture.height,
+            denoising_strength=setting.strength,
         )
-    return [result.image for result in maker.edit(edits, batch_size=how.batch)]
+        edits.append(edit if setting.image_scale is None else replace(edit, image_scale=setting.image_scale))
+    return [result.image for result in maker.edit(edits, batch_size=sampling.batch)]
 
 
 def keep(task: Task, result: Image.Image, folder: Path | None) -> str | None:

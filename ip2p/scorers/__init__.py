@@ -1,1 +1,1 @@
-"""What evaluation and the training of the autoencoder measure pictures and texts with."""
+"""Networks that judge pictures and texts, a scorer per file: evaluation measures with them, and the autoencoder is trained with one."""

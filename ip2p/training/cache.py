@@ -1,14 +1,16 @@
-"""Latents and text embeddings on disk, in a folder named by everything that they follow from: a changed VAE, text encoder, set,
+"""Latents and text embeddings on disk, in a folder named by everything that they depend on: a changed VAE, text encoder, set,
 crop or precision looks in another folder, so that nothing stale is ever read."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from safetensors import SafetensorError, safe_open
@@ -19,37 +21,40 @@ from ..progress import bar
 from .config import EDIT, Stage
 from .data import Draw, crop, crop_generator, dropped
 from .networks import Networks, fingerprint, token_ids
+from .rows import Rows
 from .state import save_tensors
 
 SHARD = 256  # rows in a file
+STD = "deviation"  # the key of a posterior's standard deviation, in cached files and in batches made from them
+ORIGINAL, EDITED = 0, 1  # the pictures of a pair in a cached row
 
 
 class Cache:
-    """make(row) → tensors, of `rows` rows; read back in fp16. Filled once, shard by shard: an interrupted filling goes on."""
+    """make(row) → tensors, for `rows` rows; read back in fp16. Filled once, shard by shard: an interrupted filling continues."""
 
     def __init__(self, folder: Path, rows: int, make: Callable[[int], dict[str, torch.Tensor]], unit: str):
         self.folder, self.rows, self.make, self.unit = folder, rows, make, unit
-        self.opened = lru_cache(maxsize=128)(lambda shard: safe_open(self.path(shard), "pt"))
+        self.opened: Callable[[int], Any] = lru_cache(maxsize=128)(lambda shard: safe_open(self.path(shard), "pt"))
 
     def path(self, shard: int) -> Path:
         return self.folder / f"{shard:06d}.safetensors"
 
     def fill(self, accelerator: Accelerator) -> None:
         """Every process makes its share of the shards that are missing. Raises EditError when the disk is full."""
-        every = range(-(-self.rows // SHARD))
+        shards = range(-(-self.rows // SHARD))
         # A share by number: what is missing is another list when another process has begun to write.
-        mine = [shard for shard in every[accelerator.process_index :: accelerator.num_processes] if not self.path(shard).is_file()]
-        missing = {shard: range(shard * SHARD, min((shard + 1) * SHARD, self.rows)) for shard in mine}
+        share = shards[accelerator.process_index :: accelerator.num_processes]
+        missing = {i: range(i * SHARD, min((i + 1) * SHARD, self.rows)) for i in share if not self.path(i).is_file()}
         shown = bar(sum(map(len, missing.values())), self.unit) if missing and accelerator.is_main_process else None
         try:
             for shard, rows in missing.items():
-                made: dict[str, torch.Tensor] = {}
+                tensors: dict[str, torch.Tensor] = {}
                 for row in rows:
-                    made |= {f"{row - rows[0]}.{key}": value.half() for key, value in self.make(row).items()}
+                    tensors |= {f"{row - rows[0]}.{key}": value.half() for key, value in self.make(row).items()}
                     if shown:
                         shown.update(1)
                 with written_whole(self.path(shard), force=True) as beside:
-                    save_tensors(made, beside)
+                    save_tensors(tensors, beside)
         finally:
             if shown:
                 shown.close()
@@ -61,16 +66,17 @@ class Cache:
         try:
             return self.opened(shard).get_tensor(f"{place}.{key}")
         except (SafetensorError, OSError) as e:
-            raise EditError(f"{self.path(shard)} can't be read: remove it, and it is made again at the next start.") from e
+            raise EditError(f"{self.path(shard)} can't be read: remove it, and the next start makes it again.") from e
 
 
-def key_of(*parts) -> str:
+def key_of(*parts: Any) -> str:
+    """A name that changes with any of the parts, which JSON can hold."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
 
 
-def cached(output: Path, seed: int, stage: Stage, networks: Networks, rows, accelerator: Accelerator) -> Draw:
+def cached(output: Path, seed: int, stage: Stage, networks: Networks, rows: Rows, accelerator: Accelerator) -> Draw:
     """The samples of a text-to-image or an edit stage with latents in place of pictures and, where the text encoder is
-    frozen, embeddings in place of tokens. rows: `rows.Rows`."""
+    frozen, embeddings in place of tokens."""
     pairs, usable, variants = rows.pairs, rows.usable, max(stage.variants, 1)
     vae, text_encoder, tokenizer = networks.vae, networks.text_encoder, networks.tokenizer
     vae.to(accelerator.device).eval().requires_grad_(False)
@@ -82,12 +88,12 @@ def cached(output: Path, seed: int, stage: Stage, networks: Networks, rows, acce
         pixels = torch.stack(crop([pair.original_image, pair.edited_image], stage, crop_generator(seed, row, variant)))
         with accelerator.autocast():
             posterior = vae.encode(pixels.to(vae.device)).latent_dist
-        return {"mean": posterior.mean.cpu(), "deviation": posterior.std.cpu()}
+        return {"mean": posterior.mean.cpu(), STD: posterior.std.cpu()}
 
-    what = [stage.size, list(stage.resize), stage.flip, variants, seed, accelerator.mixed_precision]
-    key = key_of(fingerprint(vae), pairs.fingerprint, hashlib.sha256(str(list(usable)).encode()).hexdigest(), what)
-    seen = Cache(output / "cache" / f"latents-{key}", len(usable) * variants, latents, "picture pair")
-    seen.fill(accelerator)
+    settings = [stage.size, list(stage.resize), stage.flip, variants, seed, accelerator.mixed_precision]
+    key = key_of(fingerprint(vae), pairs.fingerprint, hashlib.sha256(str(list(usable)).encode()).hexdigest(), settings)
+    pictures = Cache(output / "cache" / f"latents-{key}", len(usable) * variants, latents, "picture pair")
+    pictures.fill(accelerator)
 
     texts = None
     if not stage.train_text:
@@ -95,7 +101,7 @@ def cached(output: Path, seed: int, stage: Stage, networks: Networks, rows, acce
 
         @torch.no_grad()
         def embedded(row: int) -> dict[str, torch.Tensor]:
-            phrasings = [""] if row == len(usable) else spoken(pairs.texts(usable[row]), stage.kind)
+            phrasings = [""] if row == len(usable) else phrasings_of(pairs.texts(usable[row]), stage.kind)
             ids = torch.stack([token_ids(tokenizer, text) for text in phrasings]).to(text_encoder.device)
             return {str(i): value.cpu() for i, value in enumerate(text_encoder(input_ids=ids).last_hidden_state)}
 
@@ -103,18 +109,16 @@ def cached(output: Path, seed: int, stage: Stage, networks: Networks, rows, acce
         texts = Cache(output / "cache" / f"texts-{key}", len(usable) + 1, embedded, "text")
         texts.fill(accelerator)
 
-    def draw(row, rng, variant):
-        which = 1
-        if stage.kind != EDIT:
-            row, which = divmod(row, 2)
+    def draw(number: int, rng: np.random.Generator, variant: int) -> dict[str, torch.Tensor]:
+        row, target = (number, EDITED) if stage.kind == EDIT else divmod(number, 2)
         place = row * variants + variant % variants
-        mean, deviation = seen.read(place, "mean"), seen.read(place, "deviation")
+        mean, std = pictures.read(place, "mean"), pictures.read(place, STD)
         no_text, no_image = dropped(stage, rng.random())
-        phrasings = spoken(pairs.texts(usable[row]), stage.kind)
-        chosen = int(rng.integers(len(phrasings))) if stage.kind == EDIT else which
-        sample = {"mean": mean[which], "deviation": deviation[which], "drop_image": torch.tensor(no_image)}
+        phrasings = phrasings_of(pairs.texts(usable[row]), stage.kind)
+        chosen = int(rng.integers(len(phrasings))) if stage.kind == EDIT else target
+        sample = {"mean": mean[target], STD: std[target], "drop_image": torch.tensor(no_image)}
         if stage.kind == EDIT:
-            sample["condition"] = mean[0]
+            sample["condition"] = mean[ORIGINAL]
         if texts is None:
             sample["tokens"] = token_ids(tokenizer, "" if no_text else phrasings[chosen])
         else:
@@ -124,6 +128,6 @@ def cached(output: Path, seed: int, stage: Stage, networks: Networks, rows, acce
     return Draw(len(usable) * (1 if stage.kind == EDIT else 2), draw)
 
 
-def spoken(texts: dict, kind: str) -> tuple[str, ...]:
+def phrasings_of(texts: Mapping[str, Any], kind: str) -> tuple[str, ...]:
     """What a row's pictures are trained with: the phrasings of its instruction, or the captions before and after."""
     return tuple(texts["edit_prompts"]) if kind == EDIT else (texts["original_prompt"], texts["edited_prompt"])

@@ -1,4 +1,4 @@
-"""What is looked at while a stage trains: grids of pictures, the same ones every time."""
+"""Validation while a stage trains: grids of pictures, the same ones every time."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from ..contact_sheet import contact_sheet
+from ..edit import Edit
 from ..files import written_whole
 from ..pixels import to_levels, to_picture
 from .config import Config, validation_edit
@@ -44,10 +45,10 @@ class AutoencoderCheck(Check):
         data, count = config.data, config.validation.rows
         if data.pictures:
             every = Folder(replace(data, hold_out=[]))
-            held = [i for i, path in enumerate(every.paths) if path.stem in data.hold_out] or range(len(every))[:count]
-            pictures = (every[i] for i in held)
+            held_out = [i for i, path in enumerate(every.paths) if path.stem in data.hold_out]
+            pictures = [every[i] for i in held_out or range(len(every))[:count]]
         else:
-            pictures = (picture for pair in rows.shown for picture in (pair.original_image, pair.edited_image))
+            pictures = [picture for pair in rows.shown for picture in (pair.original_image, pair.edited_image)]
         self.pixels = [crop([picture], stage, np.random.default_rng(0))[0] for picture in pictures]
 
     @torch.no_grad()
@@ -56,7 +57,7 @@ class AutoencoderCheck(Check):
         for pixels in self.pixels:
             decoded = self.vae.decode(self.vae.encode(pixels[None].to(self.vae.device)).latent_dist.mode()).sample[0].cpu().clamp(-1, 1)
             errors.append(float(((decoded - pixels) / 2).square().mean()))
-            cells += [picture_of(pixels), picture_of(decoded)]
+            cells += [to_picture(to_levels(pixels)), to_picture(to_levels(decoded))]
         psnr = sum(-10 * math.log10(error) for error in errors) / len(errors)
         save_sheet(contact_sheet(cells, [str(i) for i in range(len(errors))], ["picture", "reconstruction"]), self.file(step))
         print(f"Step {step}: PSNR {psnr:.2f} dB over {len(errors)} pictures.", flush=True)
@@ -68,26 +69,22 @@ class EditCheck(Check):
     def __init__(self, config: Config, name: str, networks: Networks, rows: Rows):
         super().__init__(config, name)
         self.networks = networks
-        wanted = config.validation.instructions
-        self.edits, self.cells = [], []
+        instructions = config.validation.instructions
+        self.edits: list[Edit] = []
+        self.pictures: list[tuple[Image.Image, Image.Image | None]] = []  # before, and after where the set has it
         for i, pair in enumerate(rows.shown):
-            instruction = wanted[i % len(wanted)] if wanted else pair.edit_prompt
+            instruction = instructions[i % len(instructions)] if instructions else pair.edit_prompt
             self.edits.append(validation_edit(config, name, pair.original_image, instruction, i))
-            self.cells.append((pair.original_image, None if wanted else pair.edited_image))
+            self.pictures.append((pair.original_image, None if instructions else pair.edited_image))
 
     def __call__(self, step: int) -> None:
         results = self.networks.editor().edit(self.edits)
         cells = []
-        for (before, after), result in zip(self.cells, results):
+        for (before, after), result in zip(self.pictures, results):
             size = result.image.size
             cells += [before.resize(size), result.image] + ([after.resize(size)] if after else [])
         columns = ["before", "edited", "wanted"][: len(cells) // len(results)]
         save_sheet(contact_sheet(cells, [edit.instruction for edit in self.edits], columns), self.file(step))
-
-
-def picture_of(pixels: torch.Tensor) -> Image.Image:
-    """pixels: (3, h, w) in [-1, 1]."""
-    return to_picture(to_levels(pixels))
 
 
 def save_sheet(sheet: Image.Image, path: Path) -> None:

@@ -72,7 +72,7 @@ class Model:
 
 @dataclass
 class Data:
-    """pairs: a pair set, or "scenes" for drawn ones; pictures: a folder, for an autoencoder alone (else the pairs' own)."""
+    """pairs: a pair set, or "scenes" for synthetic ones; pictures: a folder, for an autoencoder alone (else the pairs' own)."""
 
     pairs: str = ""
     split: str = ""
@@ -82,7 +82,7 @@ class Data:
     hold_out: list[str] = field(default_factory=list)  # pictures left out by the name of their file, without its suffix
     max_broken: float = 0.01
     workers: int = 0
-    scenes: int = 20000  # drawn scenes in the set
+    scenes: int = 20000  # synthetic scenes in the set
 
 
 @dataclass
@@ -178,9 +178,10 @@ def load(path: Path, changes: Sequence[str] = ()) -> Config:
         if missing:
             raise EditError(f"The setting “{min(missing)}” has no value: give it one in {path} or as {min(missing)}=… in the command.")
         merged.output = str(Path(merged.output).expanduser())
-        return checked(OmegaConf.to_object(merged))
+        config: Any = OmegaConf.to_object(merged)
+        return checked(config)
     except OmegaConfBaseException as e:
-        raise EditError(f"A setting of {path} is wrong: {why(e.msg if hasattr(e, 'msg') and e.msg else e)}.") from e
+        raise EditError(f"A setting of {path} is wrong: {why(ValueError(getattr(e, 'msg', None) or e))}.") from e
 
 
 def read(path: Path) -> DictConfig:
@@ -207,7 +208,7 @@ def nearest(key: str, known: Sequence[str]) -> str:
 def keys_of(config: DictConfig, above: str = "", leaves: bool = False) -> Iterator[str]:
     """Every key with dots; leaves: only those of values."""
     for key in config:
-        name = f"{above}{key}"
+        name = above + str(key)
         below = None if OmegaConf.is_missing(config, key) else config._get_node(key)
         if isinstance(below, DictConfig):
             if not leaves or not len(below):

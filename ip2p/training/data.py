@@ -1,4 +1,4 @@
-"""Samples by their number: sample n of a stage is the same whenever, wherever and in whichever process it is asked for.
+"""Samples by their number: sample n of a stage is the same whenever and in whichever process it is asked for.
 
 Which row, which crop and flip, which phrasing, whether text or image are dropped, and the noise: all of it follows from
 (seed, stage, n). So a run that was killed repeats and skips nothing, and two processes see what one would have seen.
@@ -23,15 +23,19 @@ from ..images import read_image
 from ..pixels import to_tensor
 from .config import Data, Stage
 
-HELD = 1 << 30
+Sample = dict[str, torch.Tensor] | EditError  # an error travels as a value: see `Samples`
+
+DECODED_BYTES = 1 << 30  # of pictures that stay decoded, over all workers
 
 
 def generator_of(*numbers: int) -> np.random.Generator:
+    """Seeded by all of the numbers."""
     return np.random.default_rng(numbers)
 
 
 @lru_cache(maxsize=4)
 def order_of(rows: int, seed: int, stage: int, epoch: int) -> np.ndarray:
+    """(rows,): the rows in the order of this epoch."""
     return generator_of(seed, stage, 1, epoch).permutation(rows)
 
 
@@ -48,13 +52,13 @@ def row_of(n: int, rows: int, seed: int, stage: int) -> int:
 
 @dataclass(frozen=True)
 class Draw:
-    """draw(row, generator of everything but the crop, variant of the crop) → tensors, of `rows` rows."""
+    """draw(row, generator of everything but the crop, variant of the crop) → the sample's tensors, for `rows` rows."""
 
     rows: int
     draw: Callable[[int, np.random.Generator, int], dict[str, torch.Tensor]]
 
 
-class Samples(torch.utils.data.Dataset):
+class Samples(torch.utils.data.Dataset["Sample"]):
     """The samples of stage `number`, by their number."""
 
     def __init__(self, draw: Draw, stage: Stage, seed: int, number: int):
@@ -66,8 +70,8 @@ class Samples(torch.utils.data.Dataset):
         variant = int(rng.integers(self.stage.variants)) if self.stage.variants else n
         return row_of(n, self.draw.rows, self.seed, self.number), variant, rng
 
-    def __getitem__(self, n: int) -> dict[str, torch.Tensor] | EditError:
-        """An error is given back: raised in a worker it would arrive with the worker's traceback in its sentence."""
+    def __getitem__(self, n: int) -> Sample:
+        """An error is returned: raised in a worker it would arrive with the worker's traceback in its sentence."""
         row, variant, rng = self.place(n)
         try:
             sample = self.draw.draw(row, rng, variant)
@@ -76,7 +80,7 @@ class Samples(torch.utils.data.Dataset):
         return {**sample, "seed": torch.tensor(int(rng.integers(2**62)))}
 
 
-class Order(torch.utils.data.Sampler):
+class Order(torch.utils.data.Sampler[list[int]]):
     """The sample numbers of one process, micro-batch by micro-batch, after `step` steps that took `samples` of all processes."""
 
     def __init__(self, stage: Stage, step: int, samples: int, process: int, processes: int):
@@ -92,7 +96,7 @@ class Order(torch.utils.data.Sampler):
         return (self.stage.steps - self.step) * self.stage.accumulate
 
 
-def collate(samples: list) -> dict[str, torch.Tensor] | EditError:
+def collate(samples: list[Sample]) -> Sample:
     """A batch, or what is wrong with one of its samples."""
     broken = next((sample for sample in samples if isinstance(sample, EditError)), None)
     return broken or torch.utils.data.default_collate(samples)
@@ -106,22 +110,18 @@ def crop(pictures: Sequence[Image.Image], stage: Stage, rng: np.random.Generator
     scale = shorter / min(width, height)
     width, height = max(round(width * scale), stage.size), max(round(height * scale), stage.size)
     x, y = round(x * (width - stage.size)), round(y * (height - stage.size))
-    cut = []
+    crops = []
     for picture in pictures:
         across, down = picture.width / width, picture.height / height
         box = (x * across, y * down, (x + stage.size) * across, (y + stage.size) * down)
         part = picture.resize((stage.size, stage.size), Image.Resampling.LANCZOS, box)
-        cut.append(pixels_of(part.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else part))
-    return cut
-
-
-def pixels_of(picture: Image.Image) -> torch.Tensor:
-    """(3, h, w) in [-1, 1]."""
-    return to_tensor(picture.convert("RGB")).contiguous()
+        part = part.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flip else part
+        crops.append(to_tensor(part.convert("RGB")).contiguous())
+    return crops
 
 
 class Folder:
-    """The pictures of a folder, by name, found and allowed as `dataset photos` does; as many as fit `HELD` bytes stay decoded."""
+    """The pictures of a folder, by name, chosen by their licences as `dataset photos` does; as many as fit `DECODED_BYTES` stay decoded."""
 
     def __init__(self, data: Data):
         """Raises EditError when no picture may be used."""
@@ -133,21 +133,20 @@ class Folder:
             self.paths = [path for path in self.paths if allowed(licences.get(path.name, ""), ",".join(data.allow), refuse)]
         if not self.paths:
             raise EditError(f"data.pictures: {folder} has no picture that may be used: see data.allow and data.hold_out.")
-        self.kept: dict[int, Image.Image] = {}
-        self.room = HELD // max(data.workers, 1)
+        self.decoded: dict[int, Image.Image] = {}
+        self.bytes_left = DECODED_BYTES // max(data.workers, 1)
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, i: int) -> Image.Image:
-        if i in self.kept:
-            return self.kept[i]
+        if i in self.decoded:
+            return self.decoded[i]
         picture = read_image(self.paths[i], f"picture {self.paths[i]}")
-        self.room -= (size := 3 * picture.width * picture.height)
-        if self.room >= 0:
-            self.kept[i] = picture
-        else:
-            self.room += size
+        size = 3 * picture.width * picture.height
+        if size <= self.bytes_left:
+            self.decoded[i] = picture
+            self.bytes_left -= size
         return picture
 
 

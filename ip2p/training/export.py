@@ -20,15 +20,15 @@ from .networks import Networks
 
 def export(config: Config, folder: Path) -> list[Path]:
     """folder: a finished stage's networks, with averaged weights → what was written, in the run's folder. Raises EditError."""
-    wanted = {"none": (), "both": ("ema", "plain")}.get(config.export, (config.export,))
-    edits = read_json(folder / "unet" / "config.json").get("in_channels") == EDIT_CHANNELS
+    kinds_of_weights = {"none": (), "both": ("ema", "plain")}.get(config.export, (config.export,))
+    is_edit_model = read_json(folder / "unet" / "config.json").get("in_channels") == EDIT_CHANNELS
     written = []
-    for weights in wanted:
+    for weights in kinds_of_weights:
         name = Path(config.output).resolve().name + ("" if weights == "ema" else "-plain")
         target = Path(config.output) / f"{name}.safetensors"
         metadata = {
             "modelspec.title": name,
-            "modelspec.architecture": "stable-diffusion-v1" + ("/instruct-pix2pix" if edits else ""),
+            "modelspec.architecture": "stable-diffusion-v1" + ("/instruct-pix2pix" if is_edit_model else ""),
             "ip2p.version": __version__,
             "ip2p.weights": weights,
             "ip2p.recipe": OmegaConf.to_yaml(OmegaConf.structured(without_places(config))),
@@ -41,14 +41,14 @@ def export(config: Config, folder: Path) -> list[Path]:
 
 
 def without_places(config: Config) -> Config:
-    """Of files and folders the last name alone: where they lay is nobody's business."""
-    data = {name: Path(getattr(config.data, name)).name for name in ("pictures", "licences")}
-    pairs, start = (Path(name).name if Path(name).expanduser().exists() else name for name in (config.data.pairs, config.model.start))
+    """Of files and folders the last name alone: where they are on this machine stays private."""
+    data = config.data
+    pairs, start = (Path(name).name if Path(name).expanduser().exists() else name for name in (data.pairs, config.model.start))
     return replace(
         config,
         output=Path(config.output).name,
         model=replace(config.model, start=start),
-        data=replace(config.data, pairs=pairs, **data),
+        data=replace(data, pairs=pairs, pictures=Path(data.pictures).name, licences=Path(data.licences).name),
     )
 
 
@@ -59,10 +59,10 @@ def plain(folder: Path, target: Path) -> Path:
         raise EditError(f"{folder.parent} holds no saved state any more, so its plain weights are gone: export the ema ones.")
     networks = Networks.read(folder)
     parts = {"vae": networks.vae, "text_encoder": networks.text_encoder, "unet": networks.unet}
-    own = dict(torch.nn.ModuleDict(parts).named_parameters())
+    parameters = dict(torch.nn.ModuleDict(parts).named_parameters())
     with torch.no_grad():
         for name, value in state.tensors["weights"].items():
-            if name in own:  # a stage of texts trains a reading of its own too
-                own[name].copy_(value)
+            if name in parameters:  # a stage of texts trains a classifier too, which is no part of the model
+                parameters[name].copy_(value)
     networks.save(target)
     return target

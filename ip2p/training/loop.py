@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -34,7 +36,7 @@ NOT_A_NUMBER = (
 
 
 class Loop:
-    """module: a loss of `losses.py`. check(step): called between steps when a validation is due, with the averaged weights in place;
+    """module: a loss from `losses.py`. check(step): called between steps when a validation is due, with the averaged weights in place;
     check.file(step) is what it writes."""
 
     def __init__(
@@ -53,7 +55,11 @@ class Loop:
         self.trained = [(key, p) for key, p in module.named_parameters() if p.requires_grad]
         stage = self.stage
         optimizer = torch.optim.AdamW(
-            [p for _, p in self.trained], lr=stage.learning_rate, betas=tuple(stage.betas), weight_decay=stage.weight_decay, fused=True
+            [p for _, p in self.trained],
+            lr=stage.learning_rate,
+            betas=(stage.betas[0], stage.betas[1]),
+            weight_decay=stage.weight_decay,
+            fused=True,
         )
         self.model, self.optimizer = accelerator.prepare(module, optimizer)
         self.ema = EMAModel([p for _, p in self.trained], decay=stage.ema)  # warms up as LDM's: (1 + step) / (10 + step)
@@ -68,7 +74,12 @@ class Loop:
         accelerator, stage = self.accelerator, self.stage
         self.own.train()
         losses: list[float] = []
-        with stop_asked(accelerator.num_processes > 1) as asked, self.log() as log, self.bar() as shown, closing(self.batches()) as batches:
+        with (
+            stop_requested(accelerator.num_processes > 1) as stopping,
+            self.log() as log,
+            self.bar() as shown,
+            closing(self.batches()) as batches,
+        ):
             while self.step < stage.steps:
                 began = time.monotonic()
                 losses.append(self.one_step(batches))
@@ -82,13 +93,13 @@ class Loop:
                     log(mean)
                     if shown and hasattr(shown, "set_postfix_str"):
                         shown.set_postfix_str(f"{self.name}: loss {mean:.4f}, {self.throughput:.1f} samples/s")
-                stop = self.any_process(asked.is_set())
+                stop = self.any_process(stopping.is_set())
                 if stop or self.step == stage.steps or self.step % self.config.save_every == 0:
                     self.save()
                 if stop:
                     raise KeyboardInterrupt
                 self.validate()
-            if self.any_process(asked.is_set()):  # while the last step was validated
+            if self.any_process(stopping.is_set()):  # while the last step was validated
                 raise KeyboardInterrupt
 
     def batches(self) -> Generator[dict[str, torch.Tensor], None, None]:
@@ -96,14 +107,14 @@ class Loop:
         accelerator, workers = self.accelerator, self.config.data.workers
         order = Order(self.stage, self.step, self.samples, accelerator.process_index, accelerator.num_processes)
         # Forked, since how a sample is drawn is a closure.
-        options = {"multiprocessing_context": "fork", "worker_init_fn": deaf} if workers else {}
+        options: dict[str, Any] = {"multiprocessing_context": "fork", "worker_init_fn": ignore_signals} if workers else {}
         for batch in torch.utils.data.DataLoader(self.data, batch_sampler=order, num_workers=workers, collate_fn=collate, **options):
             if isinstance(batch, EditError):
                 raise batch
             yield batch
 
     @contextmanager
-    def bar(self) -> Iterator:
+    def bar(self) -> Iterator[Any]:
         """Of the main process; cleared away however the block ends."""
         shown = bar(self.stage.steps, "step", done=self.step) if self.accelerator.is_main_process else None
         try:
@@ -168,28 +179,28 @@ class Loop:
 
     def resume(self) -> None:
         """Goes on from the newest whole state, if there is one. Raises EditError when it is another model's."""
-        found = states.newest(self.folder, self.accelerator.print)
-        if found is None:
+        state = states.newest(self.folder, self.accelerator.print)
+        if state is None:
             return
-        weights = found.tensors["weights"]
-        own = {key: tuple(p.shape) for key, p in self.trained}
-        if own != {key: tuple(tensor.shape) for key, tensor in weights.items()}:
+        weights = state.tensors["weights"]
+        shapes = {key: tuple(p.shape) for key, p in self.trained}
+        if shapes != {key: tuple(tensor.shape) for key, tensor in weights.items()}:
             raise EditError(f"{self.folder} holds the state of another model: choose another output, or remove that folder.")
         with torch.no_grad():
             for (key, p), average in zip(self.trained, self.ema.shadow_params):
                 p.copy_(weights[key])
-                average.copy_(found.tensors["ema"][key])
-        states.fill_optimizer(self.optimizer, found.tensors["optimizer"])
-        self.ema.optimization_step = found.numbers["ema_step"]
-        if found.numbers["scaler"] and self.accelerator.scaler:
-            self.accelerator.scaler.load_state_dict(found.numbers["scaler"])
-        self.step, self.seconds = found.step, found.numbers["seconds"]
-        self.samples = found.numbers.get("samples", self.step * self.batch)
+                average.copy_(state.tensors["ema"][key])
+        states.fill_optimizer(self.optimizer, state.tensors["optimizer"])
+        self.ema.optimization_step = state.numbers["ema_step"]
+        if state.numbers["scaler"] and self.accelerator.scaler:
+            self.accelerator.scaler.load_state_dict(state.numbers["scaler"])
+        self.step, self.seconds = state.step, state.numbers["seconds"]
+        self.samples = state.numbers.get("samples", self.step * self.batch)
         self.accelerator.print(f"{self.name}: goes on after step {self.step} of {self.stage.steps}.", flush=True)
         self.validate(again=False)
 
     def validate(self, again: bool = True) -> None:
-        """Where it is due. again: also where there is a grid of this step, which a run that was killed here has not."""
+        """Where it is due. again: also where there is a grid of this step already."""
         every = self.config.validation.every
         if not self.check or not every or (self.step % every and self.step != self.stage.steps):
             return
@@ -213,16 +224,16 @@ class Loop:
 
     @contextmanager
     def log(self) -> Iterator[Callable[[float], None]]:
-        """Lines of JSON in log.jsonl, those after the state that was taken up removed, and TensorBoard's events. Raises EditError."""
+        """Lines of JSON in log.jsonl, without those after the state that the run continues from, and TensorBoard's events. Raises EditError."""
         if not self.accelerator.is_main_process:
             yield lambda *_: None
             return
         path = self.folder / "log.jsonl"
         lines = path.read_text().splitlines() if path.exists() else ()
-        kept = [line for line in lines if whole(line) and json.loads(line)["step"] <= self.step]
+        earlier = [line for line in lines if whole(line) and json.loads(line)["step"] <= self.step]
         with written_whole(path, force=True) as beside:
-            beside.write_text("".join(line + "\n" for line in kept))
-        board = None
+            beside.write_text("".join(line + "\n" for line in earlier))
+        board: Any = None
         if self.config.tensorboard:
             with suppress(ImportError):
                 from torch.utils.tensorboard import SummaryWriter
@@ -249,7 +260,7 @@ class Loop:
 
 
 def learning_rate(stage: Stage, step: int) -> float:
-    """Of the step after `step` were made: warm-up, then constant, or a cosine down to a hundredth."""
+    """Of the step after `step` steps: warm-up, then constant, or a cosine down to a hundredth."""
     rate = stage.learning_rate
     if step < stage.warmup:
         return rate * (step + 1) / stage.warmup
@@ -260,7 +271,7 @@ def learning_rate(stage: Stage, step: int) -> float:
 
 
 @contextmanager
-def memory_told(name: str, stage: Stage) -> Iterator[None]:
+def memory_errors_explained(name: str, stage: Stage) -> Iterator[None]:
     """Within the block a lack of memory is an EditError that names the settings to change."""
     try:
         yield
@@ -271,34 +282,36 @@ def memory_told(name: str, stage: Stage) -> Iterator[None]:
         raise
 
 
-def deaf(worker: int) -> None:
-    """Signals to a whole group of processes are the main one's to heed; workers end when it has no more use for them."""
+def ignore_signals(worker: int) -> None:
+    """In a worker: a signal to the whole group of processes is for the main one, which ends its workers."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager
-def stop_asked(patient: bool = False) -> Iterator[threading.Event]:
-    """Ctrl-C and SIGTERM wait for the step to end; a second Ctrl-C does not, unless `patient`: torchrun passes on the terminal's."""
-    asked = threading.Event()
+def stop_requested(patient: bool = False) -> Iterator[threading.Event]:
+    """Set by Ctrl-C and SIGTERM, which wait for the step to end; a second Ctrl-C does not, unless `patient`: torchrun passes on the
+    terminal's."""
+    stopping = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield asked
+        yield stopping
         return
 
-    def ask(number, frame):
-        if asked.is_set() and number == signal.SIGINT and not patient:
+    def stop(number: int, frame: FrameType | None) -> None:
+        if stopping.is_set() and number == signal.SIGINT and not patient:
             raise KeyboardInterrupt
-        asked.set()
+        stopping.set()
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield asked
+        yield stopping
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
 def whole(line: str) -> bool:
+    """Whether a line of the log was written to its end."""
     try:
         return isinstance(json.loads(line), dict)
     except ValueError:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from diffusers import DDPMScheduler
+from einops import rearrange, reduce, repeat
 from torch import nn
 from torch.nn import functional as F
 
 from ..editor import TRAINED
+from ..scorers.efficientnet import Lite0
+from .cache import STD
 from .config import Stage
 from .networks import Networks
+
+SCHEDULE: dict[str, Any] = {**TRAINED}
 
 
 class AutoencoderLoss(nn.Module):
@@ -23,12 +31,13 @@ class AutoencoderLoss(nn.Module):
             for frozen in (self.vae.encoder, self.vae.quant_conv):
                 frozen.requires_grad_(False)
         if stage.perceptual:
-            looks(torch.device("cpu"))  # says so before the first step when a package is missing
+            perceptual_network(torch.device("cpu"))  # a missing package is reported before the first step
 
     def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         pixels = batch["pixels"]
         posterior = self.vae.encode(pixels).latent_dist
-        noise = noise_of(batch["seed"], posterior.mean.shape[1:], 1)[1][:, 0].to(pixels)
+        _, noises = noise_of(batch["seed"], posterior.mean.shape[1:], 1)
+        noise = noises[:, 0].to(pixels)
         decoded = self.vae.decode(posterior.mean + posterior.std * noise).sample.float()
         stage = self.stage
         loss = stage.l1 * F.l1_loss(decoded, pixels) + stage.l2 * F.mse_loss(decoded, pixels)
@@ -51,34 +60,33 @@ def perceptual_loss(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
     a, b: (n, 3, h, w) in [-1, 1].
     """
-    one, other = (looks(x.device).layers_of((x * 127.5 + 0.5) / 128) for x in (a, b))  # (p − 127) / 128 of p in [0, 255]
-    return sum((x - y).square().sum(1).mean() for x, y in zip(one, other)) / len(one)
+    one, other = (perceptual_network(x.device).layers_of((x * 127.5 + 0.5) / 128) for x in (a, b))  # (p − 127) / 128 of p in [0, 255]
+    distances = [(x - y).square().sum(1).mean() for x, y in zip(one, other)]
+    return sum(distances[1:], distances[0]) / len(distances)
 
 
-def looks(device: torch.device):
-    """The network that the perceptual distance is of. Raises ImportError without its packages."""
-    from ..scorers.scorers import Lite0
-
+def perceptual_network(device: torch.device) -> Lite0:
+    """The network whose layers the perceptual distance compares. Raises ImportError without its packages."""
     return Lite0.on(device)
 
 
 class TextLoss(nn.Module):
-    """Which kind of edit, with which parameter, a phrasing asks for: cross-entropy of a linear reading at every position from the end
-    of the text on, which are most of those that a UNet attends to.
+    """Which kind of edit, with which parameter, a phrasing asks for: cross-entropy of a linear classifier at every position from the
+    end of the text on, which are most of those that a UNet attends to.
 
-    An edit model that starts from nothing learns to keep the picture long before it reads; with words told apart it reads at once.
+    An edit model that starts from nothing learns to keep the picture long before it reads; with words that differ it reads at once.
     """
 
     def __init__(self, networks: Networks, kinds: int):
         super().__init__()
         self.text_encoder, self.end = networks.text_encoder, networks.tokenizer.eos_token_id
-        self.reading = nn.Linear(self.text_encoder.config.hidden_size, kinds)
+        self.reading = nn.Linear(self.text_encoder.config.hidden_size, kinds)  # the name is stored in states
 
     def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         tokens = batch["tokens"]
         ended = tokens == self.end
-        read = self.reading(self.text_encoder(input_ids=tokens).last_hidden_state[ended].float())
-        return F.cross_entropy(read, batch["kind"][:, None].expand_as(tokens)[ended])
+        logits = self.reading(self.text_encoder(input_ids=tokens).last_hidden_state[ended].float())
+        return F.cross_entropy(logits, repeat(batch["kind"], "b -> b tokens", tokens=tokens.shape[1])[ended])
 
 
 class DenoisingLoss(nn.Module):
@@ -96,48 +104,48 @@ class DenoisingLoss(nn.Module):
             frozen.requires_grad_(False).eval()
         if stage.gradient_checkpointing:
             self.unet.enable_gradient_checkpointing()
-        self.noise_schedule = DDPMScheduler(**TRAINED)
+        self.noise_schedule: Any = DDPMScheduler(**SCHEDULE)
 
     def train(self, mode: bool = True) -> DenoisingLoss:
         self.unet.train(mode)
         return self  # nothing has dropout, and what is frozen stays as it is
 
     def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        target, condition = self.latents(batch)
-        timesteps, noises = noise_of(batch["seed"], target[0].shape[1:], 2)
-        timesteps, noises = timesteps.to(target[0].device), noises.to(target[0])
-        z = (target[0] + target[1] * noises[:, 0]) * self.vae.config.scaling_factor
+        (mean, std), condition = self.latents(batch)
+        timesteps, noises = noise_of(batch["seed"], mean.shape[1:], 2)
+        timesteps, noises = timesteps.to(mean.device), noises.to(mean)
+        z = (mean + std * noises[:, 0]) * self.vae.config.scaling_factor
         noise = noises[:, 1]
         noisy = self.noise_schedule.add_noise(z, noise, timesteps)
         if condition is not None:
             noisy = torch.cat([noisy, condition], dim=1)
         text = batch["text"].to(z) if "text" in batch else self.text_encoder(input_ids=batch["tokens"]).last_hidden_state
         predicted = self.unet(noisy, timesteps, encoder_hidden_states=text).sample.float()
-        losses = F.mse_loss(predicted, noise.float(), reduction="none").mean(dim=(1, 2, 3))
+        losses = reduce(F.mse_loss(predicted, noise.float(), reduction="none"), "b c h w -> b", "mean")
         if self.stage.weighting == "v":  # Salimans and Ho, arXiv 2202.00512, section 4: the error of v is that of ε × (1 + 1/SNR)
-            kept = self.noise_schedule.alphas_cumprod.to(z.device)[timesteps]
-            losses = losses / kept
+            alphas = self.noise_schedule.alphas_cumprod.to(z.device)[timesteps]  # 1 + 1/SNR is 1/ᾱ
+            losses = losses / alphas
         return losses.mean()
 
     @torch.no_grad()
     def latents(self, batch: dict[str, torch.Tensor]) -> tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor | None]:
-        """((mean, deviation) of the target's posterior, condition or None): (b, 4, h, w) each."""
-        if "mean" in batch:
-            target, condition = (batch["mean"].float(), batch["deviation"].float()), batch.get("condition")
+        """((mean, std) of the target's posterior, condition or None): (b, 4, h, w) each."""
+        if "mean" in batch:  # from the cache
+            mean, std, condition = batch["mean"], batch[STD], batch.get("condition")
         else:
             posterior = self.vae.encode(batch["edited"]).latent_dist
-            target = posterior.mean.float(), posterior.std.float()
+            mean, std = posterior.mean, posterior.std
             condition = self.vae.encode(batch["original"]).latent_dist.mode() if "original" in batch else None
         if condition is not None:
-            condition = condition.float() * (~batch["drop_image"])[:, None, None, None]
-        return target, condition
+            condition = condition.float() * rearrange(~batch["drop_image"], "b -> b 1 1 1")
+        return (mean.float(), std.float()), condition
 
 
-def noise_of(seeds: torch.Tensor, shape: tuple[int, ...], count: int) -> tuple[torch.Tensor, torch.Tensor]:
+def noise_of(seeds: torch.Tensor, shape: Sequence[int], count: int) -> tuple[torch.Tensor, torch.Tensor]:
     """→ timesteps (b,) in [0, 1000), noise (b, count, *shape): of every sample what its seed draws, on the CPU."""
     timesteps, noises = [], []
     for seed in seeds.tolist():
         generator = torch.Generator().manual_seed(seed)
-        timesteps.append(torch.randint(TRAINED["num_train_timesteps"], (), generator=generator))
+        timesteps.append(torch.randint(SCHEDULE["num_train_timesteps"], (), generator=generator))
         noises.append(torch.randn(count, *shape, generator=generator))
     return torch.stack(timesteps), torch.stack(noises)

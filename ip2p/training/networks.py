@@ -1,4 +1,4 @@
-"""The networks of a run: from nothing, from a model there is, from four input channels to eight; and what they need beside them."""
+"""The networks of a run: from nothing, from an existing model, from four input channels to eight; and what goes with them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, ConfigMixin, DDIMScheduler, UNet2DConditionModel
@@ -16,25 +17,29 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from ..checkpoints import ldm
 from ..checkpoints.clip import MERGES, TOKENIZER, VOCABULARY, as_clip_reads
 from ..checkpoints.convert import FOLDER_FILES, model_index, read_json, write_json
+from ..checkpoints.load import load_networks
 from ..checkpoints.recognise import EDIT_CHANNELS
 from ..editor import TRAINED, Editor
 from ..errors import EditError
 from ..files import why, written_whole
 from .config import Model
 
-START, END = TOKENIZER["bos_token"], TOKENIZER["eos_token"]
+START, END = str(TOKENIZER["bos_token"]), str(TOKENIZER["eos_token"])
 TOKENS = 77
 NARROW = -6.0  # log of the variance
 
 
 @dataclass(frozen=True)
 class Networks:
-    """Those that are there already; a stage adds what it trains."""
+    """Those that are there already, None for the others; a stage adds what it trains.
 
-    vae: AutoencoderKL | None = None
-    tokenizer: CLIPTokenizer | None = None
-    text_encoder: CLIPTextModel | None = None
-    unet: UNet2DConditionModel | None = None
+    Typed as Any, because diffusers and transformers don't declare much of what these classes have.
+    """
+
+    vae: Any = None  # AutoencoderKL
+    tokenizer: Any = None  # CLIPTokenizer
+    text_encoder: Any = None  # CLIPTextModel
+    unet: Any = None  # UNet2DConditionModel
 
     def save(self, folder: Path) -> None:
         """A diffusers folder, as far as the networks are there. Raises EditError for a full disk."""
@@ -48,42 +53,45 @@ class Networks:
                         network.save_pretrained(beside / part.name)
                     except SafetensorError as e:
                         raise OSError(why(e)) from e
-                    if isinstance(network, ConfigMixin):  # where it was read from is nobody's business
+                    if isinstance(network, ConfigMixin):  # where it was read from stays private
                         config = beside / part.name / "config.json"
                         write_json(config, {key: value for key, value in read_json(config).items() if key != "_name_or_path"})
             if self.tokenizer is not None:
                 write_vocabulary(self.tokenizer, beside / "tokenizer")
-            DDIMScheduler(**TRAINED, prediction_type="epsilon").save_pretrained(beside / "scheduler")
+            schedule: dict[str, Any] = {**TRAINED, "prediction_type": "epsilon"}
+            scheduler: Any = DDIMScheduler(**schedule)
+            scheduler.save_pretrained(beside / "scheduler")
             if self.unet is not None:
                 write_json(beside / "model_index.json", model_index(self.unet.config.in_channels))
 
     @classmethod
     def read(cls, folder: Path) -> Networks:
         """What `save` wrote. Raises EditError when it can't be read."""
-        kinds = {"vae": AutoencoderKL, "tokenizer": CLIPTokenizer, "text_encoder": CLIPTextModel, "unet": UNet2DConditionModel}
-        there = {name: kind for name, kind in kinds.items() if (folder / name).is_dir()}
+        classes: dict[str, Any] = {
+            "vae": AutoencoderKL, "tokenizer": CLIPTokenizer, "text_encoder": CLIPTextModel, "unet": UNet2DConditionModel
+        }  # fmt: skip
+        present = {name: kind for name, kind in classes.items() if (folder / name).is_dir()}
         try:
-            return cls(**{name: kind.from_pretrained(folder / name, local_files_only=True) for name, kind in there.items()})
+            return cls(**{name: kind.from_pretrained(folder / name, local_files_only=True) for name, kind in present.items()})
         except (OSError, ValueError, RuntimeError, SafetensorError) as e:
             raise EditError(f"{folder} can't be read ({why(e)}): remove it, and it is made again from the last saved state.") from e
 
     @classmethod
     def start(cls, model: str) -> Networks:
         """A diffusers folder, an LDM file or a name on the hub, of SD 1.x's kind."""
-        from ..checkpoints.load import load_networks
-
-        given = load_networks(model)
-        if given["prediction_type"] != "epsilon":
-            raise EditError(f"{given['name']} predicts v; training starts from models that predict the noise, as SD 1.x does.")
-        networks = cls(**{part.name: given[part.name] for part in fields(cls)})
+        loaded = load_networks(model)
+        if loaded["prediction_type"] != "epsilon":
+            raise EditError(f"{loaded['name']} predicts v; training starts from models that predict the noise, as SD 1.x does.")
+        networks = cls(**{part.name: loaded[part.name] for part in fields(cls)})
         for network in (networks.vae, networks.text_encoder, networks.unet):
             torch.nn.Module.float(network)  # trained in fp32 whatever the file's precision
         return networks
 
     def editor(self, name: str = "model") -> Editor:
+        """An editor with these networks, all of which are there."""
         return Editor(self.unet, self.vae, self.text_encoder, self.tokenizer, name=name)
 
-    def with_(self, **parts) -> Networks:
+    def with_(self, **parts: Any) -> Networks:
         return replace(self, **parts)
 
 
@@ -92,7 +100,7 @@ def new_vae(model: Model) -> AutoencoderKL:
     are zero (as Goyal et al., arXiv 1706.02677, begin theirs) and the posterior is narrow."""
     shape = model.vae
     levels = len(shape.channels)
-    vae = AutoencoderKL(
+    vae: Any = AutoencoderKL(
         block_out_channels=tuple(shape.channels),
         layers_per_block=shape.layers,
         norm_num_groups=shape.groups,
@@ -112,7 +120,7 @@ def new_unet(model: Model, channels: int) -> UNet2DConditionModel:
     """A UNet that begins as LDM's own code begins it, its residual branches and its output zero; diffusers does not."""
     shape = model.unet
     attends = [level in shape.attention for level in range(len(shape.channels))]
-    unet = UNet2DConditionModel(
+    unet: Any = UNet2DConditionModel(
         sample_size=32,
         in_channels=channels,
         block_out_channels=tuple(shape.channels),
@@ -128,6 +136,7 @@ def new_unet(model: Model, channels: int) -> UNet2DConditionModel:
 
 @torch.no_grad()
 def zero(network: torch.nn.Module, *endings: str) -> None:
+    """Zeroes weight and bias of the modules whose names end like this."""
     for name, module in network.named_modules():
         if name.endswith(endings):
             module.weight.zero_()
@@ -138,7 +147,8 @@ def check_shapes(model: Model, exported: bool) -> None:
     """Raises EditError, before hours of training, for networks that can't be built, or not `exported` as a checkpoint."""
     try:
         with torch.device("meta"):
-            vae, unet = new_vae(model), new_unet(model, EDIT_CHANNELS)
+            vae: Any = new_vae(model)
+            unet: Any = new_unet(model, EDIT_CHANNELS)
             CLIPTextModel(CLIPTextConfig(hidden_size=model.text.width, num_attention_heads=model.text.heads, num_hidden_layers=1))
     except Exception as e:  # diffusers and transformers raise nearly anything for a wrong configuration
         raise EditError(f"model describes networks that can't be built: {why(e)}.") from e
@@ -147,6 +157,7 @@ def check_shapes(model: Model, exported: bool) -> None:
 
 
 def new_text_encoder(model: Model, tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    """CLIP's text encoder in the model's shape, with the tokenizer's vocabulary."""
     shape = model.text
     return CLIPTextModel(
         CLIPTextConfig(
@@ -170,7 +181,7 @@ def new_tokenizer(texts: Iterable[str], vocabulary: int) -> CLIPTokenizer:
     """
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    letters: list[str] = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -181,8 +192,10 @@ def new_tokenizer(texts: Iterable[str], vocabulary: int) -> CLIPTokenizer:
     )
     tokenizer.train_from_iterator(texts, trainer)
     learned = json.loads(tokenizer.to_str())["model"]["merges"]
-    merges = [tuple(merge.split() if isinstance(merge, str) else merge) for merge in learned][: max(vocabulary - 2 * len(letters) - 2, 0)]
-    words = [*letters, *(letter + "</w>" for letter in letters), *("".join(merge) for merge in merges), START, END]
+    merges: list[Any] = [tuple(merge.split() if isinstance(merge, str) else merge) for merge in learned][
+        : max(vocabulary - 2 * len(letters) - 2, 0)
+    ]
+    words: list[str] = [*letters, *(letter + "</w>" for letter in letters), *("".join(merge) for merge in merges), START, END]
     return CLIPTokenizer(vocab={word: i for i, word in enumerate(words)}, merges=merges, model_max_length=TOKENS)
 
 
@@ -194,7 +207,7 @@ def write_vocabulary(tokenizer: CLIPTokenizer, folder: Path) -> None:
     (folder / MERGES).write_text("\n".join(["#version: 0.2", *merges]), encoding="utf8")
 
 
-def widened(unet: UNet2DConditionModel, channels: int = EDIT_CHANNELS) -> UNet2DConditionModel:
+def widened(unet: Any, channels: int = EDIT_CHANNELS) -> UNet2DConditionModel:
     """The UNet with more input channels: weight and bias of `conv_in` kept, new channels zero (paper, 3.2), so that it
     predicts what it did whatever the new channels hold. Equal to the given one when it has that many channels already."""
     if unet.config.in_channels == channels:
@@ -202,7 +215,7 @@ def widened(unet: UNet2DConditionModel, channels: int = EDIT_CHANNELS) -> UNet2D
     if unet.config.in_channels > channels:
         raise EditError(f"The model to start from has {unet.config.in_channels} input channels, and this stage trains one with {channels}.")
     with torch.device("meta"):  # no memory and no time for weights that are replaced
-        wide = UNet2DConditionModel.from_config({**unet.config, "in_channels": channels})
+        wide: Any = UNet2DConditionModel.from_config({**unet.config, "in_channels": channels})
     state = unet.state_dict()
     narrow = state["conv_in.weight"]
     weight = narrow.new_zeros(narrow.shape[0], channels, *narrow.shape[2:])
@@ -211,7 +224,7 @@ def widened(unet: UNet2DConditionModel, channels: int = EDIT_CHANNELS) -> UNet2D
     return wide
 
 
-def fingerprint(*networks: torch.nn.Module) -> str:
+def fingerprint(*networks: Any) -> str:
     """Of weights and configuration: another one when any weight is another."""
     digest = hashlib.sha256()
     for network in networks:

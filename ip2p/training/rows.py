@@ -7,9 +7,14 @@ from functools import cached_property
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 
+from ..dataset.check import check_pairs
+from ..dataset.open import open_pairs
+from ..dataset.pairs import Pair, PairSet
+from ..dataset.scenes import Scenes
 from ..errors import EditError
 from .config import AUTOENCODER, EDIT, TEXT, Config, Stage
 from .data import Draw, Folder, crop, crop_generator, dropped
@@ -17,7 +22,7 @@ from .networks import Networks, token_ids
 
 
 class Rows:
-    """The run's data, opened once it is needed."""
+    """say: what gets sentences about broken rows."""
 
     def __init__(self, config: Config, say: Callable[[str], None]):
         self.config, self.say = config, say
@@ -27,29 +32,21 @@ class Rows:
         return Folder(self.config.data)
 
     @cached_property
-    def pairs(self):
+    def pairs(self) -> PairSet | Scenes:
         data = self.config.data
-        if data.pairs == "scenes":
-            from ..dataset.scenes import Scenes
-
-            return Scenes(data.scenes)
-        from ..dataset.open import open_pairs
-
-        return open_pairs(self.place, data.split or None)
+        return Scenes(data.scenes) if data.pairs == "scenes" else open_pairs(self.place, data.split or None)
 
     @property
     def place(self) -> str | Path:
-        """Of the pair set: a path, or a name on the hub."""
+        """Where the pair set is: a path, or a name on the hub."""
         path = Path(self.config.data.pairs).expanduser()
         return path if path.exists() else self.config.data.pairs
 
     @cached_property
     def usable(self) -> Sequence[int]:
         """The rows that can be read. Raises EditError when too many can't."""
-        if self.config.data.pairs == "scenes":
+        if isinstance(self.pairs, Scenes):
             return range(len(self.pairs))
-        from ..dataset.check import check_pairs
-
         return check_pairs(self.pairs, self.config.data.max_broken, self.say)
 
     def check(self) -> None:
@@ -63,48 +60,43 @@ class Rows:
             self.shown  # noqa: B018
 
     @cached_property
-    def shown(self) -> list:
+    def shown(self) -> list[Pair]:
         """The pairs that validations look at, spread over their set; in place of broken ones the first that are whole. Raises EditError."""
-        wanted = self.config.validation
-        if wanted.split:
-            from ..dataset.open import open_pairs
-
-            pairs = open_pairs(self.place, wanted.split)
-            rows: Sequence[int] = range(len(pairs))
-        else:
-            pairs, rows = self.pairs, self.usable
-        count = min(wanted.rows, len(rows))
+        validation = self.config.validation
+        pairs = open_pairs(self.place, validation.split) if validation.split else self.pairs
+        rows: Sequence[int] = range(len(pairs)) if validation.split else self.usable
+        count = min(validation.rows, len(rows))
         spread = [rows[i * len(rows) // count] for i in range(count)]
-        found = []
+        shown: list[Pair] = []
         for row in chain(spread, (row for row in rows if row not in spread)):
-            if len(found) == count:
+            if len(shown) == count:
                 break
             try:
-                found.append(pairs[row])
+                shown.append(pairs[row])
             except EditError as e:  # a split that is only looked at was not checked
                 self.say(str(e))
-        if not found:
-            raise EditError(f"validation.split: {self.config.data.pairs} has no rows in “{wanted.split}” that can be shown.")
-        return found
+        if not shown:
+            raise EditError(f"validation.split: {self.config.data.pairs} has no rows in “{validation.split}” that can be shown.")
+        return shown
 
     def texts(self) -> list[str]:
         """Every text of the set once, sorted."""
-        found = set()
+        every: set[str | None] = set()
         for i in self.usable:
             texts = self.pairs.texts(i)
-            found.update(texts["edit_prompts"], (texts["original_prompt"], texts["edited_prompt"]))
-        return sorted(found - {"", None})
+            every.update(texts["edit_prompts"], (texts["original_prompt"], texts["edited_prompt"]))
+        return sorted(text for text in every if text)
 
     def pictures(self, stage: Stage) -> Draw:
         """For the autoencoder: the folder's pictures, or both pictures of every pair."""
         if self.config.data.pictures:
 
-            def draw(row, rng, variant):
+            def draw(row: int, rng: np.random.Generator, variant: int) -> dict[str, torch.Tensor]:
                 return {"pixels": self.crop([self.folder[row]], stage, row, variant)[0]}
 
             return Draw(len(self.folder), draw)
 
-        def draw_of_pairs(row, rng, variant):
+        def draw_of_pairs(row: int, rng: np.random.Generator, variant: int) -> dict[str, torch.Tensor]:
             pair = self.pairs[self.usable[row // 2]]
             return {"pixels": self.crop([pair.edited_image if row % 2 else pair.original_image], stage, row // 2, variant)[0]}
 
@@ -112,17 +104,17 @@ class Rows:
 
     @cached_property
     def kinds(self) -> list[tuple[str, str]]:
-        """Every kind of edit with its parameter once, sorted. Raises EditError when the set does not tell them."""
-        found = {(t.get("kind") or "", t.get("parameter") or "") for t in (self.pairs.texts(i) for i in self.usable)}
-        if any(not kind for kind, _ in found):
+        """Every kind of edit with its parameter once, sorted. Raises EditError when the set does not name them."""
+        kinds = {(t.get("kind") or "", t.get("parameter") or "") for t in (self.pairs.texts(i) for i in self.usable)}
+        if any(not kind for kind, _ in kinds):
             raise EditError(f"{self.config.data.pairs} has no column “kind”: a stage of texts learns to tell kinds of edits apart.")
-        return sorted(found)
+        return sorted(kinds)
 
     def phrasings(self, networks: Networks) -> Draw:
         """For the text encoder alone: a phrasing and the number of its kind."""
         number = {kind: i for i, kind in enumerate(self.kinds)}
 
-        def draw(row, rng, variant):
+        def draw(row: int, rng: np.random.Generator, variant: int) -> dict[str, torch.Tensor]:
             texts = self.pairs.texts(self.usable[row])
             text = texts["edit_prompts"][int(rng.integers(len(texts["edit_prompts"])))]
             kind = number[texts["kind"], texts.get("parameter") or ""]
@@ -133,7 +125,7 @@ class Rows:
     def captions(self, stage: Stage, networks: Networks) -> Draw:
         """For text to image: every pair's two pictures with their captions."""
 
-        def draw(row, rng, variant):
+        def draw(row: int, rng: np.random.Generator, variant: int) -> dict[str, torch.Tensor]:
             pair = self.pairs[self.usable[row // 2]]
             picture, caption = (pair.edited_image, pair.edited_prompt) if row % 2 else (pair.original_image, pair.original_prompt)
             no_text, _ = dropped(stage, rng.random())
@@ -143,7 +135,9 @@ class Rows:
         return Draw(2 * len(self.usable), draw)
 
     def edits(self, stage: Stage, networks: Networks) -> Draw:
-        def draw(row, rng, variant):
+        """For an edit stage: both pictures of a pair and one of its phrasings."""
+
+        def draw(row: int, rng: np.random.Generator, variant: int) -> dict[str, torch.Tensor]:
             pair = self.pairs[self.usable[row]]
             no_text, no_image = dropped(stage, rng.random())
             original, edited = self.crop([pair.original_image, pair.edited_image], stage, row, variant)
@@ -154,4 +148,5 @@ class Rows:
         return Draw(len(self.usable), draw)
 
     def crop(self, pictures: Sequence[Image.Image], stage: Stage, row: int, variant: int) -> list[torch.Tensor]:
+        """→ (3, size, size) in [-1, 1] each, the same crop and flip of all."""
         return crop(pictures, stage, crop_generator(self.config.seed, row, variant))

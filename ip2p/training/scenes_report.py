@@ -1,4 +1,4 @@
-"""The honest test of the whole recipe: a model trained on drawn scenes, measured on scenes it never saw."""
+"""The honest test of the whole recipe: a model trained on synthetic scenes, measured on scenes it never saw."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -18,7 +19,7 @@ from ..files import written_whole
 from ..progress import bar
 from .checks import save_sheet
 
-UNSEEN = 1  # seed of scenes that no training draws
+UNSEEN = 1  # seed of scenes that no training sees
 COUNT, STEPS = 96, 20
 TEXT_SCALES, IMAGE_SCALES = (3.0, 5.0, 7.5), (0.5, 1.0, 1.5, 2.0, 2.5)
 MARGIN = 3  # pixels at the outline that belong to neither region: an autoencoder blurs them
@@ -26,8 +27,8 @@ MARGIN = 3  # pixels at the outline that belong to neither region: an autoencode
 
 @dataclass(frozen=True)
 class Figures:
-    """Shares of scenes: target: the region has the asked colour; kept: the other one has its own; both. error: mean absolute
-    difference to the original in the kept region, in [0, 1]."""
+    """Shares of scenes: target: the edited region has the colour asked for; kept: the other one still has its own; both.
+    error: mean absolute difference to the original in the other region, in [0, 1]."""
 
     target: float
     kept: float
@@ -38,44 +39,52 @@ class Figures:
 def judge(scenes: Sequence[Scene], results: Sequence[Image.Image]) -> Figures:
     """What the pixels say: a region has the colour of the palette that its mean is nearest to."""
     target, kept, errors = [], [], []
-    for drawn, result in zip(scenes, results):
+    for example, result in zip(scenes, results):
         pixels = np.asarray(result.convert("RGB"), dtype=np.float32)
-        before = np.asarray(drawn.drawn(drawn.colour, drawn.ground), dtype=np.float32)
-        asked, other = inner(drawn.region), inner(~drawn.region)
-        own = drawn.colour if drawn.target == "background" else drawn.ground
-        target.append(nearest(pixels[asked].mean(0)) == drawn.asked)
+        before = np.asarray(original(example), dtype=np.float32)
+        asked, other = inner(example.region), inner(~example.region)
+        own = example.colour if example.target == "background" else example.ground
+        target.append(nearest(pixels[asked].mean(0)) == example.asked)
         kept.append(nearest(pixels[other].mean(0)) == own)
         errors.append(np.abs(pixels - before)[other].mean() / 255)
     both = np.logical_and(target, kept)
     return Figures(float(np.mean(target)), float(np.mean(kept)), float(both.mean()), float(np.mean(errors)))
 
 
+def original(example: Scene) -> Image.Image:
+    """The scene before its edit."""
+    return example.drawn(example.colour, example.ground)
+
+
 def inner(region: np.ndarray) -> np.ndarray:
+    """region: (64, 64), True inside → the same without the pixels near its outline."""
     return np.asarray(Image.fromarray(region).convert("L").filter(ImageFilter.MinFilter(2 * MARGIN + 1))) > 0
 
 
 def nearest(colour: np.ndarray) -> str:
+    """colour: (3,) in [0, 255] → its name in the palette."""
     return min(COLOURS, key=lambda name: float(np.square(colour - COLOURS[name]).sum()))
 
 
 def edited(
     editor: Editor, scenes: Sequence[Scene], instructions: Sequence[str], text_scale: float, image_scale: float
 ) -> list[Image.Image]:
+    """Every scene edited by the instruction in its place."""
     edits = [
         Edit(
-            image=drawn.drawn(drawn.colour, drawn.ground), instruction=text, seed=i, steps=STEPS, longest_side=drawn.inside.shape[0],
+            image=original(example), instruction=text, seed=i, steps=STEPS, longest_side=example.inside.shape[0],
             text_scale=text_scale, image_scale=image_scale, sampler_name="Euler a",
         )
-        for i, (drawn, text) in enumerate(zip(scenes, instructions))
+        for i, (example, text) in enumerate(zip(scenes, instructions))
     ]  # fmt: skip
     return [result.image for result in editor.edit(edits, batch_size=32)]
 
 
-def measure(model: Path, output: Path, count: int = COUNT) -> dict:
+def measure(model: Path, output: Path, count: int = COUNT) -> dict[str, Any]:
     """Prints the figures of the model over the scales with its controls, and writes them and a contact sheet to `output`."""
     editor = Editor.load(model, "cpu")
     scenes = [scene(i, UNSEEN) for i in range(count)]
-    asked = [drawn.instruction for drawn in scenes]
+    asked = [example.instruction for example in scenes]
     settings = [(s_t, s_i) for s_t in TEXT_SCALES for s_i in IMAGE_SCALES]
     shown = bar(len(settings) + 2, "setting")
     table, pictures = {}, {}
@@ -89,7 +98,7 @@ def measure(model: Path, output: Path, count: int = COUNT) -> dict:
     shown.update(1)
     controls["instruction shuffled"] = judge(scenes, edited(editor, scenes, asked[1:] + asked[:1], *best))
     shown.close()
-    controls["input copied"] = judge(scenes, [drawn.drawn(drawn.colour, drawn.ground) for drawn in scenes])
+    controls["input copied"] = judge(scenes, [original(example) for example in scenes])
 
     print(f"{count} scenes never seen, {STEPS} steps of Euler a; shares of scenes, error of the kept region")
     print(f"{'s_T':>5} {'s_I':>5} {'target':>8} {'kept':>8} {'both':>8} {'error':>8}")
@@ -111,6 +120,6 @@ def measure(model: Path, output: Path, count: int = COUNT) -> dict:
     with written_whole(output / "figures.json", force=True) as beside:
         beside.write_text(json.dumps(figures, indent=2))
     rows = range(min(8, count))
-    cells = [cell for i in rows for cell in (scenes[i].drawn(scenes[i].colour, scenes[i].ground), pictures[best][i])]
+    cells = [cell for i in rows for cell in (original(scenes[i]), pictures[best][i])]
     save_sheet(contact_sheet(cells, [asked[i] for i in rows], ["before", "edited"]), output / "edits.png")
     return figures

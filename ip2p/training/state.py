@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -23,11 +24,11 @@ SUMS = "state.json"
 
 @dataclass(frozen=True)
 class State:
-    """step: optimizer steps made. tensors: file → name → tensor. numbers: what else the loop needs, as JSON has it."""
+    """step: optimizer steps taken. tensors: file → name → tensor. numbers: what else the loop needs, as JSON has it."""
 
     step: int
     tensors: dict[str, dict[str, torch.Tensor]]
-    numbers: dict
+    numbers: dict[str, Any]
 
 
 def write(folder: Path, state: State, keep: int) -> Path:
@@ -85,18 +86,20 @@ def newest_step(folder: Path) -> int:
 
 def states(folder: Path) -> list[Path]:
     """Newest first."""
-    found = folder.iterdir() if folder.is_dir() else ()
-    return sorted((path for path in found if re.fullmatch(r"state-\d{8}", path.name)), reverse=True)
+    entries = folder.iterdir() if folder.is_dir() else ()
+    return sorted((path for path in entries if re.fullmatch(r"state-\d{8}", path.name)), reverse=True)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
     """What an optimizer remembers of every parameter, as “index.name”."""
-    return {f"{i}.{name}": value for i, kept in optimizer.state_dict()["state"].items() for name, value in kept.items()}
+    moments = optimizer.state_dict()["state"]
+    return {f"{i}.{name}": value for i, of_parameter in moments.items() for name, value in of_parameter.items()}
 
 
 def fill_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:
-    kept: dict[int, dict[str, torch.Tensor]] = {}
+    """The inverse of `optimizer_tensors`."""
+    moments: dict[int, dict[str, torch.Tensor]] = {}
     for key, value in tensors.items():
         i, _, name = key.partition(".")
-        kept.setdefault(int(i), {})[name] = value
-    optimizer.load_state_dict({"state": kept, "param_groups": optimizer.state_dict()["param_groups"]})
+        moments.setdefault(int(i), {})[name] = value
+    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import diffusers
 import torch
@@ -17,17 +18,19 @@ from ..files import remove, why
 from . import config as configs
 from . import state as states
 from .cache import cached
-from .checks import AutoencoderCheck, EditCheck
+from .checks import AutoencoderCheck, Check, EditCheck
 from .config import AUTOENCODER, EDIT, TEXT, Config, Stage
-from .data import Samples, seeded
-from .loop import Loop, memory_told
+from .data import Sample, Samples, seeded
+from .export import export
+from .loop import Loop, memory_errors_explained
 from .losses import AutoencoderLoss, DenoisingLoss, TextLoss
 from .networks import Networks, check_shapes, new_text_encoder, new_tokenizer, new_unet, new_vae, widened
 from .rows import Rows
+from .scenes_report import measure
 
 MODEL = "model"  # the networks after a stage, with averaged weights
 PATIENCE = timedelta(hours=12)  # of processes that wait for the main one: to check a set, to validate
-MEASURED = 64  # pictures whose latents' deviation sets the scaling factor
+MEASURED = 64  # pictures whose latents' standard deviation sets the scaling factor
 
 
 def train(config: Config) -> Path:
@@ -36,9 +39,9 @@ def train(config: Config) -> Path:
     if config.threads:
         torch.set_num_threads(config.threads)
     accelerator = accelerator_for(config)
-    if accelerator.device.type == "cpu":  # elsewhere many an operation has no such form, and says so
+    if accelerator.device.type == "cpu":  # elsewhere many operations have no deterministic form, and warn
         torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010, a setting that has no declaration
     if not config.model.start:
         check_shapes(config.model, config.export != "none" and any(s.kind != AUTOENCODER for s in config.stages.values()))
     output = Path(config.output)
@@ -57,10 +60,11 @@ def train(config: Config) -> Path:
     names = list(config.stages)
     for number, name in enumerate(names):
         folder, stage = output / name / MODEL, config.stages[name]
-        if not folder.is_dir() or (name == names[-1] and 0 < states.newest_step(folder.parent) < stage.steps):
+        longer = name == names[-1] and 0 < states.newest_step(folder.parent) < stage.steps  # than when it was finished
+        if not folder.is_dir() or longer:
             if not number and config.model.start:
                 networks = Networks.start(config.model.start)
-            with memory_told(name, stage):
+            with memory_errors_explained(name, stage):
                 networks = one_stage(config, name, number, networks, rows, accelerator)
             if accelerator.is_main_process:
                 networks.save(folder)
@@ -79,15 +83,15 @@ def quiet() -> None:
 
 
 def accelerator_for(config: Config) -> Accelerator:
-    """Raises EditError for a precision that the device has not."""
+    """Raises EditError for a precision that the device lacks."""
     patience = InitProcessGroupKwargs(timeout=PATIENCE)
     others = " or ".join(choice for choice in configs.CHOICES["precision"] if choice != config.precision)
     try:
         accelerator = Accelerator(mixed_precision=config.precision, cpu=config.device == "cpu", kwargs_handlers=[patience])
     except ValueError as e:
-        raise EditError(f"precision={config.precision} is not to be had here: choose {others} ({why(e)}).") from e
+        raise EditError(f"precision={config.precision} is not available here: choose {others} ({why(e)}).") from e
     if config.precision == "fp16" and accelerator.scaler is None:  # accelerate trains on a CPU without it, and does not say so
-        raise EditError(f"precision=fp16 is not to be had on the {accelerator.device.type}: choose {others}.")
+        raise EditError(f"precision=fp16 is not available on the {accelerator.device.type}: choose {others}.")
     return accelerator
 
 
@@ -95,19 +99,22 @@ def one_stage(config: Config, name: str, number: int, networks: Networks, rows: 
     """→ the networks with the averaged weights of this stage."""
     stage = config.stages[name]
     networks = prepared(config, stage, number, networks, rows)
+    check: Check | None = None
+    module: torch.nn.Module
     if stage.kind == AUTOENCODER:
-        module = AutoencoderLoss(networks, stage)
-        draw = rows.pictures(stage)
-        check = AutoencoderCheck(config, name, networks, rows) if config.validation.every else None
+        module, draw = AutoencoderLoss(networks, stage), rows.pictures(stage)
+        if config.validation.every:
+            check = AutoencoderCheck(config, name, networks, rows)
     elif stage.kind == TEXT:
-        module, draw, check = TextLoss(networks, len(rows.kinds)), rows.phrasings(networks), None
+        module, draw = TextLoss(networks, len(rows.kinds)), rows.phrasings(networks)
     else:
         module = DenoisingLoss(networks, stage)
         if stage.cache:
             draw = cached(Path(config.output), config.seed, stage, networks, rows, accelerator)
         else:
             draw = rows.edits(stage, networks) if stage.kind == EDIT else rows.captions(stage, networks)
-        check = EditCheck(config, name, networks, rows) if stage.kind == EDIT and config.validation.every else None
+        if stage.kind == EDIT and config.validation.every:
+            check = EditCheck(config, name, networks, rows)
     module.to(accelerator.device)
     if networks.unet is not None and accelerator.device.type == "cpu" and config.precision == "bf16":
         networks.unet.set_attn_processor(AttnProcessor())  # torch's fused attention is slower there: a quarter of a step
@@ -117,7 +124,7 @@ def one_stage(config: Config, name: str, number: int, networks: Networks, rows: 
     accelerator.free_memory()  # or it keeps this stage's networks and optimizer through the next
     for network in (networks.vae, networks.text_encoder, networks.unet):
         if network is not None:
-            torch.nn.Module.to(network, "cpu").requires_grad_(True)  # diffusers' own warns of layers that these have not
+            torch.nn.Module.to(network, "cpu").requires_grad_(True)  # diffusers' own warns of layers that these lack
     if stage.kind == AUTOENCODER and not stage.decoder_only:
         factor = scaling_factor(networks.vae, rows, stage, config.seed, number)
         networks.vae.register_to_config(scaling_factor=factor)
@@ -125,7 +132,7 @@ def one_stage(config: Config, name: str, number: int, networks: Networks, rows: 
 
 
 def prepared(config: Config, stage: Stage, number: int, networks: Networks, rows: Rows) -> Networks:
-    """What the stage trains, made where it is missing; random weights follow from the run's seed."""
+    """The networks that the stage needs, new ones where they are missing; random weights follow from the run's seed."""
     seeded(config.seed * 1000 + number)
     if stage.kind == AUTOENCODER:
         return networks if networks.vae else networks.with_(vae=new_vae(config.model))
@@ -136,19 +143,26 @@ def prepared(config: Config, stage: Stage, number: int, networks: Networks, rows
     if stage.kind == TEXT:
         return networks
     channels = 8 if stage.kind == EDIT else 4
-    unet = widened(networks.unet, channels) if networks.unet is not None else new_unet(config.model, channels)
+    unet: Any = widened(networks.unet, channels) if networks.unet is not None else new_unet(config.model, channels)
     if config.export != "none":
         ldm.check(unet.config, networks.vae.config)
     return networks.with_(unet=unet)
 
 
 @torch.no_grad()
-def scaling_factor(vae, rows: Rows, stage: Stage, seed: int, number: int) -> float:
-    """One over the deviation of the latents (Rombach et al., appendix G), so that they have unit variance."""
+def scaling_factor(vae: Any, rows: Rows, stage: Stage, seed: int, number: int) -> float:
+    """One over the latents' standard deviation (Rombach et al., appendix G), so that they have unit variance."""
     samples = Samples(rows.pictures(stage), stage, seed, number)
-    pixels = torch.stack([samples[i]["pixels"] for i in range(MEASURED)])
+    pixels = torch.stack([pixels_of(samples[i]) for i in range(MEASURED)])
     latents = torch.cat([vae.encode(part).latent_dist.mean for part in pixels.split(8)])
     return 1 / float(latents.std())
+
+
+def pixels_of(sample: Sample) -> torch.Tensor:
+    """Raises EditError when its picture can't be read."""
+    if isinstance(sample, EditError):
+        raise sample
+    return sample["pixels"]
 
 
 def finish(config: Config, folder: Path) -> None:
@@ -156,11 +170,7 @@ def finish(config: Config, folder: Path) -> None:
     if not PartialState().is_main_process:
         return
     if (folder / "unet").is_dir():
-        from .export import export
-
         for path in export(config, folder):
             print(f"Exported {path}")
     if config.evaluate == "scenes":
-        from .scenes_report import measure
-
         measure(folder, Path(config.output) / "scenes")

@@ -1,0 +1,62 @@
+"""What a run of evaluation is asked for, and what it takes where nothing is asked. Quick to import: the command line reads it for its help."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..checkpoints.small import defaults_for
+
+TEXT_SCALES, IMAGE_SCALES = (7.5,), (1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.2)  # InstructPix2Pix's own
+STRENGTHS = (0.3, 0.5, 0.7, 0.9)
+SIZE, PROCEDURAL_SIZE = 512, 256  # longest sides in pixels
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """How every edit of a run is made. batch: results in one pass of the network."""
+
+    steps: int = 20
+    sampler: str = "Euler a"
+    batch: int = 16
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """Options of one run; those of None follow from the pair set.
+
+    models: folders, files or names; data: a pair set, `split` of it; output: the report's folder; count: the first pairs, or
+    photographs of procedural edits, all for None; size: `longest_side`, or `width` and `height`; phrasings and scorer: as
+    `instructions.Instructions` and `scorers.by_name.scorer_named` take them; sweep_photos: photographs the scales are swept over;
+    sdedit: a text-to-image model; compare: folders of finished runs; pictures: pairs or photographs whose results are shown;
+    device and precision: the model's own for None; force: begin again in a folder that holds another run.
+    """
+
+    models: Sequence[str]
+    data: str
+    output: Path
+    split: str | None = None
+    count: int | None = None
+    text_scales: Sequence[float] | None = None
+    image_scales: Sequence[float] | None = None
+    size: dict[str, int] | None = None
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    seed: int = 0
+    scorer: str = "auto"
+    phrasings: str = "train"
+    sweep_photos: int = 4
+    sdedit: str | None = None
+    strengths: Sequence[float] = STRENGTHS
+    compare: Sequence[Path] = ()
+    pictures: int = 8
+    device: str | None = None
+    precision: str | None = None
+    force: bool = False
+
+
+def procedural_scales(model: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """(text scales, image scales) for procedural edits: what suits the model first, then a sweep around it."""
+    suited = defaults_for(model)
+    text_scales = tuple(float(f"{suited.text_scale * share:g}") for share in (1, 0.4, 0.8, 1.2))
+    return text_scales, (float(f"{suited.image_scale:g}"), 1.0, 1.2, 1.8, 2.2)
