@@ -2,48 +2,45 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from omegaconf import OmegaConf
 
 from ..errors import EditError
-from .clip import clip_folder, is_clip_folder
+from .clip import CLIP_FILES, clip_folder, copy_tokenizer
 from .together import written_together
 
 VERSION = "model.params.cond_stage_config.params.version"  # where the yaml names the folder
 
 
 @contextmanager
-def written_beside(output: Path, force: bool, yaml: bool, clip: bool) -> Iterator[list[Path]]:
+def written_beside(output: Path, sources: Iterable[Path], force: bool, yaml: bool, clip: bool) -> Iterator[list[Path]]:
     """Within the block places for the .clip folder, the .yaml and the file itself, all three written or none, the file last.
 
-    yaml, clip: whether there will be one. Raises EditError when there would be none and one of that name is there, since it
-    would be read as the checkpoint's, and for a folder of that name that holds anything else.
+    sources: the files it is made from. yaml, clip: whether there will be one. Raises EditError when there would be none and one of
+    that name is there, since it would be read as the checkpoint's, and as `files.refuse_existing` does.
     """
+    read = [source.with_suffix(suffix) for source in (sources := list(sources)) for suffix in (".yaml", ".clip")]
     beside = {output.with_suffix(".clip"): clip, output.with_suffix(".yaml"): yaml}
-    with written_together([*beside, output], force) as places:
+    with written_together([*beside, output], force, sources=[*sources, *read], ours=CLIP_FILES) as places:
         for path, wanted in beside.items():
             if path.exists() and not wanted:
                 raise EditError(f"{path} would be read as the new checkpoint's: move it away, or choose another name.")
-        folder = output.with_suffix(".clip")
-        if folder.exists() and not is_clip_folder(folder):
-            raise EditError(f"{folder} holds other files too, so it is not overwritten: choose another name.")
         yield places
 
 
 @contextmanager
-def with_configuration_of(source: Path, params: Mapping, output: Path, force: bool) -> Iterator[Path]:
+def with_configuration_of(source: Path, params: Mapping, output: Path, force: bool, sources: Iterable[Path]) -> Iterator[Path]:
     """Within the block a place for a checkpoint file of the same networks as `source`, whose yaml and text encoder come along.
 
     params: the yaml's `model.params`, else SD 1.x's.
     """
     yaml, clip = source.with_suffix(".yaml"), clip_folder(source, params)
-    with written_beside(output, force, yaml.is_file(), clip is not None) as (clip_place, yaml_place, place):
+    with written_beside(output, sources, force, yaml.is_file(), clip is not None) as (clip_place, yaml_place, place):
         if clip is not None:
-            shutil.copytree(clip, clip_place)
+            copy_tokenizer(clip, clip_place)
         if yaml.is_file():
             yaml_place.write_text(yaml_for(yaml, output if clip else None), encoding="utf8")
         yield place

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 HUB = "openai/clip-vit-large-patch14"
 VOCABULARY, MERGES = "vocab.json", "merges.txt"
 MERGES_OF_OPENAI = "bpe_simple_vocab_16e6.txt.gz"
-CLIP_FILES = {
+CLIP_FILES = (  # of a .clip folder, by which it is recognised as ours
     "config.json", VOCABULARY, MERGES, "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-}  # fmt: skip
+)  # fmt: skip
 STANDARD = {
     "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12, "vocab_size": 49408,
     "max_position_embeddings": 77,
@@ -170,11 +170,6 @@ def as_clip_reads(text: str) -> str:
     except ImportError:
         return text
     return ftfy.fix_text(text)
-
-
-def is_clip_folder(folder: Path) -> bool:
-    """Whether there is nothing in it but a text encoder's configuration and a tokenizer, as `copy_tokenizer` and training write it."""
-    return folder.is_dir() and {path.name for path in folder.iterdir()} <= CLIP_FILES
 
 
 def copy_tokenizer(source: Path, target: Path) -> None:

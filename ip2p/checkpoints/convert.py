@@ -12,6 +12,7 @@ import torch
 from omegaconf import OmegaConf
 
 from ..errors import EditError
+from ..files import written_whole
 from .beside import with_configuration_of, written_beside
 from .clip import copy_tokenizer, is_standard, tokenizer_files
 from .folder import WEIGHTS, check_config, check_fit, check_folder, read_json, shapes, sources_in
@@ -20,9 +21,12 @@ from .keys import POSITIONS
 from .ldm import scheduler_config, to_yaml
 from .ldm_file import ldm_file, names_of, params_of, sources_of
 from .tensors import Source, Weights, write_safetensors
-from .together import written_together
 
-FOLDER = {"model_index.json", *WEIGHTS, "tokenizer", "scheduler", "feature_extractor", "safety_checker"}  # what a diffusers folder has
+# Of a diffusers folder, by which it is recognised as ours.
+FOLDER_FILES = (
+    "model_index.json",
+    *(f"{part}/*.{kind}" for part in (*WEIGHTS, "tokenizer", "scheduler") for kind in ("json", "txt", "safetensors")),
+)
 
 
 @dataclass
@@ -58,8 +62,7 @@ def convert(
 
 def file_to_folder(source: Path, output: Path, ema: bool, half: bool, force: bool, tokenizer: Path | None = None) -> Converted:
     """LDM → diffusers. Everything is checked before anything is written."""
-    with Weights(source) as weights, written_together([output], force) as (place,):
-        check_replaceable(output, source)
+    with Weights(source) as weights, written_whole(output, force, sources=[source], ours=FOLDER_FILES) as place:
         file = ldm_file(source, weights, ema, half)
         words = tokenizer_files(tokenizer or file.clip)
         for part, tensors in file.networks.items():
@@ -108,7 +111,7 @@ def folder_to_file(source: Path, output: Path, half: bool, force: bool, metadata
         positions = configs["text_encoder"].get("max_position_embeddings", 77)
         tensors = {name: s.tensor for name, s in sources.items()} | {POSITIONS: Tensor("I64", (1, positions))}
         read = {name: s.read for name, s in sources.items()} | {POSITIONS: lambda: torch.arange(positions)[None]}
-        with written_beside(output, force, yaml=True, clip=clip is not None) as (clip_place, yaml_place, file_place):
+        with written_beside(output, [source], force, yaml=True, clip=clip is not None) as (clip_place, yaml_place, file_place):
             if clip:
                 copy_tokenizer(source / "tokenizer", clip_place)
                 write_json(clip_place / "config.json", configs["text_encoder"])
@@ -119,27 +122,13 @@ def folder_to_file(source: Path, output: Path, half: bool, force: bool, metadata
 
 def file_to_file(source: Path, output: Path, ema: bool, half: bool, force: bool) -> Converted:
     """LDM → LDM without what no picture needs: 7.7 GB become 2.1 GB with `half`. What lies beside the source comes along."""
-    if output.resolve() == source.resolve():
-        raise EditError("The output is the file itself: choose another name.")
     with Weights(source) as weights:
         params = params_of(source, weights)
         sources = sources_of(weights, ema, half)
         extra = {POSITIONS: Source(weights.tensors[POSITIONS], weights, POSITIONS)} if POSITIONS in weights.tensors else {}
-        with with_configuration_of(source, params, output, force) as place:
+        with with_configuration_of(source, params, output, force, [source]) as place:
             write(place, {**sources, **extra})
         return Converted(len(sources), left_out(weights, {s.name for s in [*sources.values(), *extra.values()]}))
-
-
-def check_replaceable(output: Path, source: Path) -> None:
-    """Raises EditError when what is at `output` is no diffusers folder or holds anything else, such as the source."""
-    if not output.exists():
-        return
-    names = {path.name for path in output.iterdir()} if output.is_dir() else {output.name}
-    if names and not ("model_index.json" in names and names <= FOLDER):
-        foreign = sorted(names - FOLDER) or sorted(names)
-        raise EditError(f"{output} holds {foreign[0]}, which is no part of a diffusers folder, so it is not overwritten.")
-    if output.resolve() in source.resolve().parents:
-        raise EditError(f"{output} holds {source}, so it is not overwritten: choose another place.")
 
 
 def left_out(weights: Weights, taken: set[str]) -> list[str]:

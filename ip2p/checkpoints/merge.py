@@ -43,8 +43,6 @@ def merge(mine: Path, edit: Path, base: Path, output: Path, half: bool = False, 
     """
     if not is_safetensors(output):
         raise EditError(f"The merged model is a .safetensors file, not {output.name}.")
-    if output.resolve() in [path.resolve() for path in (mine, edit, base)]:
-        raise EditError(f"The output is {output}, one of the files to merge: choose another name.")
     with Weights(edit) as e, Weights(mine) as m, Weights(base) as b:
         check(edit, e, edits=True)
         check(mine, m)
@@ -70,7 +68,7 @@ def merge(mine: Path, edit: Path, base: Path, output: Path, half: bool = False, 
             return add_difference(m.read(in_mine[name]), e.read(name), b.read(in_base[name]))
 
         yaml = edit.with_suffix(".yaml")
-        with with_configuration_of(edit, read_yaml(yaml) if yaml.is_file() else {}, output, force) as place:
+        with with_configuration_of(edit, read_yaml(yaml) if yaml.is_file() else {}, output, force, [mine, edit, base]) as place:
             write_safetensors(place, kept, read, {"ip2p.merge": f"{mine.name} + ({edit.name} - {base.name})"})
     return done
 

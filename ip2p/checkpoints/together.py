@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -30,18 +30,21 @@ JOURNAL, LOCK = "moved.json", "lock"
 
 
 @contextmanager
-def written_together(targets: Sequence[Path], force: bool = False) -> Iterator[list[Path]]:
+def written_together(
+    targets: Sequence[Path], force: bool = False, *, sources: Iterable[Path] = (), ours: Sequence[str] = ()
+) -> Iterator[list[Path]]:
     """Within the block a place for each of `targets`, which lie in one folder, to write a file or a folder to. When the block
     succeeds, what was written is renamed to its target in the order of `targets`; when it fails, everything is as it was.
 
-    Raises EditError when a target exists and not `force`, and for a full disk or a missing right.
+    sources, ours: see `files.refuse_existing`, which holds for every target. Raises EditError as it does, and for a full disk or a
+    missing right.
     """
-    main = targets[-1]
+    main, sources = targets[-1], list(sources)
     try:
         main.parent.mkdir(parents=True, exist_ok=True)
         clear_leftovers(main)
         for target in targets:
-            refuse_existing(target, force)
+            refuse_existing(target, force, sources=sources, ours=ours)
         folder = main.parent / f"{prefix_of(main)}{uuid.uuid4().hex[:8]}.part"
         folder.mkdir()
         try:

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import EditError
 from ..files import refuse_existing
 from ..progress import bar
 from .check import verified
@@ -23,25 +22,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    refuse_existing(args.target, args.force)
-    if args.target.exists() and Path(args.source).exists() and args.target.samefile(args.source):
-        raise EditError("The target is the source itself: choose another name.")
     pairs = open_pairs(args.source, args.split, in_order=True)
-    written = convert(pairs, args.target, args.force)
+    written = convert(pairs, args.target, args.force, Path(args.source))
     broken = len(pairs) - written
     print(f"Wrote {args.target}: {written} pairs{f'; {broken} broken ones were left out' if broken else ''}.")
     return 0
 
 
-def convert(pairs: PairSet, target: Path, force: bool = False) -> int:
+def convert(pairs: PairSet, target: Path, force: bool = False, source: Path | None = None) -> int:
     """Writes parquet where `target` ends in .parquet, else the original layout; broken rows are named on stderr and left out. Returns the
     number of pairs written. Raises EditError when `target` exists and not `force`, or no row is whole.
     """
-    from .folders import write_layout
+    from .folders import LAYOUT_FILES, write_layout
     from .tables import write_rows
 
     write = write_rows if target.suffix.lower() == ".parquet" else write_layout
-    return write(whole_rows(pairs), target, force)
+    sources = [source] if source else []
+    refuse_existing(target, force, sources=sources, ours=() if write is write_rows else LAYOUT_FILES)
+    return write(whole_rows(pairs), target, force, sources)
 
 
 def whole_rows(pairs: PairSet) -> Iterator[dict]:

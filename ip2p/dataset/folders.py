@@ -8,7 +8,7 @@ import itertools
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,6 +21,8 @@ from .pairs import BROKEN, EXTRA, LAYOUT, PICTURES, PairSet, columns_of, is_numb
 from .tables import IMAGE, ArrowRows, RowOf, cache_folder
 
 SEEDS, PROMPT, METADATA = "seeds.json", "prompt.json", "metadata.jsonl"
+# Of a written layout, by which it is recognised as ours.
+LAYOUT_FILES = (SEEDS, f"*/{PROMPT}", f"*/{METADATA}", "*/*_0.jpg", "*/*_1.jpg", "*/*_mask.png")
 NAMES = {"original_image": "{}_0.jpg", "edited_image": "{}_1.jpg", "mask": "{}_mask.png"}
 TEXTS = ("edit_prompt", "original_prompt", "edited_prompt", "scores", LAYOUT, EXTRA, BROKEN)
 INDEX = dict.fromkeys(PICTURES, IMAGE) | dict.fromkeys(TEXTS, pa.string()) | {"edit_prompts": pa.list_(pa.string()), "seed": pa.int64()}
@@ -192,14 +194,14 @@ class Places:
         return pair["original_prompt"], tuple(pair["edit_prompts"]), pair["edited_prompt"]
 
 
-def write_layout(rows: Iterable[Mapping], folder: Path, force: bool = False) -> int:
+def write_layout(rows: Iterable[Mapping], folder: Path, force: bool = False, sources: Sequence[Path] = ()) -> int:
     """rows: as `PairSet.raw` gives them. Writes the original layout, beside and renamed; returns the number of pairs.
 
     Pictures' bytes are carried over, also those that are no JPEG, under the name the original code asks for; it goes by the content.
     Extra columns, several phrasings and masks go where the original code does not look. Raises EditError when `folder` exists and not `force`.
     """
     count = 0
-    with written_whole(folder, force) as beside:
+    with written_whole(folder, force, sources=sources, ours=LAYOUT_FILES) as beside:
         beside.mkdir()
         places, prompt = Places(), None
         with open(beside / SEEDS, "w", encoding="utf8") as seeds:

@@ -246,10 +246,10 @@ def stamp(files: Iterable[Path]) -> str:
     return digest.hexdigest()[:32]
 
 
-def write_rows(rows: Iterable[Mapping], path: Path, force: bool = False) -> int:
+def write_rows(rows: Iterable[Mapping], path: Path, force: bool = False, sources: Sequence[Path] = ()) -> int:
     """rows: as `PairSet.raw` gives them. One parquet file in row groups of a few MB; returns the number of rows."""
     count = 0
-    with written_whole(Path(path), force) as beside:
+    with written_whole(Path(path), force, sources=sources) as beside:
         writer = Writer(beside)
         try:
             for group in grouped(map(columns_from, rows)):

@@ -15,7 +15,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from ..checkpoints import ldm
 from ..checkpoints.clip import MERGES, TOKENIZER, VOCABULARY, as_clip_reads
-from ..checkpoints.convert import model_index, read_json, write_json
+from ..checkpoints.convert import FOLDER_FILES, model_index, read_json, write_json
 from ..checkpoints.recognise import EDIT_CHANNELS
 from ..editor import TRAINED, Editor
 from ..errors import EditError
@@ -41,7 +41,7 @@ class Networks:
         if self.tokenizer is not None:  # it keeps how it was called last
             self.tokenizer.backend_tokenizer.no_truncation()
             self.tokenizer.backend_tokenizer.no_padding()
-        with written_whole(folder, force=True) as beside:
+        with written_whole(folder, force=True, ours=FOLDER_FILES) as beside:
             for part in fields(self):
                 if network := getattr(self, part.name):
                     try:

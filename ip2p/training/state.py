@@ -33,7 +33,7 @@ class State:
 def write(folder: Path, state: State, keep: int) -> Path:
     """Writes a state and removes all but the `keep` newest. Raises EditError for a full disk."""
     path = folder / NAME.format(state.step)
-    with written_whole(path, force=True) as beside:
+    with written_whole(path, force=True, ours=("*.safetensors", SUMS)) as beside:
         beside.mkdir()
         for name, tensors in state.tensors.items():
             save_tensors(tensors, beside / f"{name}.safetensors")

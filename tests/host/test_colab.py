@@ -62,7 +62,7 @@ def machine(tmp_path, monkeypatch, published, chosen_webui):  # noqa: F811
 
     extension = tmp_path / "published" / "sd-webui-instruct-edit"
     shutil.copytree(published, extension)
-    fetch = extension / "ip2p" / "fetch.py"
+    fetch = extension / "ip2p" / "checkpoints" / "fetch.py"
     text = fetch.read_text(encoding="utf8")
     for name, value in (("URL", f"http://127.0.0.1:{server.server_port}/{OFFICIAL}.safetensors"), ("SHA256", sha256(checkpoint))):
         text, found = re.subn(rf"^{name} = .*", f"{name} = {value!r}", text, flags=re.MULTILINE)
@@ -188,3 +188,26 @@ def test_without_an_address_the_first_cell_says_what_to_fill_in(tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit, match="address of the extension's repository"):
         exec(CELLS["settings"], {})
+
+
+def test_keeping_results_in_a_drive_that_has_such_folders_loses_nothing(tmp_path):
+    kernel = {"DRIVE": False, "filecmp": __import__("filecmp"), "shutil": shutil}
+    exec(CELLS["drive"], kernel)
+
+    def fill(folder, files):
+        for name, text in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text)
+
+    session, drive = tmp_path / "outputs", tmp_path / "drive" / "results"
+    fill(drive, {"img2img-images/2026-01-01/00000-1.png": "earlier", "same.png": "same"})
+    fill(session, {"img2img-images/2026-01-01/00000-1.png": "today", "img2img-images/2026-01-02/00001-2.png": "today", "same.png": "same"})
+    for _ in range(2):
+        kernel["keep"](session, drive)
+        assert {path.relative_to(drive).as_posix(): path.read_text() for path in drive.rglob("*") if path.is_file()} == {
+            "img2img-images/2026-01-01/00000-1.png": "earlier",
+            "img2img-images/2026-01-01/00000-1 (2).png": "today",
+            "img2img-images/2026-01-02/00001-2.png": "today",
+            "same.png": "same",
+        }
+        assert session.resolve() == drive.resolve()
