@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Any
 
+import yaml
 from omegaconf import OmegaConf
 
 from ..errors import EditError
@@ -11,6 +14,7 @@ from ..files import why
 from .recognise import EDIT_CHANNELS
 
 GROUPS = 32  # of every GroupNorm in LDM's networks
+MAX_YAML, MAX_SIZE, MAX_LEVELS = 1_000_000, 1 << 20, 16  # characters of a configuration, channels of a layer, levels of a network
 AUTOENCODER = "ldm.models.autoencoder.AutoencoderKL"
 AUTOENCODER_OF_GROUPS = "ip2p.webui.autoencoder.AutoencoderKL"  # LDM's with another number of groups
 
@@ -18,11 +22,38 @@ AUTOENCODER_OF_GROUPS = "ip2p.webui.autoencoder.AutoencoderKL"  # LDM's with ano
 def read_yaml(path: Path) -> dict:
     """The yaml's `model.params`. Raises EditError when it is no configuration of an LDM checkpoint."""
     try:
-        params = OmegaConf.to_container(OmegaConf.load(path))["model"]["params"]
-        _ = params["unet_config"]["params"], params["first_stage_config"]["params"]["ddconfig"]
+        text = path.read_text(encoding="utf8")
+        if len(text) > MAX_YAML or any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
+            raise ValueError("it is too long or refers to itself")
+        content: Any = OmegaConf.to_container(OmegaConf.create(text))
+        params = content["model"]["params"]
+        _ = params["unet_config"]["params"], params["first_stage_config"]["params"]["ddconfig"], params.get("scale_factor")
         return params
     except Exception as e:  # a file of any content
         raise EditError(f"{path} is no configuration of an SD 1.x checkpoint: {why(e)}.") from e
+
+
+def sizes(values: dict, *names: str) -> list[int]:
+    """Raises EditError unless they are whole numbers that a network can have."""
+    for name in names:
+        if type(values[name]) is not int or not 0 < values[name] <= MAX_SIZE:
+            raise EditError(f"The yaml's {name} is {str(values[name])[:50]}, which no network has.")
+    return [values[name] for name in names]
+
+
+def levels_of(values: dict, name: str) -> list[int]:
+    """How many times the first level's channels each level has. Raises EditError unless they are a few whole numbers."""
+    if not isinstance(values[name], list) or not 0 < len(values[name]) <= MAX_LEVELS:
+        raise EditError(f"The yaml's {name} is {str(values[name])[:50]}, which no network has.")
+    return [sizes({name: value}, name)[0] for value in values[name]]
+
+
+def number(values: dict, name: str, default: float) -> float:
+    """A finite number of the yaml. Raises EditError for anything else."""
+    value = values.get(name, default)
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise EditError(f"The yaml's {name} is {str(value)[:50]}, which is no number.")
+    return value
 
 
 def standard(in_channels: int) -> dict:
@@ -39,8 +70,10 @@ def unet_config(params: dict) -> dict:
     """diffusers' UNet2DConditionModel for `model.params`. Raises EditError for what SD 1.x does not have."""
     given = params["unet_config"]["params"]
     try:
-        levels = len(given["channel_mult"])
-        attends = [2**level in given["attention_resolutions"] for level in range(levels)]
+        multiples = levels_of(given, "channel_mult")
+        attends = [2**level in given["attention_resolutions"] for level in range(len(multiples))]
+        (width,) = sizes(given, "model_channels")
+        sizes(given, "in_channels", "out_channels", "context_dim", "num_heads")
         if not isinstance(given["num_res_blocks"], int) or given.get("num_classes") or given.get("use_linear_in_transformer"):
             raise EditError("Only SD 1.x checkpoints can be converted, and the yaml beside this one is of another family.")
         return {
@@ -50,22 +83,25 @@ def unet_config(params: dict) -> dict:
             "out_channels": given["out_channels"],
             "down_block_types": ["CrossAttnDownBlock2D" if a else "DownBlock2D" for a in attends],
             "up_block_types": ["CrossAttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attends)],
-            "block_out_channels": [given["model_channels"] * multiple for multiple in given["channel_mult"]],
+            "block_out_channels": [width * multiple for multiple in multiples],
             "layers_per_block": given["num_res_blocks"],
             "transformer_layers_per_block": given.get("transformer_depth", 1),
             "cross_attention_dim": given["context_dim"],
             "attention_head_dim": given["num_heads"],  # heads, in spite of its name
         }
-    except (KeyError, TypeError) as e:
+    except (KeyError, TypeError, AttributeError) as e:
         raise EditError(f"The yaml's unet_config lacks or misstates {why(e)}.") from e
 
 
 def vae_config(params: dict) -> dict:
     """diffusers' AutoencoderKL for `model.params`."""
     given = params["first_stage_config"]["params"]["ddconfig"]
-    groups = norm_groups(params)
     try:
-        levels = len(given["ch_mult"])
+        groups = norm_groups(params)
+        multiples = levels_of(given, "ch_mult")
+        levels = len(multiples)
+        (width,) = sizes(given, "ch")
+        sizes(given, "in_channels", "out_ch", "num_res_blocks", "z_channels")
         if given.get("attn_resolutions"):
             raise EditError("A VAE with attn_resolutions can't be converted: diffusers' has attention in its middle only.")
         return {
@@ -75,19 +111,20 @@ def vae_config(params: dict) -> dict:
             "out_channels": given["out_ch"],
             "down_block_types": ["DownEncoderBlock2D"] * levels,
             "up_block_types": ["UpDecoderBlock2D"] * levels,
-            "block_out_channels": [given["ch"] * multiple for multiple in given["ch_mult"]],
+            "block_out_channels": [width * multiple for multiple in multiples],
             "layers_per_block": given["num_res_blocks"],
             "latent_channels": given["z_channels"],
-            "scaling_factor": params.get("scale_factor", 0.18215),
+            "scaling_factor": number(params, "scale_factor", 0.18215),
             **({} if groups == GROUPS else {"norm_num_groups": groups}),
         }
-    except (KeyError, TypeError) as e:
+    except (KeyError, TypeError, AttributeError) as e:
         raise EditError(f"The yaml's first_stage_config lacks or misstates {why(e)}.") from e
 
 
 def norm_groups(params: dict) -> int:
     """Of the VAE's GroupNorms."""
-    return params["first_stage_config"]["params"].get("norm_groups", GROUPS)
+    values = {"norm_groups": GROUPS, **params["first_stage_config"]["params"]}
+    return sizes(values, "norm_groups")[0]
 
 
 def scheduler_config(params: dict) -> dict:
@@ -95,8 +132,8 @@ def scheduler_config(params: dict) -> dict:
     return {
         "_class_name": "EulerAncestralDiscreteScheduler",
         "beta_schedule": "scaled_linear",
-        "beta_start": params.get("linear_start", 0.00085),
-        "beta_end": params.get("linear_end", 0.012),
+        "beta_start": number(params, "linear_start", 0.00085),
+        "beta_end": number(params, "linear_end", 0.012),
         "num_train_timesteps": params.get("timesteps", 1000),
         "prediction_type": "v_prediction" if params.get("parameterization") == "v" else "epsilon",
         "steps_offset": 1,

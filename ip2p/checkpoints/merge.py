@@ -9,7 +9,10 @@ import torch
 import torch.nn.functional as F
 
 from ..errors import EditError
-from ..files import refuse_existing, written_whole
+from .beside import with_configuration_of
+from .header import is_safetensors
+from .ldm import read_yaml
+from .ldm_file import check_supported
 from .recognise import EDIT_CHANNELS, FIRST_LAYER, INTEGERS, TEXT_1, UNET, VAE
 from .tensors import Weights, stored, write_safetensors
 
@@ -31,15 +34,15 @@ class Merged:
 
 
 def merge(mine: Path, edit: Path, base: Path, output: Path, half: bool = False, force: bool = False) -> Merged:
-    """Writes mine + (edit − base) to `output`, a safetensors file with the edit model's tensors in the edit model's precision.
+    """Writes mine + (edit − base) to `output`, a safetensors file with the edit model's tensors in the edit model's precision, and
+    beside it the edit model's yaml and text encoder's folder where it has them.
 
     mine, base: SD 1.x checkpoints; base: what both were trained from. Their first layer of 4 channels is padded with
     zeros to the edit model's 8. Computed in fp32; a few tensors are in memory at a time. Where mine equals base the result
     is the edit model's bits, where the edit model equals base it is mine's. Raises EditError when the files do not fit.
     """
-    if output.suffix != ".safetensors":
+    if not is_safetensors(output):
         raise EditError(f"The merged model is a .safetensors file, not {output.name}.")
-    refuse_existing(output, force)
     with Weights(edit) as e, Weights(mine) as m, Weights(base) as b:
         check(edit, e, edits=True)
         check(mine, m)
@@ -64,8 +67,9 @@ def merge(mine: Path, edit: Path, base: Path, output: Path, half: bool = False, 
                 return e.read(name)
             return add_difference(m.read(in_mine[name]), e.read(name), b.read(in_base[name]))
 
-        with written_whole(output, force) as beside:
-            write_safetensors(beside, kept, read, {"ip2p.merge": f"{mine.name} + ({edit.name} - {base.name})"})
+        yaml = edit.with_suffix(".yaml")
+        with with_configuration_of(edit, read_yaml(yaml) if yaml.is_file() else {}, output, force, [mine, edit, base]) as place:
+            write_safetensors(place, kept, read, {"ip2p.merge": f"{mine.name} + ({edit.name} - {base.name})"})
     return done
 
 
@@ -96,6 +100,8 @@ def named_as(edit: Weights, other: Weights) -> dict[str, str]:
 
 
 def check(path: Path, weights: Weights, edits: bool = False) -> None:
+    """Raises EditError when the file has no UNet, or `edits` and it is no edit model, or it is a model of another kind."""
+    check_supported(path, weights)
     first = weights.tensors.get(FIRST_LAYER)
     if first is None or len(first.shape) != 4:
         raise EditError(f"{path} is no checkpoint with a UNet in it.")

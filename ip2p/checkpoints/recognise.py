@@ -3,58 +3,83 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
-import pickle
-import struct
-import zipfile
 from collections import Counter
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from ..errors import EditError
+from .header import Tensor, is_safetensors, safetensors_header
+from .pickles import torch_file
+
 FIRST_LAYER = "model.diffusion_model.input_blocks.0.0.weight"
 EDIT_CHANNELS = 8  # four of the noised latent, four of the picture's
-MAX_HEADER = 100_000_000
 UNET, VAE, EMA = "model.diffusion_model.", "first_stage_model.", "model_ema."
 TEXT_1, TEXT_2, TEXT_XL = "cond_stage_model.transformer.", "cond_stage_model.model.", "conditioner.embedders."
 PRECISIONS = {"F64": "fp64", "F32": "fp32", "F16": "fp16", "BF16": "bf16", "F8_E4M3": "fp8", "F8_E5M2": "fp8"}
-INTEGERS = ("I64", "I32", "I16", "I8", "U8", "BOOL")
-STORAGES = {
-    "DoubleStorage": "F64", "FloatStorage": "F32", "HalfStorage": "F16", "BFloat16Storage": "BF16", "LongStorage": "I64",
-    "IntStorage": "I32", "ShortStorage": "I16", "CharStorage": "I8", "ByteStorage": "U8", "BoolStorage": "BOOL",
-}  # fmt: skip
+INTEGERS = ("I64", "I32", "I16", "I8", "U8", "BOOL", "U16", "U32", "U64")
+# Eight input channels, and no edit model that this extension can use; each with a sentence that begins with its name.
+COSXL = "CosXL-Edit, which is trained on other noise levels than SDXL's, is not supported yet"
+ZERO123 = "Stable Zero123 turns objects around and takes no instruction"
+VIDEO = "Stable Video Diffusion makes videos and takes no instruction"
 
 
-class Tensor(NamedTuple):
-    """What a header tells of a tensor. dtype: as safetensors names it, "F16"; "?" when unknown. start: its place after the header, in bytes."""
+class Kind(NamedTuple):
+    """edits: whether edits are possible with it. refusal: why not, for a checkpoint that has an edit model's first layer."""
 
-    dtype: str
-    shape: tuple[int, ...]
-    start: int = 0
+    edits: bool
+    refusal: str | None
 
 
 def is_edit_checkpoint(path: str | Path) -> bool:
-    """Whether a `.safetensors` or `.ckpt` file in LDM format has a UNet of eight input channels.
+    """Whether a `.safetensors` or `.ckpt` file in LDM format is an edit model: its UNet has eight input channels and `refusal_of`
+    knows nothing against it.
 
     Reads the header only (safetensors) or the pickle's structure with nothing of it called (ckpt); False for files that
     are missing, damaged or of another kind. Remembered by path, size and time of change.
     """
-    path = Path(path)
+    return kind_of(path).edits
+
+
+def refusal(path: str | Path) -> str | None:
+    """Why a checkpoint file can't be edited with although its network looks like an edit model's, in a sentence without its end;
+    None for every other file, edit models among them. Remembered like `is_edit_checkpoint`."""
+    return kind_of(path).refusal
+
+
+def kind_of(path: str | Path) -> Kind:
     try:
-        stat = path.stat()
-        return _is_edit_checkpoint(path, stat.st_size, stat.st_mtime_ns)
+        stat = Path(path).stat()
+        return _kind_of(Path(path), stat.st_size, stat.st_mtime_ns)
     except OSError:
-        return False
+        return Kind(False, None)
 
 
 @lru_cache(maxsize=1024)
-def _is_edit_checkpoint(path: Path, size: int, changed: int) -> bool:
+def _kind_of(path: Path, size: int, changed: int) -> Kind:
     try:
-        shape = first_layer_shape(path)
+        tensors = tensors_of(path)
     except Exception:  # a damaged pickle or archive raises nearly anything
-        return False
-    return shape is not None and len(shape) == 4 and shape[1] == EDIT_CHANNELS
+        return Kind(False, None)
+    first = tensors.get(FIRST_LAYER)
+    if first is None or len(first.shape) != 4 or first.shape[1] != EDIT_CHANNELS:
+        return Kind(False, None)
+    against = refusal_of(tensors)
+    return Kind(against is None, against)
+
+
+def refusal_of(names: Collection[str]) -> str | None:
+    """By the names of its tensors: why a network of eight input channels is no edit model of ours, or None."""
+    if "edm_vpred.sigma_max" in names:
+        return COSXL
+    for name in names:
+        if name.startswith(("cc_projection.", "cond_stage_model.model.visual.")):
+            return ZERO123
+        if ".time_stack." in name or ".time_mixer." in name:
+            return VIDEO
+    return None
 
 
 def first_layer_shape(path: Path) -> tuple[int, ...] | None:
@@ -64,151 +89,74 @@ def first_layer_shape(path: Path) -> tuple[int, ...] | None:
 
 
 def tensors_of(path: Path) -> dict[str, Tensor]:
-    """Every tensor of a `.safetensors` file or of a torch archive. Raises ValueError and others when damaged."""
-    return safetensors_header(path)[0] if path.suffix == ".safetensors" else pickle_tensors(path)
+    """Every tensor of a `.safetensors` file or of a torch file. Raises ValueError and others when damaged."""
+    if is_safetensors(path):
+        return safetensors_header(path)
+    return {name: view.tensor for name, view in torch_file(path).views.items()}
 
 
-def safetensors_header(path: Path) -> tuple[dict[str, Tensor], int]:
-    """Every tensor, and the byte at which their data begins, from the JSON header."""
-    with open(path, "rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8).ljust(8, b"\0"))
-        if length > MAX_HEADER:
-            raise ValueError(f"{path.name} is not a safetensors file")
-        header = json.loads(file.read(length))
-        data = file.seek(0, 2) - 8 - length
-    header.pop("__metadata__", None)
-    if any(entry["data_offsets"][1] > data for entry in header.values()):
-        raise ValueError(f"{path.name} is cut short")
-    tensors = {name: Tensor(entry["dtype"], tuple(entry["shape"]), entry["data_offsets"][0]) for name, entry in header.items()}
-    return tensors, 8 + length
-
-
-class _Inert:
-    """Stands for every class and function a pickle names: takes any call and any state, does nothing."""
-
-    def __new__(cls, *args, **kwargs):
-        return super().__new__(cls)
-
-    def __init__(self, *args, **kwargs):
-        pass
-
-    def __call__(self, *args, **kwargs):
-        return _Inert()
-
-    def __setstate__(self, state):
-        pass
-
-    def __setitem__(self, key, value):
-        pass
-
-    def append(self, value):
-        pass
-
-    extend = update = add = append
-
-
-class _Dict(dict):
-    """For OrderedDict: takes the attributes that torch pickles with a state dict."""
-
-
-class _Storage(_Inert):
-    """Stands for a storage class of torch, whose name tells the precision."""
-
-    dtype = "?"
-
-
-def _tensor(storage, offset, size, *rest):
-    return Tensor(getattr(storage, "dtype", "?"), tuple(size))
-
-
-class _ShapeReader(pickle.Unpickler):
-    """Reads the structure of a pickle: nothing it names is imported or called."""
-
-    def find_class(self, module, name):
-        if (module, name) == ("collections", "OrderedDict"):
-            return _Dict
-        if module == "torch._utils" and name.startswith("_rebuild_tensor"):
-            return _tensor
-        if module == "torch._utils" and name.startswith("_rebuild_parameter"):
-            return lambda data, *rest: data
-        if module == "torch" and name in STORAGES:
-            return type(name, (_Storage,), {"dtype": STORAGES[name]})
-        return _Inert
-
-    def persistent_load(self, pid):
-        kind = pid[1] if isinstance(pid, tuple) and len(pid) > 1 else None
-        return kind if isinstance(kind, type) and issubclass(kind, _Storage) else None
-
-
-def pickle_tensors(path: Path) -> dict[str, Tensor]:
-    """Every tensor of a torch zip archive (`.ckpt`, `.pt`); older formats raise BadZipFile."""
-    with zipfile.ZipFile(path) as archive:
-        name = next(n for n in archive.namelist() if n.endswith("data.pkl"))
-        with archive.open(name) as file:
-            content = _ShapeReader(file).load()
-    content = content.get("state_dict", content)
-    return {k: v for k, v in content.items() if isinstance(k, str) and isinstance(v, Tensor)}
-
-
-def describe(path: str | Path, with_hash: bool = False) -> dict:
+def describe(path: str | Path, with_hash: bool = False) -> dict[str, str | int | bool | None]:
     """What a checkpoint is, from its header alone: `{file, bytes, format, family, edit, input_channels, precision, ema, tensors}`.
 
     family: "SD 1.x", "SD 2.x", "SDXL" or None for another kind. precision: of most of the network's weights, "fp16";
     "mixed" when a tenth of them has another. with_hash adds `sha256` of the file and `short_hash`, its first ten digits,
-    by which the WebUI names it. Raises EditError with a sentence when the file can't be read.
+    by which the WebUI names it. `refusal` is there for a network of eight input channels that can't be used: why.
+    Raises EditError with a sentence when the file can't be read.
     """
     path = Path(path)
-    if not path.is_file():
-        raise error(f"{path} is a folder, not a checkpoint file." if path.is_dir() else f"There is no file {path}.")
+    check_file(path)
     try:
         tensors = tensors_of(path)
         first = tensors.get(FIRST_LAYER)
         channels = first.shape[1] if first and len(first.shape) == 4 else None
-        found = {
+        against = refusal_of(tensors) if channels == EDIT_CHANNELS else None
+        description: dict[str, str | int | bool | None] = {
             "file": path.name,
             "bytes": path.stat().st_size,
-            "format": "safetensors" if path.suffix == ".safetensors" else "pickle",
-            "family": family_of(tensors) if first else None,
-            "edit": channels == EDIT_CHANNELS,
+            "format": "safetensors" if is_safetensors(path) else "pickle",
+            "family": family_of(tensors) if first and against in (None, COSXL) else None,
+            "edit": channels == EDIT_CHANNELS and against is None,
             "input_channels": channels,
             "precision": precision_of(tensors),
             "ema": any(name.startswith(EMA + "diffusion_model") for name in tensors),
             "tensors": len(tensors),
+            **({"refusal": against} if against else {}),
         }
     except Exception as e:  # a damaged pickle or archive raises nearly anything
-        raise error(f"{path} can't be read: it is damaged, cut short or no checkpoint.") from e
+        raise EditError(f"{path} can't be read: it is damaged, cut short or no checkpoint.") from e
     if with_hash:
-        found["sha256"] = sha256(path)
-        found["short_hash"] = found["sha256"][:10]
-    return found
+        digest = sha256(path)
+        description |= {"sha256": digest, "short_hash": digest[:10]}
+    return description
 
 
-def error(sentence: str) -> Exception:
-    """An EditError, whose module loads torch: this one does without until something is wrong."""
-    from ..errors import EditError
+def check_file(path: Path) -> None:
+    """Raises EditError unless the path is a regular file."""
+    if path.is_dir():
+        raise EditError(f"{path} is a folder, not a checkpoint file.")
+    if not path.is_file():
+        raise EditError(f"{path} is not a regular file." if path.exists() else f"There is no file {path}.")
 
-    return EditError(sentence)
 
-
-def family_of(tensors: dict[str, Tensor]) -> str | None:
+def family_of(tensors: Mapping[str, Tensor]) -> str | None:
     """By the text encoder; in a file without one by the width of the text that the UNet takes: 768, 1024 or 2048."""
     for family, prefix in (("SD 1.x", TEXT_1), ("SD 2.x", TEXT_2), ("SDXL", TEXT_XL)):
         if any(name.startswith(prefix) for name in tensors):
             return family
-    width = next((t.shape[-1] for name, t in tensors.items() if name.endswith("attn2.to_k.weight")), None)
+    width = next((t.shape[-1] for name, t in tensors.items() if name.endswith("attn2.to_k.weight") and t.shape), 0)
     return {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL"}.get(width)
 
 
-def precision_of(tensors: dict[str, Tensor]) -> str | None:
+def precision_of(tensors: Mapping[str, Tensor]) -> str | None:
     """fp32, fp16, …, of the plain weights; "mixed" when a tenth of them has another; None for no weights."""
-    counts = Counter()
+    counts: Counter[str] = Counter()
     for name, tensor in tensors.items():
         if not name.startswith(EMA) and tensor.dtype not in INTEGERS:
             counts[PRECISIONS.get(tensor.dtype, "unknown")] += math.prod(tensor.shape)
     if not counts:
         return None
     name, most = counts.most_common(1)[0]
-    return name if most >= 0.9 * counts.total() else "mixed"
+    return name if most >= 0.9 * sum(counts.values()) else "mixed"
 
 
 def sha256(path: Path) -> str:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import filecmp
 import shutil
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..edit import IMAGE_SCALE, TEXT_SCALE, Edit
 from ..errors import EditError
-from ..files import written_whole
 from .clip import CLIP_FILES
+from .together import written_together
 
 NAME, OFFICIAL = "small", "official"  # what --model takes beside a file, a folder and a name on the hub
 HUB = "timbrooks/instruct-pix2pix"  # the published checkpoint
@@ -44,6 +43,7 @@ def defaults_for(model: str) -> ModelDefaults:
 
 
 def place_in(folder: Path) -> Path:
+    """Where `install` puts it in a WebUI's folder of checkpoints."""
     return (folder / f"{IN_WEBUI}.safetensors").absolute()
 
 
@@ -62,14 +62,12 @@ def install(folder: Path, force: bool = False) -> Path:
     same = is_copy(target)
     if target.exists() and not same and not force:
         raise EditError(f"{target} is there already and is another file: move it away, or overwrite it with --force.")
-    # The outermost is renamed last: the checkpoint, since a WebUI lists what has its suffix.
-    with nullcontext() if same else written_whole(target, force=True) as beside_file:
-        if beside_file:
-            shutil.copyfile(FILE, beside_file)
-        with written_whole(yaml, force=True) as beside_yaml:
-            beside_yaml.write_text(OmegaConf.to_yaml(config), encoding="utf8")
-            with written_whole(clip, force=True, ours=CLIP_FILES) as beside:
-                shutil.copytree(FILE.with_suffix(".clip"), beside)
+    targets = [clip, yaml] if same else [clip, yaml, target]  # the checkpoint last, since a WebUI lists what has its suffix
+    with written_together(targets, force=True, ours=CLIP_FILES) as places:
+        shutil.copytree(FILE.with_suffix(".clip"), places[0])
+        places[1].write_text(OmegaConf.to_yaml(config), encoding="utf8")
+        if not same:
+            shutil.copyfile(FILE, places[2])
     return target
 
 

@@ -6,23 +6,28 @@ import json
 import math
 import struct
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 
 from ..errors import EditError
 from ..files import why
-from .recognise import INTEGERS, Tensor, safetensors_header
+from .header import Tensor, is_safetensors, safetensors_header
+from .pickles import torch_file
+from .recognise import INTEGERS, PRECISIONS, check_file
 
 DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
     "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
+    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
 }  # fmt: skip
-NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
 class Weights:
-    """The tensors of a `.safetensors` file, or of a torch archive read with `weights_only`.
+    """The tensors of a `.safetensors` file or of a torch file; nothing in it is run.
 
     tensors: what there is, by name. `read(name)`: that tensor on the CPU, read from the file when asked for.
     Raises EditError when the file can't be read. Use it in a `with` block.
@@ -30,47 +35,63 @@ class Weights:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        self._file = self._state = None
+        self._stack = ExitStack()
+        check_file(self.path)
         try:
-            if self.path.suffix == ".safetensors":
-                self.tensors, self._data = safetensors_header(self.path)
-                self._file = open(self.path, "rb")  # noqa: SIM115 (closed by close)
+            if is_safetensors(self.path):
+                self.tensors = safetensors_header(self.path)
+                self._safetensors = self._stack.enter_context(safe_open(str(self.path), framework="pt"))
             else:
-                self._state = torch.load(self.path, map_location="cpu", mmap=True, weights_only=True)
-                while isinstance(self._state.get("state_dict"), Mapping):
-                    self._state = self._state["state_dict"]
-                self._state = {k: v for k, v in self._state.items() if isinstance(v, torch.Tensor)}
-                self.tensors = {k: Tensor(NAMES[v.dtype], tuple(v.shape)) for k, v in self._state.items()}
-        except FileNotFoundError as e:
-            raise EditError(f"There is no file {self.path}.") from e
+                self._torch = torch_file(self.path)
+                self.tensors = {name: view.tensor for name, view in self._torch.views.items()}
+                self._file = self._stack.enter_context(self.path.open("rb"))
         except OSError as e:
             raise EditError(f"{self.path} can't be read: {why(e)}.") from e
         except Exception as e:  # a damaged header or pickle raises nearly anything
-            raise EditError(f"{self.path} can't be read: it is damaged, cut short, or holds more than weights.") from e
+            raise EditError(f"{self.path} can't be read: it is damaged, cut short or no checkpoint ({why(e)}).") from e
 
     def read(self, name: str) -> torch.Tensor:
-        if self._state is not None:
-            return self._state[name]
-        dtype, shape, start = self.tensors[name]
-        if dtype not in DTYPES:
-            raise EditError(f"{self.path} has {name} in {dtype}, which can't be read: use a file in fp16, bf16 or fp32.")
-        self._file.seek(self._data + start)
-        buffer = bytearray(math.prod(shape) * DTYPES[dtype].itemsize)
-        if self._file.readinto(buffer) < len(buffer):
-            raise EditError(f"{self.path} is cut short.")
-        # An empty buffer can't be a tensor's.
-        return torch.frombuffer(buffer, dtype=DTYPES[dtype]).reshape(shape) if buffer else torch.empty(shape, dtype=DTYPES[dtype])
+        tensor = self.tensors[name]
+        if tensor.dtype not in DTYPES:
+            raise EditError(f"{self.path} has {name} in {tensor.dtype}, which can't be read: use a file in fp16, bf16 or fp32.")
+        try:
+            if is_safetensors(self.path):
+                return self._safetensors.get_tensor(name)
+            return self._read_torch(name)
+        except Exception as e:  # such as a file that changed
+            raise EditError(f"{self.path} can't be read: {why(e)}.") from e
+
+    def _read_torch(self, name: str) -> torch.Tensor:
+        view = self._torch.views[name]
+        dtype = DTYPES[view.tensor.dtype]
+        if not view.span:
+            return torch.empty(view.tensor.shape, dtype=dtype)
+        self._file.seek(self._torch.places[view.key][0] + view.first * dtype.itemsize)
+        numbers = bytearray(view.span * dtype.itemsize)
+        if self._file.readinto(numbers) < len(numbers):
+            raise EOFError("it is cut short")
+        return torch.frombuffer(numbers, dtype=dtype).as_strided(view.tensor.shape, view.stride)
 
     def close(self) -> None:
-        if self._file:
-            self._file.close()
-        self._state = None
+        self._stack.close()
 
     def __enter__(self) -> Weights:
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+@dataclass(frozen=True)
+class Source:
+    """A tensor to write or to load: what it is to be, and the reader and the name that it comes from."""
+
+    tensor: Tensor
+    weights: Weights
+    name: str
+
+    def read(self) -> torch.Tensor:
+        return self.weights.read(self.name).reshape(self.tensor.shape)
 
 
 def stored(tensor: Tensor, half: bool) -> Tensor:
@@ -83,14 +104,18 @@ def write_safetensors(
 ) -> None:
     """Writes the header, then asks `read` for one tensor after the other and casts it to the dtype that `tensors` says.
 
-    Raises EditError when a value does not fit fp16, and OSError when the disk is full.
+    The library's `save_file` wants all tensors in memory; this needs one. Raises EditError when a value does not fit the dtype or
+    the dtype is unknown, and OSError when the disk is full.
     """
+    for name, tensor in tensors.items():
+        if tensor.dtype not in DTYPES:
+            raise EditError(f"{name} is stored as {tensor.dtype}, which can't be written: use a file in fp16, bf16 or fp32.")
     # As the library lays them out: the widest first, so that every tensor is aligned.
     names = sorted(tensors, key=lambda name: (-DTYPES[tensors[name].dtype].itemsize, name))
     header: dict = {"__metadata__": dict(metadata)} if metadata else {}
     end = 0
     for name in names:
-        dtype, shape, _ = tensors[name]
+        dtype, shape = tensors[name]
         start, end = end, end + math.prod(shape) * DTYPES[dtype].itemsize
         header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [start, end]}
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
@@ -102,13 +127,19 @@ def write_safetensors(
 
 
 def cast(value: torch.Tensor, tensor: Tensor, name: str) -> torch.Tensor:
-    """value in the dtype and shape of `tensor`. Raises EditError when it overflows fp16."""
-    given = value
-    value = value.to(DTYPES[tensor.dtype]).reshape(tensor.shape)
-    if tensor.dtype == "F16" and given.dtype != torch.float16 and bool((value.isinf() & given.reshape(tensor.shape).isfinite()).any()):
-        raise EditError(f"{name} has values beyond 65504, which fp16 can't hold: leave --half out.")
+    """value in the dtype and shape of `tensor`. Raises EditError when a finite number does not fit it."""
+    dtype, original = DTYPES[tensor.dtype], value.reshape(tensor.shape)
+    if original.dtype == dtype:
+        return original
+    value = original.to(dtype)
+    if dtype.is_floating_point:
+        wide = original.float() if original.dtype.itemsize == 1 else original  # fp8 can't be compared
+        lost = wide.abs() > torch.finfo(dtype).max if dtype.itemsize == 1 else value.isinf()  # to fp8 torch clips
+        if bool((lost & wide.isfinite()).any()):
+            advice = "leave --half out" if dtype == torch.float16 else "use an edit model in fp16, bf16 or fp32"
+            raise EditError(f"{name} has values beyond {torch.finfo(dtype).max:g}, which {PRECISIONS[tensor.dtype]} can't hold: {advice}.")
     return value
 
 
 def to_bytes(value: torch.Tensor) -> memoryview:
-    return memoryview(value.contiguous().reshape(-1).view(torch.uint8).numpy())
+    return value.contiguous().reshape(-1).view(torch.uint8).numpy().data
