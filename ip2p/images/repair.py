@@ -11,8 +11,8 @@ from ..errors import EditError
 from .limits import MAX_PIXELS, MAX_SCANS
 
 END_OF_JPEG = b"\xff\xd9"
-# What an unfinished scan would take for pixels, and a finished one passes over.
-FILLER = bytes(range(1, 255)) * 8
+# What an unfinished scan would take for pixels, and a finished one passes over: irregular, and without 0xFF.
+FILLER = bytes((151 * i * i + 97 * i + 200) % 255 for i in range(4096))
 MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # outside 0xFF00, fill bytes and restarts
 START_OF_SCAN, END = 0xDA, 0xD9
 
