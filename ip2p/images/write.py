@@ -13,6 +13,7 @@ from ..files import written_whole
 from . import metadata
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+NAMES = {"JPEG": "JPEG", "WEBP": "WebP"}
 INFOTEXT, SETTINGS = "parameters", "ip2p"  # a PNG's fields: what the WebUI reads, and by what a later run knows it is finished
 QUALITY = 95
 LARGEST = {"JPEG": 65_535, "WEBP": 16_383}  # side, in pixels
@@ -60,13 +61,15 @@ def picture_bytes(
         image.save(buffer, "PNG", pnginfo=fields, exif=exif or b"", icc_profile=None)
         return buffer.getvalue()
     if max(image.size) > LARGEST[format]:
-        raise EditError(f"A {format} has at most {LARGEST[format]} pixels a side, and this result {max(image.size)}: write a PNG.")
+        raise EditError(
+            f"A {NAMES[format]} has at most {LARGEST[format]} pixels a side, and this result has {max(image.size)}: write a PNG."
+        )
     options: dict = {"subsampling": 0} if format == "JPEG" else {}
     exif = metadata.with_texts(exif, infotext, settings) or b""
     try:
         image.convert("RGB").save(buffer, format, quality=quality, exif=exif, icc_profile=None, **options)
     except ValueError as e:  # a JPEG's EXIF holds 64 kB
-        raise EditError(f"The texts of this result do not fit into a {format}: write a PNG.") from e
+        raise EditError(f"The texts of this result do not fit into a {NAMES[format]}: write a PNG.") from e
     return buffer.getvalue()
 
 
