@@ -1,5 +1,6 @@
 """Picture files that Pillow does not write, byte by byte."""
 
+import base64
 import io
 import struct
 import zlib
@@ -116,3 +117,13 @@ def jpeg_of_scans(scans: int, size: tuple[int, int]) -> bytes:
     last = file.rindex(b"\xff\xda")
     start = file.rindex(b"\xff\xc4", 0, last)  # its table goes with it
     return file[:-2] + file[start:-2] * scans + file[-2:]
+
+
+# 32x16, red and blue side by side, with the boxes that turn it by a quarter: red above blue. Written by Pillow 12.
+TURNED_AVIF = base64.b64decode(
+    "AAAAIGZ0eXBhdmlmAAAAAGF2aWZtaWYxbWlhZk1BMUIAAAD1bWV0YQAAAAAAAAAhaGRscgAAAAAAAAAAcGljdAAAAAAAAAAAAAAAAAAAAAAOcGl0bQAAAAAA"
+    "AQAAAB5pbG9jAAAAAEQAAAEAAQAAAAEAAAEdAAAAUAAAAChpaW5mAAAAAAABAAAAGmluZmUCAAAAAAEAAGF2MDFDb2xvcgAAAAB0aXBycAAAAFRpcGNvAAAA"
+    "FGlzcGUAAAAAAAAAIAAAABAAAAAQcGl4aQAAAAADCAgIAAAADGF2MUOBAAwAAAAAE2NvbHJuY2x4AAEADQAGgAAAAAlpcm90AwAAABhpcG1hAAAAAAAAAAEA"
+    "AQUBAoMEhQAAAFhtZGF0EgAKCRgQ/+0QENBoQDJBEgf39qkAggg+QACArr32hz1julYrUFvbrcuxh44u+r44Iz7xvU2WLOxA+2cC2CKvJril3PtvQbi2JrTL"
+    "weyk+ww="
+)

@@ -55,6 +55,8 @@ def test_a_user_comment_is_unicode_as_exif_defines_it(tmp_path):
     save_picture(PICTURE, tmp_path / "a.jpg", infotext=INFOTEXT)
     comment = Image.open(tmp_path / "a.jpg").getexif().get_ifd(EXIF)[0x9286]
     assert comment == b"UNICODE\0" + INFOTEXT.encode("utf-16-be")
+    block = Image.open(tmp_path / "a.jpg").info["exif"]
+    assert struct.pack(">HH" if b"MM" in block[:8] else "<HH", 0x9286, 7) in block, "of the type UNDEFINED, as the WebUI's piexif needs it"
     save_picture(PICTURE, tmp_path / "a.png", infotext=INFOTEXT)
     assert Image.open(tmp_path / "a.png").info["parameters"] == INFOTEXT
 

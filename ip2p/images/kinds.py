@@ -88,7 +88,7 @@ def open_plugin(kind: str, what: str) -> None:
     except Exception as e:  # a package for another Pillow fails in ways of its own
         if PIL.__version__.startswith("9."):
             package = OLD_PILLOW.get(package, package)
-        raise EditError(f"The {what} is a {kind} file: install {package} to read it (pip install {package}), or save it as JPEG.") from e
+        raise EditError(f"The {what} is {named(kind)} file: install {package} to read it (pip install {package}), or save it as JPEG.") from e
 
 
 def without_avif() -> bool:
@@ -98,9 +98,13 @@ def without_avif() -> bool:
     return getattr(Image.OPEN["AVIF"][0], "__module__", "").startswith("PIL.") and not features.check("avif")
 
 
+def named(kind: str) -> str:
+    return f"{'an' if kind[0] in 'AOX' else 'a'} {kind}"
+
+
 def refuse_raw(kind: str | None, what: str) -> None:
     if kind in CAMERA_RAW or kind == "CR2":
-        raise EditError(f"The {what} is a {kind}, a camera's raw file: develop it and save it as TIFF, PNG or JPEG first.")
+        raise EditError(f"The {what} is {named(kind)}, a camera's raw file: develop it and save it as TIFF, PNG or JPEG first.")
 
 
 def is_picture(path: Path) -> bool:

@@ -13,6 +13,7 @@ USER_COMMENT, UNIQUE_ID, COLOUR_SPACE = 0x9286, 0xA420, 0xA001
 # Of its EXIF: the maker's notes, whose offsets break when they are moved; our own fields; its size, and where more of it lies.
 LEFT_OUT = (0x927C, USER_COMMENT, UNIQUE_ID, 0xA002, 0xA003, 0xA005)
 SRGB = 1
+OF_BYTES = (0, 5)  # in GPS: the version, and whether the altitude is below the sea
 UNICODE, ASCII = b"UNICODE\0", b"ASCII\0\0\0"
 
 
@@ -32,7 +33,7 @@ def selected(exif: Image.Exif) -> bytes | None:
         if values := {tag: value for tag, value in exif.get_ifd(directory).items() if tag not in LEFT_OUT}:
             if directory == EXIF and COLOUR_SPACE in values:
                 values[COLOUR_SPACE] = SRGB
-            kept[directory] = values
+            kept[directory] = {tag: undefined(value) if tag not in OF_BYTES else value for tag, value in values.items()}
     return kept.tobytes() if len(kept) else None
 
 
@@ -43,13 +44,21 @@ def with_texts(exif: bytes | None, infotext: str, settings: str) -> bytes | None
     block = Image.Exif()
     if exif:
         block.load(exif)
-    values = dict(block.get_ifd(EXIF))
+    values = {tag: undefined(value) for tag, value in block.get_ifd(EXIF).items()}
     if infotext:
-        values[USER_COMMENT] = UNICODE + infotext.encode("utf-16-be")
+        values[USER_COMMENT] = undefined(UNICODE + infotext.encode("utf-16-be"))
     if settings:
         values[UNIQUE_ID] = settings
     block[EXIF] = values
+    if place := block.get_ifd(GPS):
+        block[GPS] = {tag: undefined(value) if tag not in OF_BYTES else value for tag, value in place.items()}
     return block.tobytes()
+
+
+def undefined(value: object) -> object:
+    """EXIF's type UNDEFINED for bytes: Pillow writes bytes as the type BYTE, which piexif, and so the WebUI, can't read as a text, but
+    leaves the type of what it does not know, such as bytearrays, undefined."""
+    return [bytearray(value)] if isinstance(value, bytes) else value
 
 
 def texts_in(image: Image.Image) -> tuple[str | None, str | None]:
