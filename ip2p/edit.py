@@ -11,11 +11,11 @@ from PIL import Image
 
 from .errors import EditError
 from .guidance import Guidance, Interval
+from .images import MAX_SIDE, MIN_SIDE
 
 TEXT_SCALE, IMAGE_SCALE = 7.5, 1.5
 MAX_SCALE = 100.0
 MAX_STEPS, MAX_COUNT, MAX_BATCH = 200, 64, 16
-MIN_SIDE, MAX_SIDE = 64, 4096
 MAX_CELLS = 49
 MAX_TEXT = 10_000  # characters of an instruction; the network reads about 300
 MAX_SEED = 2**53  # what a number in JSON and in a browser holds exactly

@@ -7,6 +7,7 @@ import base64
 import io
 import sys
 import tempfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,36 @@ from ip2p.checkpoints.recognise import FIRST_LAYER, describe, is_edit_checkpoint
 from ip2p.edit import Edit, random_scales
 from ip2p.errors import EditError
 from ip2p.guidance import Guidance, Interval, pass_weights
-from ip2p.images import fit, fit_size, heat_picture, keep_outside, read_base64, read_image, working_size
+from ip2p.images import (
+    exif_to_keep,
+    fit,
+    fit_size,
+    heat_picture,
+    infotext_in,
+    keep_outside,
+    notes_of,
+    read_base64,
+    read_image,
+    read_mask,
+    save_picture,
+    settings_in,
+    working_size,
+)  # fmt: skip
 from ip2p.infotext import infotext_of
 from ip2p.passes import passes_needed, plan_passes
 from ip2p.presets import FILE_NAME, Preset, load, save_own
-from picture_files import GREY, png, png_16_bit, saved
+from picture_files import (
+    DISPLAY_P3,
+    GREY,
+    TURNED_AVIF,
+    grey_profile,
+    png,
+    png_16_bit,
+    png_with,
+    rgb_profile,
+    saved,
+    table_profile,
+)  # fmt: skip
 
 
 def check_guidance():
@@ -65,6 +91,52 @@ def check_images():
     assert fit(colours, (64, 64)).size == fit(colours, (64, 64), whole=True).size == (64, 64)
     assert np.array_equal(keep_outside(np.zeros((16, 32, 3)), colours, Image.new("L", (32, 16))), np.asarray(colours))
     assert heat_picture(np.eye(4), colours).size == colours.size
+
+
+def check_picture_files(folder: Path):
+    """Colour profiles, deep samples, mended files, masks and the writer, by this Pillow."""
+    colours = Image.new("RGB", (32, 16), (200, 120, 90))
+    for format in ("PNG", "TIFF", "JPEG"):
+        image = read_image(io.BytesIO(saved(colours, format, icc_profile=rgb_profile("Display P3", DISPLAY_P3))))
+        assert np.abs(np.subtract(image.getpixel((8, 8)), (213, 117, 84))).max() <= 3, (format, image.getpixel((8, 8)))
+        assert notes_of(image) == ["converted from Display P3 to sRGB"]
+    assert read_image(io.BytesIO(saved(Image.new("L", (2, 2), 128), "PNG", icc_profile=grey_profile(1.0)))).getpixel((0, 0)) == (188,) * 3
+    inks = saved(
+        Image.new("CMYK", (8, 8), (255, 0, 0, 0)), "TIFF", icc_profile=table_profile(b"CMYK", lambda ink: 53.585 if ink[0] else 100)
+    )
+    assert abs(read_image(io.BytesIO(inks)).getpixel((0, 0))[0] - 128) <= 2
+
+    deep = np.arange(0, 65536, 257, dtype=np.uint16).reshape(16, 16)
+    for compression in ("raw", "tiff_lzw", "tiff_adobe_deflate"):
+        levels = np.asarray(read_image(io.BytesIO(saved(Image.fromarray(deep), "TIFF", compression=compression))))[..., 0]
+        assert np.array_equal(levels, deep // 257), compression
+    negative = saved(Image.fromarray(deep), "TIFF").replace(b"\x06\x01\x03\0\x01\0\0\0\x01", b"\x06\x01\x03\0\x01\0\0\0\0")
+    assert np.array_equal(np.asarray(read_image(io.BytesIO(negative)))[..., 0], 255 - deep // 257)
+    for progressive in (False, True):
+        assert read_image(io.BytesIO(saved(colours, "JPEG", progressive=progressive)[:-2])).size == (32, 16)
+    assert np.array_equal(
+        read_image(io.BytesIO(png_with(saved(colours, "PNG"), b"zTXt", b"a\0\0" + zlib.compress(bytes(2_000_000))))), colours
+    )
+    try:
+        turned = read_image(io.BytesIO(TURNED_AVIF))
+        assert turned.size == (16, 32) and turned.getpixel((8, 8))[0] > 200 and turned.getpixel((8, 24))[2] > 200
+    except EditError as e:
+        assert "is an AVIF file: install pillow-avif-plugin" in str(e)
+
+    layer = Image.new("RGBA", (8, 8))
+    layer.paste((255, 255, 255, 255), (0, 0, 4, 8))
+    assert np.asarray(read_mask(saved(layer, "PNG"))).tolist() == [[255] * 4 + [0] * 4] * 8
+    assert np.asarray(read_mask(saved(Image.new("L", (1, 1), 1), "PNG"))).tolist() == [[255]]
+
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0112], exif[0x8769] = "Maker", 6, {0x9003: "2024:05:06 07:08:09"}
+    photograph = read_image(io.BytesIO(saved(colours, "JPEG", exif=exif.tobytes())))
+    for suffix in ("png", "jpg", "webp"):
+        path = folder / f"result.{suffix}"
+        save_picture(photograph, path, infotext="make it winter, 雪", settings="{}", exif=exif_to_keep(photograph))
+        assert (infotext_in(path), settings_in(path)) == ("make it winter, 雪", "{}")
+        written = Image.open(path).getexif()
+        assert written[0x010F] == "Maker" and 0x0112 not in written and written.get_ifd(0x8769)[0x9003] == "2024:05:06 07:08:09"
 
 
 class Foreign:
@@ -110,6 +182,7 @@ if __name__ == "__main__":
     check_guidance()
     check_images()
     with tempfile.TemporaryDirectory() as folder:
+        check_picture_files(Path(folder))
         check_checkpoint(Path(folder))
         check_presets(Path(folder))
     check_edit()

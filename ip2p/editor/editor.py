@@ -189,7 +189,8 @@ class Editor:
         context, edit = job.context, job.context.edit
         if context.latent_mask is not None:
             latent = torch.lerp(context.condition * self.vae.config.scaling_factor, latent, context.latent_mask)
-        levels = images.finish(memory_told(self.decode, latent), edit, context.picture, context.mask)
+        picture, mask = (edit.image, edit.mask) if edit.own_size else (context.picture, context.mask)
+        levels = images.finish(memory_told(self.decode, latent), picture, mask)
         scales = job.guidance.text_scale, job.guidance.image_scale
         return Result(
             image=to_picture(levels),

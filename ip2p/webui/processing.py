@@ -309,8 +309,9 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
             self.extra_generation_params["VAE Decoder"] = shared.opts.sd_vae_decode_method
         decoded = processing.decode_latent_batch(self.sd_model, latents, target_device=devices.cpu, check_for_nans=True)
         finished = processing.DecodedSamples()
+        picture, mask = (edit.image, edit.mask) if edit.own_size else (self.picture, self.mask_for_result)
         for sample in decoded:
-            levels = images.finish(to_levels(sample), edit, self.picture, self.mask_for_result)
+            levels = images.finish(to_levels(sample), picture, mask)
             # The host cuts the fraction off: half a level up, a kept pixel comes out as it went in.
             finished.append(to_tensor(levels + 0.5 * (edit.mask is not None)))
         return finished

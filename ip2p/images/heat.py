@@ -1,0 +1,25 @@
+"""Pictures of where an instruction acts."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+COLD, HOT = (96.0, 0.0, 144.0), (255.0, 224.0, 48.0)  # violet to yellow
+DARKENED = 0.6  # of the grey picture under the colours
+
+
+def heat_picture(heat: np.ndarray, picture: Image.Image) -> Image.Image:
+    """heat: (h, w), any range → the picture darkened to grey, and in colour where the instruction acts."""
+    levels = Image.fromarray((heat_levels(heat) * 255).astype(np.uint8)).resize(picture.size, Image.Resampling.BICUBIC)
+    t = np.asarray(levels, dtype=np.float32)[..., None] / 255
+    grey = np.asarray(picture.convert("L").convert("RGB"), dtype=np.float32) * DARKENED
+    cold, hot = np.array(COLD, np.float32), np.array(HOT, np.float32)
+    colour = cold + (hot - cold) * t
+    return Image.fromarray((grey * (1 - t) + colour * t).clip(0, 255).astype(np.uint8))
+
+
+def heat_levels(heat: np.ndarray) -> np.ndarray:
+    """heat: (h, w) → [0, 1], outliers cut off at the 1st and 99th percentile."""
+    low, high = np.percentile(heat, (1, 99))
+    return ((heat - low) / max(high - low, 1e-12)).clip(0, 1)
