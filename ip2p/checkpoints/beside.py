@@ -22,7 +22,8 @@ def written_beside(output: Path, sources: Iterable[Path], force: bool, yaml: boo
     sources: the files it is made from. yaml, clip: whether there will be one. Raises EditError when there would be none and one of
     that name is there, since it would be read as the checkpoint's, and as `files.refuse_existing` does.
     """
-    read = [source.with_suffix(suffix) for source in (sources := list(sources)) for suffix in (".yaml", ".clip")]
+    sources = list(sources)
+    read = [source.with_suffix(suffix) for source in sources for suffix in (".yaml", ".clip")]
     beside = {output.with_suffix(".clip"): clip, output.with_suffix(".yaml"): yaml}
     with written_together([*beside, output], force, sources=[*sources, *read], ours=CLIP_FILES) as places:
         for path, wanted in beside.items():
