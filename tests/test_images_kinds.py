@@ -210,19 +210,43 @@ def test_the_first_picture_of_a_stereo_file_is_read():
 # HEIC, AVIF, JPEG XL
 
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100)
-# 3x2 pixels, written by libjxl
-JXL = b"\xff\x0a\x08\x10\x10" + bytes(40)
+# Beginnings of files by libjxl.
+JXL = {
+    (3, 2): "ff0a08c0010013880200a800",
+    (64, 64): "ff0a4f060013880200d800b5",
+    (300, 200): "ff0a310700138802003c8106",
+    (1920, 1080): "ff0aba211d001388020090c0",
+    (4000, 3001): "ff0ac25de8f30d0013880200",
+}
 
 
 @pytest.mark.parametrize(
     "data, kind, package, module",
-    [(HEIC, "HEIC", "pillow-heif", "pillow_heif"), (JXL, "JPEG XL", "pillow-jxl-plugin", "pillow_jxl")],
+    [(HEIC, "HEIC", "pillow-heif", "pillow_heif"), (bytes.fromhex(JXL[3, 2]), "JPEG XL", "pillow-jxl-plugin", "pillow_jxl")],
 )
 def test_a_kind_that_needs_a_package_names_it(data, kind, package, module, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.setattr(Image, "OPEN", {name: value for name, value in Image.OPEN.items() if name not in ("HEIF", "JXL")})
     with pytest.raises(EditError, match=rf"is a {kind} file: install {package}.*\.$"):
         read(data)
+
+
+@pytest.mark.parametrize("size", JXL)
+def test_the_size_of_a_jpeg_xl_is_known_before_it_is_decoded(size):
+    from ip2p.images.repair import jxl_size
+
+    stream = bytes.fromhex(JXL[size])
+    in_boxes = b"\0\0\0\x0cJXL \r\n\x87\n\0\0\0\x14ftypjxl \0\0\0\0jxl "
+    for file in (stream, in_boxes + b"\0\0\0\x20jxlc" + stream, in_boxes + b"\0\0\0\x20jxlp\0\0\0\0" + stream):
+        assert jxl_size(file) == size
+
+
+def test_a_jpeg_xl_that_claims_too_much_is_refused_by_its_header():
+    bits = 0 | 3 << 1 | 29_999 << 3 | 1 << 33  # not small; 30 bits of height; as wide as high
+    with pytest.raises(EditError, match="30000x30000"):
+        read(b"\xff\x0a" + bits.to_bytes(8, "little"))
+    with pytest.raises(EditError, match="damaged"):
+        read(b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(100))
 
 
 def test_a_heic_is_read_where_its_package_is():

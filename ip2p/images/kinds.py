@@ -88,7 +88,9 @@ def open_plugin(kind: str, what: str) -> None:
     except Exception as e:  # a package for another Pillow fails in ways of its own
         if PIL.__version__.startswith("9."):
             package = OLD_PILLOW.get(package, package)
-        raise EditError(f"The {what} is {named(kind)} file: install {package} to read it (pip install {package}), or save it as JPEG.") from e
+        raise EditError(
+            f"The {what} is {named(kind)} file: install {package} to read it (pip install {package}), or save it as JPEG."
+        ) from e
 
 
 def without_avif() -> bool:

@@ -105,8 +105,8 @@ def decoded(source: Source, what: str, limits: Limits, before_loading: Callable[
     kinds.refuse_raw(kind, what)
     kind = kind or "TGA"
     limits.check_kind(kind, what)
-    if kind == "JPEG XL" and (size := repair.jxl_size(data)):  # its plug-in decodes on opening
-        limits.check_size(*size, what)
+    if kind == "JPEG XL":  # its plug-in decodes on opening
+        limits.check_size(*repair.jxl_size(data), what)
     kinds.open_plugin(kind, what)
 
     def load(data: bytes) -> Image.Image:

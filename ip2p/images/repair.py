@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import struct
 import zlib
 from collections.abc import Iterator
 
@@ -16,6 +15,7 @@ FILLER = bytes((151 * i * i + 97 * i + 200) % 255 for i in range(4096))
 MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # outside 0xFF00, fill bytes and restarts
 START_OF_SCAN, END = 0xDA, 0xD9
 
+START_OF_JXL = b"\xff\x0a"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 NEEDED = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"eXIf")
 MAX_PROFILE = 2**24  # bytes
@@ -71,20 +71,16 @@ def profile_in(content: bytes) -> bytes | None:
     return profile if len(profile) <= MAX_PROFILE else None
 
 
-def jxl_size(jxl: bytes) -> tuple[int, int] | None:
-    """(width, height) of a JPEG XL as it is stored, from its header (ISO/IEC 18181-1, D.2); None where it is not found."""
+def jxl_size(jxl: bytes) -> tuple[int, int]:
+    """(width, height) of a JPEG XL as it is stored, from its header (ISO/IEC 18181-1, D.2). Raises ValueError where there is none."""
     at = 0
-    if not jxl.startswith(b"\xff\x0a"):
-        boxes = jxl[:65536]
-        found = re.search(rb"jxlc|jxlp", boxes)
-        if not found:
-            return None
-        at = found.end() + (4 if found.group() == b"jxlp" else 0)
+    if not jxl.startswith(START_OF_JXL):  # in boxes: all of it in one, or in parts that each begin with their number
+        box = re.search(rb"jxlc|jxlp.{4}", jxl[:65536], re.DOTALL)
+        at = box.end() if box else len(jxl)
     stream = jxl[at : at + 16]
-    if not stream.startswith(b"\xff\x0a"):
-        return None
-    bits, place = struct.unpack("<Q", stream[2:10].ljust(8, b"\0"))[0], 0
-    bits |= int.from_bytes(stream[10:16], "little") << 64
+    if not stream.startswith(START_OF_JXL):
+        raise ValueError("a JPEG XL without its beginning")
+    bits, place = int.from_bytes(stream[2:], "little"), 0
 
     def take(count: int) -> int:
         nonlocal place
