@@ -21,7 +21,7 @@ VERBS = {
     "train": ("train", "train an edit model, from a checkpoint or from nothing"),
 }
 NEEDS = "This needs the package {}: install it with pip install 'sd-webui-instruct-edit[{}]'."
-EXTRAS = {"datasets": "train", "pyarrow": "train"}  # of a package that `edit` does not bring
+EXTRAS = {"datasets": "train", "pyarrow": "train", "cv2": "photos", "skimage": "photos"}  # of a package that `edit` does not bring
 
 
 class Parser(argparse.ArgumentParser):

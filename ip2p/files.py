@@ -17,6 +17,7 @@ from .errors import EditError
 
 DAY = 86_400  # seconds after which another machine's unfinished file is taken for abandoned
 UNFINISHED = re.compile(r"\.ip2p-(?P<target>[0-9a-f]{8})-(?P<machine>[0-9a-f]{4})-(?P<process>\d+)-[0-9a-f]{8}\.(?P<kind>part|old)")
+PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".avif", ".heic", ".heif", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".tga", ".jp2"}
 
 
 @contextmanager

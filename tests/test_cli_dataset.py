@@ -15,7 +15,9 @@ from PIL import Image as Pictures
 
 from ip2p.__main__ import main
 from ip2p.contact_sheet import font_of
-from ip2p.dataset.pairs import Pair, open_pairs, write_pairs
+from ip2p.dataset.open import open_pairs
+from ip2p.dataset.pairs import Pair
+from ip2p.dataset.parquet_writer import write_pairs
 from ip2p.dataset.view import GAP, SIDE, cell, wrapped
 from pair_sets import jpeg, tree, write_original_layout, write_set
 
@@ -148,7 +150,7 @@ def test_convert_writes_parquet_and_the_original_layout(tmp_path, capsys):
     ("args", "said"),
     [
         (["view", "no.parquet", "--output", "a.png"], "There is no pair set no.parquet"),
-        (["view", "SET", "--output", "sheet.gif"], "sheet.gif is none"),
+        (["view", "SET", "--output", "sheet.gif"], "sheet.gif is not"),
         (["view", "SET", "--output", "a.png", "--count", "0"], "--count is between 1 and"),
         (["view", "SET", "--output", "a.png", "--split", "other"], "no split other"),
         (["check", "SET", "--max-broken", "2"], "--max-broken is a share between 0 and 1"),

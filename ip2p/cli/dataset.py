@@ -1,23 +1,23 @@
-"""python -m ip2p dataset …: the table of its sub-verbs."""
+"""python -m ip2p dataset …: the table of its verbs."""
 
 from __future__ import annotations
 
 import argparse
-from importlib import import_module
 
-# Sub-verb: its module, with `add_arguments(parser)` and `run(args) -> exit status`, quick to import; and what it does.
+from . import dataset_check, dataset_convert, dataset_photos, dataset_view
+
+# Verb: its module, with `add_arguments(parser)` and `run(args) -> exit status`, quick to import; and what it does.
 VERBS = {
-    "view": ("dataset.view", "draw a sheet of pairs: before, the instruction, after"),
-    "check": ("dataset.check", "decode every pair and name the broken ones"),
-    "convert": ("dataset.conversion", "a pair set to parquet or to the original folder layout"),
-    "photos": ("dataset.photos", "make pairs from a folder of photographs, by edits that are computed"),
+    "view": (dataset_view, "draw a sheet of pairs: before, the instruction, after"),
+    "check": (dataset_check, "decode every pair and name the broken ones"),
+    "convert": (dataset_convert, "a pair set to parquet or to the original folder layout"),
+    "photos": (dataset_photos, "make pairs from a folder of photographs, by procedural edits"),
 }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="dataset_verb", metavar="|".join(VERBS), required=True)
     for verb, (module, summary) in VERBS.items():
-        module = import_module(f"ip2p.{module}")
         verb_parser = verbs.add_parser(verb, help=summary, description=summary[0].upper() + summary[1:] + ".")
         module.add_arguments(verb_parser)
         verb_parser.set_defaults(run=module.run)

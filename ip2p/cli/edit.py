@@ -20,12 +20,11 @@ from ..checkpoints import small
 from ..contact_sheet import contact_sheet
 from ..edit import IMAGE_SCALE, TEXT_SCALE, Edit, read_scales, scales_around, sheet_over_scales
 from ..errors import EditError
-from ..files import why, written_whole
+from ..files import PICTURE_SUFFIXES, why, written_whole
 from ..images import fit, read_image
 from ..presets import load
 from ..progress import bar
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".avif", ".heic", ".heif", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".tga", ".jp2"}
 LABEL = 32  # characters above a picture
 SETTINGS = "ip2p"  # the PNG's field with the settings it was made with, by which a later run knows it is finished
 
@@ -227,7 +226,7 @@ def outputs_of(args: argparse.Namespace, request: Request) -> list[tuple[Path, l
         raise EditError(f"A folder is edited into a folder, and {args.output} is a file's name.")
     if args.output.exists() and args.output.samefile(args.input):
         raise EditError("The output is the folder of the pictures itself: choose another one.")
-    sources = [path for path in args.input.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file() and path.name[0] != "."]
+    sources = [path for path in args.input.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file() and path.name[0] != "."]
     if not sources:
         raise EditError(f"There are no pictures in {args.input}.")
     sources.sort(key=natural)

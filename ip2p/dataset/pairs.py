@@ -1,20 +1,21 @@
-"""A pair set: a picture, what to change and the picture changed, row by row, whatever files it lies in."""
+"""A pair set: a picture, what to change and the picture changed, row by row, whatever files it lies in. `open.py` opens one."""
 
 from __future__ import annotations
 
 import hashlib
 import io
-import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Protocol
 
 from PIL import Image, ImageOps
 
 from ..errors import EditError
 from ..images import read_as_it_is, read_image
+from .checked_files import parse_object, read_inside
 
 PICTURES = ("original_image", "edited_image", "mask")
 # Ours first, then what published sets call it: InstructPix2Pix, MagicBrush, OmniEdit, SuperEdit, the 1000 samples; then plain words.
@@ -38,12 +39,11 @@ BEFORE, AFTER = "picture before", "picture after"
 LAYOUT = "layout"  # a column: what an original layout has that the others don't tell, in JSON, so that it can be written as it was
 EXTRA, BROKEN = "_extra", "_broken"  # columns of our own indexes: extra columns in JSON, and why a row is broken
 SPLITS = {"train": (0.0, 0.9), "val": (0.9, 0.95), "test": (0.95, 1.0)}
+NOT_EXTRA = {*ALIASES, *ALIASES["edit_prompt"], *ALIASES["edit_prompts"]}  # names that would be taken for something else
 SAME_SPLIT = {"validation": "val", "valid": "val", "dev": "val", "eval": "val", "training": "train"}
 ASPECT = 0.02  # what rounding to multiples of 8 makes of an aspect
-# What options say of `open_pairs`' arguments.
-SET_HELP = "a parquet file or a folder of them, the original layout, a CSV, or a name on the Hugging Face hub"
-SPLIT_HELP = "one of its splits; all of it when left out"
-HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+NO_TEXT = re.compile("[\0\ud800-\udfff]")  # NUL and halves of surrogate pairs, which JSON can hold and a file's text can't
+UNPRINTABLE = re.compile("[\0-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class BrokenRow(EditError):
@@ -72,22 +72,43 @@ class Pair:
         return self.edit_prompts[0]
 
 
+class Source(Protocol):
+    """Rows of raw columns, as they lie in files. roots: the folders that a row's `path` of a picture may lead into, the set's own first."""
+
+    columns: Sequence[str]
+    roots: Sequence[str | Path]
+
+    def __len__(self) -> int: ...
+
+    def row(self, i: int, columns: Sequence[str]) -> dict[str, Any]:
+        """Row i. A value that can't be read is None, and the column BROKEN says why."""
+        ...
+
+    def scan(self, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """All rows in their order."""
+        ...
+
+    def place(self, i: int) -> tuple[str, int]:
+        """The file or the set that row i is in, and its number there."""
+        ...
+
+
 class PairSet:
     """Random access to pairs; a row's pictures are read and decoded when it is asked for. Can be sent to other processes.
 
-    source: rows of raw columns, as in `tables.py`: `len()`, `columns`, `row(i, columns)`, `scan(columns)` and `place(i)`.
-    fingerprint: changes when the content changes.
+    fingerprint: changes when the content changes. rows: of the source, in which order; all of them when left out.
+    Raises EditError when the source has no pictures before or after, or no instructions.
     """
 
-    def __init__(self, name: str, source, fingerprint: str, rows: Sequence[int] | None = None):
+    def __init__(self, name: str, source: Source, fingerprint: str, rows: Sequence[int] | None = None):
         self.name, self.source, self.fingerprint = name, source, fingerprint
-        self.rows = range(len(source)) if rows is None else rows
-        self.found = columns_of(source.columns, name)
-        named = {column for columns in self.found.values() for column in columns}
+        self.rows: Sequence[int] = range(len(source)) if rows is None else rows
+        self.theirs = columns_of(source.columns, name)  # our column: the set's columns that hold it
+        named = {column for columns in self.theirs.values() for column in columns}
         self.extra = [column for column in source.columns if column not in named]
-        texts = [column for ours, columns in self.found.items() if ours not in PICTURES for column in columns]
+        texts = [column for ours, columns in self.theirs.items() if ours not in PICTURES for column in columns]
         self.text_columns = texts + self.extra
-        self.all_columns = self.text_columns + [column for ours in PICTURES for column in self.found.get(ours, ())]
+        self.all_columns = self.text_columns + [column for ours in PICTURES for column in self.theirs.get(ours, ())]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -104,26 +125,27 @@ class PairSet:
             raise self.broken(i, e) from e
         return Pair(**row | {"original_image": original, "edited_image": edited, "mask": mask})
 
-    def raw(self, i: int) -> dict:
+    def raw(self, i: int) -> dict[str, Any]:
         """The row as `Pair` has it, but its pictures are their files' bytes, not decoded. Raises BrokenRow where something is missing."""
         columns = self.source.row(self.rows[i], self.all_columns)
         row = self._texts(columns)
         try:
             if reason := columns.get(BROKEN):
-                raise EditError(reason)
+                raise EditError(str(reason))
             if not row["edit_prompts"]:
                 raise EditError("the instruction is empty")
+            check_values(row)
             for ours, what in zip(PICTURES, (BEFORE, AFTER, "mask")):
-                found = self.found.get(ours)
-                row[ours] = picture_bytes(columns[found[0]], what) if found else None
+                theirs = self.theirs.get(ours)
+                row[ours] = picture_bytes(columns[theirs[0]], what, self.source.roots) if theirs else None
                 if row[ours] is None and ours != "mask":
                     raise EditError(f"the {what} is missing")
         except EditError as e:
             raise self.broken(i, e) from e
         return row
 
-    def texts(self, i: int) -> dict:
-        """The row without its pictures, which is cheap: edit_prompts, original_prompt, edited_prompt, seed, scores and the extra columns."""
+    def texts(self, i: int) -> dict[str, Any]:
+        """The row without its pictures, which is quick: edit_prompts, original_prompt, edited_prompt, seed, scores and the extra columns."""
         row = self._texts(self.source.row(self.rows[i], self.text_columns))
         return row.pop("extra") | row
 
@@ -137,13 +159,14 @@ class PairSet:
         """
         wanted = split_name(name)
         if "split" in self.extra:
-            of_row = [split_name(str(columns["split"])) for columns in self.source.scan(["split"])]
-            if wanted not in of_row:
-                raise EditError(f"{self.name} has no split {name}: it has {', '.join(sorted(set(of_row)))}.")
-            return self._of([row for row in self.rows if of_row[row] == wanted])
+            splits = [split_name(str(columns["split"])) for columns in self.source.scan(["split"])]
+            if wanted not in splits:
+                raise EditError(f"{self.name} has no split {name}: it has {', '.join(sorted(set(splits)))[:300]}.")
+            return self._of([row for row in self.rows if splits[row] == wanted])
         if wanted not in SPLITS:
             raise EditError(f"{self.name} names no splits, so that it has {', '.join(SPLITS)}, by order, and no “{name[:80]}”.")
-        starts, last = [], None
+        starts: list[int] = []
+        last = None
         for row, columns in enumerate(self.source.scan(self.text_columns)):
             texts = self._texts(columns)
             prompt = texts["original_prompt"], texts["edit_prompts"], texts["edited_prompt"]
@@ -159,74 +182,48 @@ class PairSet:
 
     def broken(self, i: int, reason: object) -> BrokenRow:
         file, row = self.source.place(self.rows[i])
-        reason = str(reason).rstrip(".")
-        return BrokenRow(f"{file} row {row}: {reason[0].lower()}{reason[1:]}")
+        sentence = str(reason).rstrip(".")[:500]
+        return BrokenRow(UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", f"{file} row {row}: {sentence[:1].lower()}{sentence[1:]}"))
 
-    def _texts(self, columns: Mapping) -> dict:
-        def first(ours: str):
-            return columns[self.found[ours][0]] if ours in self.found else None
+    def _texts(self, columns: Mapping[str, Any]) -> dict[str, Any]:
+        def first(ours: str) -> Any:
+            return columns[self.theirs[ours][0]] if ours in self.theirs else None
 
-        phrasings = [text for ours in ("edit_prompt", "edit_prompts") for c in self.found.get(ours, ()) for text in listed(columns[c])]
-        extra = {c: columns[c] for c in self.extra if c not in (EXTRA, BROKEN) and is_plain(columns[c])}
+        phrasings = [text for ours in ("edit_prompt", "edit_prompts") for c in self.theirs.get(ours, ()) for text in listed(columns[c])]
+        extra = {c: columns[c] for c in self.extra if c not in (EXTRA, BROKEN)} | {
+            name: value for name, value in parse_object(columns.get(EXTRA)).items() if name.lower() not in NOT_EXTRA
+        }
         return {
             "edit_prompts": tuple(dict.fromkeys(phrasings)),
             "original_prompt": str(first("original_prompt") or ""),
             "edited_prompt": str(first("edited_prompt") or ""),
             "seed": seed_of(first("seed")),
             "scores": scores_of(first("scores")),
-            "extra": extra | json.loads(columns.get(EXTRA) or "{}"),
+            "extra": {name: value for name, value in extra.items() if is_plain(value)},
         }
 
 
+def check_values(row: Mapping[str, Any]) -> None:
+    """Raises EditError for a text or a number that not every format can hold."""
+
+    def check(value: object, what: str) -> None:
+        if isinstance(value, str) and NO_TEXT.search(value):
+            raise EditError(f"the {what} holds NUL or half a surrogate pair")
+        if isinstance(value, int) and not -(1 << 63) <= value < 1 << 64:
+            raise EditError(f"the {what} is a number of more than 64 bits")
+        for part in value if isinstance(value, (list, tuple)) else ():
+            check(part, what)
+
+    check(row["edit_prompts"], "instruction")
+    check((row["original_prompt"], row["edited_prompt"]), "caption")
+    for name, value in (*row["scores"].items(), *row["extra"].items()):
+        check(name, "name of a column")
+        check(value, f"column {name[:80]}")
+
+
 def is_plain(value: object) -> bool:
-    """A word, a number or a list of words."""
+    """A text, a number or a list of texts."""
     return isinstance(value, (str, int, float)) or (isinstance(value, list) and all(isinstance(word, str) for word in value))
-
-
-def open_pairs(source: str | Path, split: str | None = None, in_order: bool = False) -> PairSet:
-    """A pair set from a parquet file, a folder of them, the original folder layout, a CSV with before and after pictures or the
-    folder it is in, or a data set's name on the Hugging Face hub. Every row is one pair, also of edits that follow one another.
-
-    split: one that the set's files or its column `split` name, else by order (`PairSet.split`); None is all of it.
-    in_order: rows will be asked for one after another, which spares a copy of parquet with large row groups (`tables.parquet_pairs`).
-    Raises EditError when there is nothing of that name, or it has no pictures before, after or instructions.
-    """
-    from . import folders, tables
-
-    path = Path(source)
-    if path.name == folders.SEEDS:
-        path = path.parent
-    if path.is_file():
-        readers = {".parquet": lambda: tables.parquet_pairs([path], path.name, in_order), ".csv": lambda: folders.csv_pairs(path)}
-        if path.suffix.lower() not in readers:
-            raise EditError(f"{path} is neither parquet nor CSV: give a pair set's file or folder.")
-        pairs = readers[path.suffix.lower()]()
-    elif path.is_dir():
-        if folders.is_layout(path):
-            pairs = folders.layout_pairs(path)
-        elif files := sorted(path.rglob("*.parquet")):
-            named, split = tables.files_of_split(path, files, split)
-            pairs = tables.parquet_pairs(named, path.name, in_order)
-        elif len(files := sorted(path.glob("*.csv"))) == 1:
-            pairs = folders.csv_pairs(files[0])
-        else:
-            what = "several CSV files: name one" if files else f"no parquet files, no {folders.SEEDS} and no CSV"
-            raise EditError(f"{path} holds {what}.")
-    elif HUB_NAME.fullmatch(str(source)) and path.suffix.lower() not in (".parquet", ".csv", ".json"):
-        return tables.hub_pairs(str(source), split)
-    else:
-        raise EditError(f"There is no pair set {source}.")
-    return pairs.split(split) if split else pairs
-
-
-def write_pairs(pairs: Iterable[Pair], path: Path, force: bool = False) -> int:
-    """Writes one parquet file, row group by row group, beside and renamed; returns the number of rows.
-
-    A picture that was read from a set keeps its file's bytes; a new one becomes a PNG. Raises EditError when `path` exists and not `force`.
-    """
-    from .tables import write_rows
-
-    return write_rows((row_of(pair) for pair in pairs), path, force)
 
 
 def row_of(pair: Pair) -> dict:
@@ -238,41 +235,40 @@ def row_of(pair: Pair) -> dict:
 def columns_of(columns: Sequence[str], name: str) -> dict[str, list[str]]:
     """Our column: the set's columns that hold it. Raises EditError when there are no pictures before or after, or no instructions."""
     lower = {column.lower(): column for column in reversed(columns)}
-    found = {ours: [lower[alias] for alias in theirs if alias in lower] for ours, theirs in ALIASES.items()}
-    found = {ours: theirs if ours.startswith("edit_prompt") else theirs[:1] for ours, theirs in found.items() if theirs}  # all phrasings
-    missing = [what for what, names in NEEDED.items() if not any(ours in found for ours in names)]
+    theirs = {ours: [lower[alias] for alias in aliases if alias in lower] for ours, aliases in ALIASES.items()}
+    theirs = {ours: several if ours.startswith("edit_prompt") else several[:1] for ours, several in theirs.items() if several}
+    missing = [what for what, names in NEEDED.items() if not any(ours in theirs for ours in names)]
     if missing:
         raise EditError(
-            f"{name} has no column of {' nor of '.join(missing)}: its columns are {', '.join(columns) or 'none'}; "
+            f"{name} has no column of {' nor of '.join(missing)}: its columns are {', '.join(columns)[:500] or 'none'}; "
             "call them original_image, edited_image and edit_prompt."
         )
-    return found
+    return theirs
 
 
-def listed(value) -> list[str]:
+def listed(value: object) -> list[str]:
     """One instruction or several, without empty ones."""
     values = [value] if isinstance(value, str) else value if isinstance(value, (list, tuple)) else []
     return [text for text in values if isinstance(text, str) and text.strip()]
 
 
-def seed_of(value) -> int | None:
+def seed_of(value: Any) -> int | None:
+    """A whole number of 64 bits; None for anything else."""
     try:
-        return None if value is None else int(value)
-    except ValueError:
+        seed = None if value is None else int(value)
+    except (ValueError, TypeError, OverflowError):
         return None
+    return seed if seed is not None and -(1 << 63) <= seed < 1 << 63 else None
 
 
-def scores_of(value) -> dict[str, float]:
-    """Of a struct, or of JSON; what is no number is left out."""
+def scores_of(value: object) -> dict[str, float]:
+    """Of a struct, or of JSON; what is not a number is left out."""
     if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            return {}
-    return {name: score for name, score in value.items() if is_number(score)} if isinstance(value, Mapping) else {}
+        value = parse_object(value)
+    return {str(name): score for name, score in value.items() if is_number(score)} if isinstance(value, Mapping) else {}
 
 
-def is_number(value) -> bool:
+def is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
@@ -280,23 +276,25 @@ def split_name(name: str) -> str:
     return SAME_SPLIT.get(name.strip().lower(), name.strip().lower())
 
 
-def picture_bytes(value, what: str) -> bytes | None:
-    """Of Hugging Face's Image feature, {bytes, path}, or of plain bytes. Raises EditError for a file that is not there."""
+def picture_bytes(value: object, what: str, roots: Sequence[str | Path]) -> bytes | None:
+    """Of Hugging Face's Image feature, {bytes, path}, or of plain bytes. Raises EditError for a path that is not of a file below `roots`."""
     if isinstance(value, Mapping):
         data, path = value.get("bytes"), value.get("path")
-        if data:
+        if isinstance(data, bytes) and data:
             return data
+        if not (isinstance(path, str) and path):
+            return None
         try:
-            return Path(path).read_bytes() if path else None
-        except OSError as e:
-            raise EditError(f"the {what} {path} can't be read: {(e.strerror or str(e)).lower()}") from e
+            return read_inside(path, roots)
+        except EditError as e:
+            raise EditError(f"the {what} {path[:200]} {e}") from e
     return value if isinstance(value, bytes) else None
 
 
 def decoded(data: bytes, what: str) -> Image.Image:
     """Upright, in RGB; remembers its file's bytes for `encoded`."""
     image = read_image(io.BytesIO(data), what)
-    image.encoded = data
+    image.encoded = data  # type: ignore[attr-defined]
     image.readonly = 1  # so that Pillow takes a copy, and this mark with it, when someone draws on it
     return image
 
@@ -315,15 +313,16 @@ def mask_of(data: bytes) -> Image.Image:
     edit, and not always of the picture's size (github.com/OSU-NLP-Group/MagicBrush, issue 10).
     """
     image = read_as_it_is(io.BytesIO(data), "mask")
-    if has_alpha(image):
-        return ImageOps.invert(image.convert("RGBA").getchannel("A"))
-    return image.convert("L")
+    try:
+        return ImageOps.invert(image.convert("RGBA").getchannel("A")) if has_alpha(image) else image.convert("L")
+    except (ValueError, OSError) as e:
+        raise EditError("the mask can't be read: it is of a kind that has no grey levels") from e
 
 
 def has_alpha(image: Image.Image) -> bool:
     """Whether some of it is transparent."""
     can = "A" in image.getbands() or "transparency" in image.info
-    return can and image.convert("RGBA").getchannel("A").getextrema()[0] < 255
+    return can and image.convert("RGBA").getchannel("A").getextrema()[0] < 255  # type: ignore[operator] # one band's
 
 
 def white_is_edited(data: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Drawn scenes: a coloured shape on a coloured ground, and the instruction that recolours one of the two.
+"""Synthetic scenes: a coloured shape on a coloured ground, and the instruction that recolours one of the two.
 
 What was asked can be read off the pixels, so a model trained on them is measured without a judge.
 """
@@ -98,9 +98,9 @@ def scene(number: int, seed: int = 0) -> Scene:
     colour, ground, asked = rng.permutation(list(COLOURS))[:3]
     shape = str(rng.choice(SHAPES))
     radius = float(rng.uniform(12, 20))
-    centre = tuple(float(c) for c in rng.uniform(radius + 3, SIDE - radius - 3, 2))
+    x, y = (float(c) for c in rng.uniform(radius + 3, SIDE - radius - 3, 2))
     target = shape if rng.random() < 0.5 else "background"
-    return Scene(shape, str(colour), str(ground), centre, radius, target, str(asked), str(rng.choice(PHRASINGS)))
+    return Scene(shape, str(colour), str(ground), (x, y), radius, target, str(asked), str(rng.choice(PHRASINGS)))
 
 
 class Scenes:
@@ -118,7 +118,7 @@ class Scenes:
     def __getitem__(self, i: int) -> Pair:
         return scene(i, self.seed).pair()
 
-    def texts(self, i: int) -> dict:
-        drawn = scene(i, self.seed)
-        captions = drawn.caption(drawn.colour, drawn.ground), drawn.caption(*drawn.edited_colours)
-        return {"edit_prompts": (drawn.instruction,), "original_prompt": captions[0], "edited_prompt": captions[1]}
+    def texts(self, i: int) -> dict[str, str | tuple[str, ...]]:
+        described = scene(i, self.seed)
+        captions = described.caption(described.colour, described.ground), described.caption(*described.edited_colours)
+        return {"edit_prompts": (described.instruction,), "original_prompt": captions[0], "edited_prompt": captions[1]}

@@ -1,10 +1,11 @@
-"""Rows of parquet files, read where they lie, and of Arrow tables in the cache of Hugging Face `datasets`; writing parquet."""
+"""Rows of parquet files, read where they lie, and of Arrow tables in the cache of Hugging Face `datasets`."""
 
 from __future__ import annotations
 
 import bisect
 import glob
 import hashlib
+import itertools
 import os
 import re
 import shutil
@@ -14,17 +15,22 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import EditError
-from ..files import remove, why, written_whole
-from .pairs import PICTURES, SPLITS, PairSet, split_name
+from ..files import why, written_whole
+from ..progress import bar
+from .pairs import BROKEN, SPLITS, PairSet, split_name
 
-GROUP_BYTES = 8 << 20  # of the row groups written here: what is read for one row
-GROUP_ROWS = 256
+if TYPE_CHECKING:
+    from datasets import Dataset
+
 LARGE_GROUP = 48 << 20  # of which reading one for every row is too slow
+INDEX_VERSION = 2  # of what is written into an index
+BATCH = 1000  # rows of an index that are written at once
 IMAGE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 
 
@@ -33,18 +39,22 @@ class ParquetRows:
     for itself. Raises EditError when they can't be read or have different columns.
     """
 
-    def __init__(self, files: Sequence[Path]):
+    def __init__(self, files: Sequence[Path], root: Path | None = None):
         self.files = [Path(file).absolute() for file in files]
+        self.roots: Sequence[str | Path] = [str((root or self.files[0].parent).absolute())]
+        self.columns: Sequence[str] = ()
         self.starts: list[int] = []  # first row of each row group, and the end
         self.groups: list[tuple[int, int, int]] = []  # file, row group in it, first row of the file
-        self.largest = self.bytes = total = 0
+        self.largest = self.bytes = total = 0  # bytes of the largest row group, of all, and rows so far
         for number, file in enumerate(self.files):
             with parquet_file(file) as parquet:
                 columns = parquet.schema_arrow.names
                 if number == 0:
                     self.columns = columns
                 elif set(columns) != set(self.columns):
-                    raise EditError(f"{file} has other columns than {self.files[0].name}: they are no one pair set.")
+                    raise EditError(f"{file} has other columns than {self.files[0].name}: they are not one pair set.")
+                if parquet.metadata.num_rows > file.stat().st_size:
+                    raise EditError(f"{file} can't be read: it says that it has more rows than bytes.")
                 first = total
                 for index in range(parquet.num_row_groups):
                     group = parquet.metadata.row_group(index)
@@ -75,22 +85,21 @@ class ParquetRows:
         file, _, first = self.groups[self._group(i)]
         return str(self.files[file]), i - first
 
-    def row(self, i: int, columns: Sequence[str]) -> dict:
+    def row(self, i: int, columns: Sequence[str]) -> dict[str, Any]:
         at, key = self._group(i), tuple(columns)
         if self._process != os.getpid():
             self._close()
         with self._lock:
-            held, table = self._held.get(key, (None, None))
-            if held != at:
+            if key not in self._held or self._held[key][0] != at:
                 self._held.pop(key, None)  # before the next is read, so that there are never two
-                table = self._read(at, columns)
-                self._held[key] = at, table
-        return table.slice(i - self.starts[at], 1).to_pylist()[0]
+                self._held[key] = at, self._read(at, columns)
+            table = self._held[key][1]
+        return python_rows(table.slice(i - self.starts[at], 1))[0]
 
-    def scan(self, columns: Sequence[str]) -> Iterator[dict]:
+    def scan(self, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
         """All rows in their order."""
         for at in range(len(self.groups)):
-            yield from self._read(at, columns).to_pylist()
+            yield from python_rows(self._read(at, columns))
 
     def _group(self, i: int) -> int:
         return bisect.bisect_right(self.starts, i) - 1
@@ -106,23 +115,25 @@ class ParquetRows:
 
 
 class ArrowRows:
-    """Rows of a data set of Hugging Face's `datasets`, memory-mapped from its cache. place: of a row, its file and its number there."""
+    """Rows of a data set of Hugging Face's `datasets`, memory-mapped from its cache. place: of a row, its file and its number there.
+    roots: the folders that pictures' paths may lead into."""
 
-    def __init__(self, dataset, place: Callable[[int], tuple[str, int]]):
+    def __init__(self, dataset: Dataset, place: Callable[[int], tuple[str, int]], roots: Sequence[str | Path]):
         self.dataset, self.place, self.columns = dataset, place, dataset.column_names
-        self._views = {}
+        self.roots: Sequence[str | Path] = [str(Path(root).absolute()) for root in roots]
+        self._views: dict[tuple[str, ...], Dataset] = {}
 
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def row(self, i: int, columns: Sequence[str]) -> dict:
-        return self._view(columns)[i].to_pylist()[0]
+    def row(self, i: int, columns: Sequence[str]) -> dict[str, Any]:
+        return python_rows(self._view(columns)[i])[0]
 
-    def scan(self, columns: Sequence[str]) -> Iterator[dict]:
+    def scan(self, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
         for table in self._view(columns).iter(1000):
-            yield from table.to_pylist()
+            yield from python_rows(table)
 
-    def _view(self, columns: Sequence[str]):
+    def _view(self, columns: Sequence[str]) -> Dataset:
         """These columns as they are stored: pictures are not decoded."""
         key = tuple(columns)
         if key not in self._views:
@@ -130,24 +141,53 @@ class ArrowRows:
         return self._views[key]
 
 
+@dataclass(frozen=True)
+class RowOf:
+    """Where a row is in a set that is one file or folder, or has a name."""
+
+    name: str
+
+    def __call__(self, i: int) -> tuple[str, int]:
+        return self.name, i
+
+
+def python_rows(table: pa.Table) -> list[dict[str, Any]]:
+    """A value that Python can't have, as a text that is not UTF-8 or a time before the year 1, is None, and BROKEN says so."""
+    try:
+        return table.to_pylist()
+    except (ValueError, OverflowError, KeyError, TypeError, pa.ArrowException, ImportError):
+        return [python_row(table.slice(i, 1)) for i in range(len(table))]
+
+
+def python_row(table: pa.Table) -> dict[str, Any]:
+    row: dict[str, Any] = dict.fromkeys(table.column_names)
+    for name in table.column_names:
+        try:
+            row[name] = table.column(name)[0].as_py()
+        except (ValueError, OverflowError, KeyError, TypeError, pa.ArrowException, ImportError) as e:
+            row[BROKEN] = f"the column {name} can't be read: {why(e)}"
+    return row
+
+
 def parquet_file(file: Path) -> pq.ParquetFile:
+    """Raises EditError when it can't be read."""
     try:
         return pq.ParquetFile(file, memory_map=True)
     except (pa.ArrowException, OSError) as e:
         raise EditError(f"{file} can't be read: {why(e)}.") from e
 
 
-def parquet_pairs(files: Sequence[Path], name: str, in_order: bool = False) -> PairSet:
-    """Parquet is read where it lies while its row groups are small, as those written here are. A row of a large one can't be reached
+def parquet_pairs(files: Sequence[Path], name: str, in_order: bool = False, root: Path | None = None) -> PairSet:
+    """root: the set's folder, that of the first file when left out. Parquet is read where it lies while its row groups are small, as those written here are. A row of a large one can't be reached
     without reading the group: for rows in any order `datasets` then lays an uncompressed copy into its cache, which it says.
     """
-    rows = ParquetRows(files)
+    rows = ParquetRows(files, root)
     if not in_order and rows.largest > LARGE_GROUP:
-        return PairSet(name, ArrowRows(cached(rows), rows.place), stamp(files))
+        return PairSet(name, ArrowRows(cached(rows), rows.place, rows.roots), stamp(files))
     return PairSet(name, rows, stamp(files))
 
 
-def cached(rows: ParquetRows):
+def cached(rows: ParquetRows) -> Dataset:
     """The files as a `datasets.Dataset` in its cache, copied at the first time. Raises EditError when the disk has no room for it."""
     from datasets import load_dataset_builder
 
@@ -163,37 +203,6 @@ def cached(rows: ParquetRows):
             print(f"Its row groups are large: a copy of {size} is made in {place}, once.", file=sys.stderr)
             builder.download_and_prepare()
         return builder.as_dataset(split="train")
-
-
-def hub_pairs(name: str, split: str | None) -> PairSet:
-    """A data set's name on the hub, or a folder as the hub has them; its code is not run. Raises EditError where it can't be had."""
-    from datasets import concatenate_datasets, load_dataset_builder
-
-    with failures(name, f"There is no file or folder {name}, and the data set of that name can't be had from the Hugging Face hub"):
-        builder = load_dataset_builder(name)
-        builder.download_and_prepare()
-        parts = {part: builder.as_dataset(split=part) for part in builder.info.splits}
-    named = {split_name(part): part for part in parts}
-    by_order = None
-    if split and split_name(split) in named:
-        parts = {split: parts[named[split_name(split)]]}
-    elif split and set(named) != {"train"}:
-        raise EditError(f"{name} has no split {split}: it has {', '.join(parts)}.")
-    else:
-        by_order = split
-    dataset = concatenate_datasets(list(parts.values()))
-    pairs = PairSet(name, ArrowRows(dataset, RowOf(name)), dataset._fingerprint)
-    return pairs.split(by_order) if by_order else pairs
-
-
-@dataclass(frozen=True)
-class RowOf:
-    """Where a row is in a set that is one file or folder, or has a name."""
-
-    name: str
-
-    def __call__(self, i: int) -> tuple[str, int]:
-        return self.name, i
 
 
 @contextmanager
@@ -215,9 +224,9 @@ def files_of_split(folder: Path, files: Sequence[Path], split: str | None) -> tu
     """
     named: dict[str, list[Path]] = {}
     for file in files:
-        words = [*file.relative_to(folder).parent.parts, file.stem]
-        found = [split_name(first) for word in words if split_name(first := re.split(r"[-_.]", word)[0]) in SPLITS]
-        named.setdefault(found[-1] if found else "", []).append(file)
+        words = [re.split(r"[-_.]", word)[0] for word in (*file.relative_to(folder).parent.parts, file.stem)]
+        splits = [split_name(word) for word in words if split_name(word) in SPLITS]
+        named.setdefault(splits[-1] if splits else "", []).append(file)
     if split is None or not (set(named) - {"", "train"}):
         return list(files), split
     if split_name(split) not in named:
@@ -246,103 +255,32 @@ def stamp(files: Iterable[Path]) -> str:
     return digest.hexdigest()[:32]
 
 
-def write_rows(rows: Iterable[Mapping], path: Path, force: bool = False, sources: Sequence[Path] = ()) -> int:
-    """rows: as `PairSet.raw` gives them. One parquet file in row groups of a few MB; returns the number of rows."""
-    count = 0
-    with written_whole(Path(path), force, sources=sources) as beside:
-        writer = Writer(beside)
-        try:
-            for group in grouped(map(columns_from, rows)):
-                writer.write(group)
-                count += len(group)
-        finally:
-            writer.close()
-        if not count:
-            raise EditError(f"There are no rows to write to {path}.")
-    return count
+def indexed(place: Path, fingerprint: str, columns: Mapping[str, pa.DataType], rows: Iterable[dict[str, Any]], root: Path) -> PairSet:
+    """The rows as an Arrow file in the cache of `datasets`, written the first time, so that memory does not grow with the set.
+
+    place: the file or folder they are read from. columns: theirs; root: the folder their pictures lie in.
+    """
+    from datasets import Dataset
+
+    key = hashlib.sha256(f"{place} {fingerprint} {INDEX_VERSION}".encode(errors="backslashreplace")).hexdigest()[:32]
+    file = cache_folder() / "ip2p" / f"{key}.arrow"
+    if not file.exists():
+        schema = pa.schema(dict(columns) | {BROKEN: pa.string()})
+        iterator = iter(rows)
+        with written_whole(file, force=True) as beside, pa.OSFile(str(beside), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
+            shown = bar(0, "row")
+            while batch := list(itertools.islice(iterator, BATCH)):
+                writer.write_batch(record_batch(batch, schema))
+                shown.update(len(batch))
+            shown.close()
+    return PairSet(place.name, ArrowRows(Dataset.from_file(str(file)), RowOf(str(place)), [root]), fingerprint)
 
 
-def columns_from(row: Mapping) -> dict:
-    """The columns of parquet; what is empty is left out."""
-    first, *more = row["edit_prompts"]
-    columns = {name: {"bytes": row[name], "path": None} for name in PICTURES if row.get(name)}
-    columns |= {"edit_prompt": first, "original_prompt": row["original_prompt"], "edited_prompt": row["edited_prompt"]}
-    columns |= {"seed": row["seed"], "scores": dict(row["scores"]) or None, "edit_prompts": [first, *more] if more else None}
-    return columns | dict(row["extra"])
-
-
-def grouped(rows: Iterable[dict]) -> Iterable[list[dict]]:
-    group, size = [], 0
-    for row in rows:
-        group.append(row)
-        size += sum(len(row[name]["bytes"]) for name in PICTURES if name in row)
-        if size >= GROUP_BYTES or len(group) >= GROUP_ROWS:
-            yield group
-            group, size = [], 0
-    if group:
-        yield group
-
-
-BASE = {
-    "original_image": IMAGE,
-    "edit_prompt": pa.string(),
-    "edited_image": IMAGE,
-    "original_prompt": pa.string(),
-    "edited_prompt": pa.string(),
-}
-OPTIONAL = {"seed": pa.int64(), "mask": IMAGE, "edit_prompts": pa.list_(pa.string())}
-
-
-class Writer:
-    """Row groups into a file. A column that comes later makes it write what is there once more, with that column."""
-
-    def __init__(self, path: Path):
-        self.path, self.schema, self.writer = path, pa.schema(BASE), None
-
-    def write(self, rows: list[dict]) -> None:
-        schema = self.with_columns_of(rows)
-        if self.writer is None:
-            self.begin(schema)
-        elif schema != self.schema:
-            self.begin_again(schema)
-        self.writer.write_table(pa.Table.from_pylist(rows, schema=self.writer.schema))
-
-    def with_columns_of(self, rows: list[dict]) -> pa.Schema:
-        """Raises EditError when a column holds texts in one row and numbers in another."""
-        names = dict.fromkeys(name for row in rows for name, value in row.items() if value is not None)
-        try:
-            more = [(name, OPTIONAL.get(name) or pa.array([row.get(name) for row in rows]).type) for name in names if name not in BASE]
-            return pa.unify_schemas([self.schema, pa.schema(more)], promote_options="permissive")
-        except pa.ArrowException as e:
-            raise EditError(f"A column holds values of different kinds: {why(e)}.") from e
-
-    def begin(self, schema: pa.Schema) -> None:
-        from datasets import Features, Image
-
-        features = Features.from_arrow_schema(schema) | {name: Image() for name in PICTURES if name in schema.names}
-        texts = [name for name in schema.names if name not in PICTURES]
-        self.schema = schema
-        self.writer = pq.ParquetWriter(
-            self.path,
-            schema.with_metadata(Features(features).arrow_schema.metadata),
-            compression={name: "NONE" if name in PICTURES else "ZSTD" for name in schema.names},
-            use_dictionary=texts,
-            write_statistics=texts,
-        )
-
-    def begin_again(self, schema: pa.Schema) -> None:
-        self.close()
-        narrow = self.path.with_name(self.path.name + ".narrow")
-        os.replace(self.path, narrow)
-        try:
-            self.begin(schema)
-            with pq.ParquetFile(narrow) as file:
-                for group in range(file.num_row_groups):
-                    rows = file.read_row_group(group).to_pylist()
-                    self.writer.write_table(pa.Table.from_pylist(rows, schema=self.writer.schema))
-        finally:
-            remove(narrow)
-
-    def close(self) -> None:
-        if self.writer is not None:
-            self.writer.close()
+def record_batch(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.RecordBatch:
+    """A row that Arrow can't hold becomes a broken one."""
+    try:
+        return pa.RecordBatch.from_pylist(rows, schema=schema)
+    except (ValueError, OverflowError, TypeError, pa.ArrowException) as e:
+        if len(rows) == 1:
+            return pa.RecordBatch.from_pylist([{BROKEN: why(e).encode(errors="replace").decode()}], schema=schema)
+        return pa.concat_batches([record_batch([row], schema) for row in rows])

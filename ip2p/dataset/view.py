@@ -1,60 +1,33 @@
-"""python -m ip2p dataset view: a sheet of pairs, each with its instruction between the picture before and the one after."""
+"""A sheet of pairs, each with its instruction between the picture before and the one after."""
 
 from __future__ import annotations
 
-import argparse
 import math
 import random
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from ..contact_sheet import GAP, font_of
-from ..errors import EditError
-from ..files import refuse_existing, written_whole
 from ..progress import bar
-from .pairs import LAYOUT, SET_HELP, SPLIT_HELP, BrokenRow, Pair, PairSet, open_pairs
+from .pairs import LAYOUT, BrokenRow, Pair, PairSet
+from .report import Report, sayer
 
-COUNT, MAX_COUNT = 12, 400
+MAX_TEXT = 2000  # characters of a text that are looked at: many more than are shown
 SIDE = 224
 TEXT, SMALL = 15, 11  # sizes of letters
 LEADING = 4
 GREY, PALE = "#666666", "#d8d8d8"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("set", metavar="SET", help=SET_HELP)
-    add("--output", type=Path, required=True, help="the picture to write, .png or .jpg")
-    add("--count", type=int, default=COUNT, help=f"pairs to show, {COUNT} when left out")
-    add("--seed", type=int, help="choose them by chance, each seed others; the first ones when left out")
-    add("--split", help=SPLIT_HELP)
-    add("--force", action="store_true", help="overwrite the output")
-
-
-def run(args: argparse.Namespace) -> int:
-    if args.output.suffix.lower() not in (".png", ".jpg", ".jpeg"):
-        raise EditError(f"The sheet is a .png or a .jpg, and {args.output.name} is none.")
-    if not 1 <= args.count <= MAX_COUNT:
-        raise EditError(f"--count is between 1 and {MAX_COUNT}, not {args.count}.")
-    refuse_existing(args.output, args.force)
-    pairs = open_pairs(args.set, args.split, in_order=args.seed is None)
-    cells, broken = chosen(pairs, args.count, args.seed)
-    if not cells:
-        raise EditError(f"{pairs.name} has no row that can be shown.")
-    with written_whole(args.output, args.force) as beside:
-        sheet(cells).save(beside, "PNG" if args.output.suffix.lower() == ".png" else "JPEG", quality=92)
-    print(f"{args.output}: {len(cells)} of {len(pairs)} pairs{f'; {broken} broken ones were passed over' if broken else ''}.")
-    return 0
-
-
-def chosen(pairs: PairSet, count: int, seed: int | None) -> tuple[list[Image.Image], int]:
-    """Cells of the first `count` pairs, or of ones by chance in the set's order; broken ones are named and others taken. And their number."""
-    rows = range(len(pairs)) if seed is None else random.Random(seed).sample(range(len(pairs)), len(pairs))
-    cells, broken = {}, 0
+def cells_of(pairs: PairSet, count: int, seed: int | None, report: Report = None) -> tuple[list[Image.Image], int]:
+    """Cells of the first `count` pairs, or with a seed of ones drawn by chance, in the set's order; and how many broken ones were passed
+    over, which `report` names."""
+    rows: Sequence[int] = range(len(pairs)) if seed is None else random.Random(seed).sample(range(len(pairs)), len(pairs))
+    cells: dict[int, Image.Image] = {}
+    broken = 0
     shown = bar(min(count, len(pairs)), "pair")
+    say = sayer(report, shown)
     try:
         for i in rows:
             if len(cells) == count:
@@ -63,7 +36,7 @@ def chosen(pairs: PairSet, count: int, seed: int | None) -> tuple[list[Image.Ima
                 cells[i] = cell(pairs[i], i)
                 shown.update()
             except BrokenRow as e:
-                shown.write(str(e), file=sys.stderr)
+                say(str(e))
                 broken += 1
     finally:
         shown.close()
@@ -71,7 +44,7 @@ def chosen(pairs: PairSet, count: int, seed: int | None) -> tuple[list[Image.Ima
 
 
 def cell(pair: Pair, row: int) -> Image.Image:
-    """A pair in a line: before, what is said of it, after; both pictures within SIDE x SIDE."""
+    """A pair in a row: before, its texts, after; both pictures within SIDE x SIDE."""
     before, after = (ImageOps.contain(picture, (SIDE, SIDE)) for picture in (pair.original_image, pair.edited_image))
     if pair.mask is not None:
         before = veiled(before, pair.mask)
@@ -98,13 +71,13 @@ def lines_of(pair: Pair, row: int) -> list[tuple[str, int, str]]:
     others = pair.edit_prompts[1:]
     captions = [f"{when}: {text}" for when, text in (("before", pair.original_prompt), ("after", pair.edited_prompt)) if text]
     figures = {"row": row, "seed": pair.seed, **pair.scores, **{name: value for name, value in pair.extra.items() if name != LAYOUT}}
-    told = [
+    values = [
         f"{name} = {value:.3g}" if isinstance(value, float) else f"{name} = {value}" for name, value in figures.items() if value is not None
     ]
     blocks = [(pair.edit_prompt, TEXT, "black", 8), *((text, TEXT - 2, "black", 3) for text in others[:3])]
     blocks += [(f"and {len(others) - 3} more", SMALL, GREY, 1)] if len(others) > 3 else []
-    blocks += [(text, SMALL, GREY, 4) for text in captions] + [(", ".join(told), SMALL, GREY, 5)]
-    lines = []
+    blocks += [(text, SMALL, GREY, 4) for text in captions] + [(", ".join(values), SMALL, GREY, 5)]
+    lines: list[tuple[str, int, str]] = []
     for text, size, colour, most in blocks:
         if text.strip():
             lines += [(line, size, colour) for line in wrapped(text, SIDE - 2 * GAP, size, most)] + [("", 2, colour)]
@@ -114,7 +87,7 @@ def lines_of(pair: Pair, row: int) -> list[tuple[str, int, str]]:
 def wrapped(text: str, width: int, size: int, most: int) -> list[str]:
     """The text in at most `most` lines of `width` pixels; a word longer than a line is broken, and what is cut off ends in “…”."""
     font, lines = font_of(size), [""]
-    for word in text.split():
+    for word in text[:MAX_TEXT].split():
         for piece in pieces(word, width, font):
             longer = f"{lines[-1]} {piece}".strip()
             if font.getlength(longer) <= width:
@@ -130,14 +103,14 @@ def wrapped(text: str, width: int, size: int, most: int) -> list[str]:
     return lines
 
 
-def pieces(word: str, width: int, font) -> list[str]:
+def pieces(word: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> list[str]:
     """The word, or parts of it that fit within `width`."""
-    found = [""]
+    parts = [""]
     for letter in word:
-        if found[-1] and font.getlength(found[-1] + letter) > width:
-            found.append("")
-        found[-1] += letter
-    return found
+        if parts[-1] and font.getlength(parts[-1] + letter) > width:
+            parts.append("")
+        parts[-1] += letter
+    return parts
 
 
 def sheet(cells: Sequence[Image.Image]) -> Image.Image:
@@ -145,7 +118,8 @@ def sheet(cells: Sequence[Image.Image]) -> Image.Image:
     width, step = cells[0].width, cells[0].width + 4 * GAP
     total = sum(cell.height + 2 * GAP for cell in cells)
     columns = max(1, round(math.sqrt(total / step)))
-    places, x, y, bottom = [], 0, 0, 0
+    places: list[tuple[int, int]] = []
+    x = y = bottom = 0
     for cell in cells:
         if y >= total / columns and x + 1 < columns:
             x, y = x + 1, 0

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from PIL import Image
 
-from ..dataset.pairs import PairSet, open_pairs
+from ..dataset.open import open_pairs
+from ..dataset.pairs import PairSet
 from ..edit import Edit
 from ..editor import DTYPES, Editor, check_editor_can
 from ..errors import EditError

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..dataset.photos import REFUSED, allowed, photographs, read_licences
+from ..dataset.licences import REFUSED, allowed, read_licences
+from ..dataset.photos import photographs
 from ..errors import EditError
 from ..images import read_image
 from ..pixels import to_tensor

@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 
 from ..dataset.check import check_pairs
-from ..dataset.pairs import Pair, PairSet, open_pairs
+from ..dataset.open import open_pairs
+from ..dataset.pairs import Pair, PairSet
 from ..dataset.scenes import Scenes
 from ..errors import EditError
 from .config import AUTOENCODER, EDIT, TEXT, Config, Stage

@@ -54,11 +54,15 @@ def build(faults) -> gr.Blocks:
             outputs=outputs,
             show_progress=False,
         )
-        show_history = dict(fn=history.strip, inputs=[chain["page"]], outputs=[chain["strip"]], show_progress=False)
+        show_history = dict(fn=history.shown, inputs=[chain["page"]], outputs=[chain["strip"], chain["message"]], show_progress=False)
         for event in (toprow.submit.click, toprow.prompt.submit):
             event(**submit).then(**show_history)
         blocks.load(
-            fn=history.of_page, _js="ip2p_page", inputs=[chain["page"]], outputs=[chain["page"], chain["strip"]], show_progress=False
+            fn=history.of_page,
+            _js="ip2p_page",
+            inputs=[chain["page"]],
+            outputs=[chain["page"], chain["strip"], chain["message"]],
+            show_progress=False,
         )
         blocks.load(**show_size(controls))
         blocks.load(**sheet.show_axes(cells))
@@ -123,7 +127,7 @@ def make_generate(names: tuple[str, ...]):
             return gr.update(), "", "", f"<div class='error'>{html.escape(str(e))}</div>"
 
         for step in steps:
-            processed.comments += history.add(page, *step)
+            processed.comments += history.add(request.username, page, *step)
         info = processed.js()
         if shared.opts.samples_log_stdout:
             print(info)

@@ -1,1 +1,1 @@
-"""Procedural edits of photographs: what `dataset photos` teaches."""
+"""Procedural edits of photographs, which `dataset photos` makes pairs of: kinds.py has the table of all of them."""

@@ -1,4 +1,4 @@
-"""How people ask for the edits of this package: the phrasings of phrasings.yaml, filled in."""
+"""How people ask for procedural edits: the phrasings of phrasings.yaml, filled in."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any, cast
 
 from omegaconf import OmegaConf
 
@@ -20,10 +21,10 @@ SPELLINGS = {"colour": "color", "grey": "gray", "posterise": "posterize"}
 
 @dataclass(frozen=True)
 class Words:
-    """Of one kind, templates with {it}, {thing}, {behind} and the parameter to fill in.
+    """Templates of one kind, with {it}, {thing}, {behind} and the parameter to fill in.
 
-    do: imperatives, say: others, composed: what the forms make of the kind's words; held_out: never trained on, however
-    the others come by it. caption: of the edited picture, with {photo} and the parameter.
+    do: imperatives; say: others; composed: the forms filled with the kind's words; held_out: never trained on, even
+    where another template gives the same words. caption: of the edited picture, with {photo} and the parameter.
     """
 
     do: tuple[str, ...]
@@ -34,27 +35,28 @@ class Words:
 
 
 @cache
-def everything() -> Mapping:
-    return OmegaConf.to_container(OmegaConf.load(FILE))
+def phrasing_data() -> Mapping[str, Any]:
+    """What stands in phrasings.yaml."""
+    return cast("Mapping[str, Any]", OmegaConf.to_container(OmegaConf.load(FILE)))
 
 
 @cache
 def words_of(kind: str) -> Words:
-    found, forms = everything()["kinds"][kind], everything()["forms"]
-    composed = (form.replace("{x}", word) for name, words in found.get("forms", {}).items() for word in words for form in forms[name])
-    return Words(tuple(found["do"]), tuple(found["say"]), tuple(composed), tuple(found["held_out"]), found["caption"])
+    entry, forms = phrasing_data()["kinds"][kind], phrasing_data()["forms"]
+    composed = (form.replace("{x}", word) for name, words in entry.get("forms", {}).items() for word in words for form in forms[name])
+    return Words(tuple(entry["do"]), tuple(entry["say"]), tuple(composed), tuple(entry["held_out"]), entry["caption"])
 
 
 @cache
-def kept_back(kind: str, parameter: str, thing: str) -> re.Pattern:
+def held_out_pattern(kind: str, parameter: str, thing: str) -> re.Pattern:
     """Matches whatever a held-out phrasing of the kind can be filled into."""
-    fill, things = everything()["fill"], sorted({*everything()["subject"], thing} - {""})
-    spoken = {"it": fill["it"], "thing": things, "behind": [text.replace("{thing}", thing) for text in fill["behind"] for thing in things]}
+    fill, things = phrasing_data()["fill"], sorted({*phrasing_data()["subject"], thing} - {""})
+    words = {"it": fill["it"], "thing": things, "behind": [text.replace("{thing}", thing) for text in fill["behind"] for thing in things]}
 
     def pattern(template: str) -> str:
         parts = re.split(r"\{(\w+)\}", template)
         parts[::2] = (re.sub(r"\ba\b", "an?", re.escape(part)) for part in parts[::2])
-        parts[1::2] = (".*" if name == parameter else f"(?:{'|'.join(spoken[name])})" for name in parts[1::2])
+        parts[1::2] = (".*" if name == parameter else f"(?:{'|'.join(words[name])})" for name in parts[1::2])
         return "".join(parts).replace(r".*\ ", r"(?:.*\ )?").replace(r"\ .*", r"(?:\ .*)?")  # a word that is left out takes its space along
 
     return re.compile("|".join(map(pattern, words_of(kind).held_out)))
@@ -69,26 +71,26 @@ def phrasings(kind: str, parameter: str, value: str, thing: str, rng: random.Ran
     words = words_of(kind)
 
     def fill(template: str) -> str:
-        said = value
+        word = value
         if parameter == STRENGTH:
-            said = rng.choice(everything()["strengths"][value])
-        text = template.replace("{behind}", rng.choice(everything()["fill"]["behind"]))
-        text = text.replace("{it}", rng.choice(everything()["fill"]["it"]))
-        called = thing if thing and rng.random() < 0.5 else rng.choice(everything()["subject"])
-        text = text.replace("{thing}", called)
-        return tidy(text.replace(f"{{{parameter}}}", said) if parameter else text)
+            word = rng.choice(phrasing_data()["strengths"][value])
+        text = template.replace("{behind}", rng.choice(phrasing_data()["fill"]["behind"]))
+        text = text.replace("{it}", rng.choice(phrasing_data()["fill"]["it"]))
+        subject = thing if thing and rng.random() < 0.5 else rng.choice(phrasing_data()["subject"])
+        text = text.replace("{thing}", subject)
+        return tidy(text.replace(f"{{{parameter}}}", word) if parameter else text)
 
     def filled(templates: Iterable[str]) -> Iterator[str]:
         return (fill(template) for template in templates if not parameter or f"{{{parameter}}}" in template or value == "")
 
     def to_train(templates: Iterable[str]) -> Iterator[str]:
-        return (text for text in filled(templates) if not kept.fullmatch(text))
+        return (text for text in filled(templates) if not held_out_forms.fullmatch(text))
 
-    kept = kept_back(kind, parameter, thing)
+    held_out_forms = held_out_pattern(kind, parameter, thing)
     train = []
     for text in to_train(words.do):
         framed = rng.random() < FRAMED
-        train.append(as_typed(rng.choice(everything()["frames"]).replace("{do}", text) if framed else text, rng))
+        train.append(as_typed(rng.choice(phrasing_data()["frames"]).replace("{do}", text) if framed else text, rng))
     composed = rng.sample(words.composed, min(COMPOSED, len(words.composed)))
     train += [as_typed(text, rng) for text in to_train((*words.say, *composed))]
     held_out = list(filled(words.held_out))
@@ -105,7 +107,7 @@ def as_typed(text: str, rng: random.Random) -> str:
 
 
 def tidy(text: str) -> str:
-    """Spaces of a word that was left out closed; “an” before a vowel."""
+    """Double spaces, where a word was left out, closed; “an” before a vowel."""
     text = " ".join(text.split())
     return re.sub(r"\b(a)(?= [aeio])", "an", text)
 
@@ -117,11 +119,11 @@ def caption(kind: str, parameter: str, value: str, photo: str) -> str:
 
 
 def thing_in(name: str) -> str:
-    """What a file's name calls its subject: “red-panda-2.jpg” → “red panda”; "" for a name that tells nothing."""
+    """What a file's name calls its subject: “red-panda-2.jpg” → “red panda”; "" for a name that says nothing."""
     words = re.split(r"[^a-z]+", re.sub(r"\bby\b.*|\bbackground\b", "", re.sub(r"[-_\d.]+", " ", Path(name).stem.lower())))
     words = [word for word in words if word]
-    told = 1 <= len(words) <= 3 and all(len(word) > 2 for word in words) and words[0] not in NOT_NAMES
-    return " ".join(words) if told else ""
+    is_name = 1 <= len(words) <= 3 and all(len(word) > 2 for word in words) and words[0] not in NOT_NAMES
+    return " ".join(words) if is_name else ""
 
 
 NOT_NAMES = {"img", "dsc", "dscn", "dcim", "pxl", "picture", "photo", "image", "screenshot", "untitled", "scan"}
