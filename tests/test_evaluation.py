@@ -310,7 +310,7 @@ def test_conse_finds_the_caption_of_a_cat(lite0):
 @pytest.mark.parametrize("answer, share", [("target", 1.0), ("input", 0.0)])
 def test_who_gives_the_target_is_always_nearer_and_who_gives_the_input_never(oracle, model, photos, tmp_path, answer, share):
     oracle(photos, answer)
-    assert evaluate(model, photos, tmp_path / "out") == 0
+    assert evaluate(model, photos, tmp_path / "out", "--sweep-photos", 0) == 0
     [found] = figures_in(tmp_path / "out")["computed"]
     assert found["nearer"]["rms"]["all"]["mean"] == found["nearer"]["rms"]["counting"]["mean"] == share
     assert found["nearer_by_both"]["mean"] == share and (found["edits"], found["photos"]) == (9, 3)
@@ -321,7 +321,7 @@ def test_who_gives_the_target_is_always_nearer_and_who_gives_the_input_never(ora
 
 def test_an_obedient_editor_is_recognised_and_without_its_text_it_is_not(oracle, model, photos, tmp_path):
     oracle(photos)
-    assert evaluate(model, photos, tmp_path / "out") == 0
+    assert evaluate(model, photos, tmp_path / "out", "--sweep-photos", 0) == 0
     [found] = figures_in(tmp_path / "out")["computed"]
     seen = found["recognised"]["rms"]
     assert seen["asked"]["mean"] == 1 and seen["other"]["mean"] == 0
@@ -332,7 +332,7 @@ def test_an_obedient_editor_is_recognised_and_without_its_text_it_is_not(oracle,
 
 def test_an_editor_that_does_something_else_is_found_out(oracle, model, photos, tmp_path):
     oracle(photos, "next")
-    assert evaluate(model, photos, tmp_path / "out") == 0
+    assert evaluate(model, photos, tmp_path / "out", "--sweep-photos", 0) == 0
     seen = figures_in(tmp_path / "out")["computed"][0]["recognised"]["rms"]
     assert seen["asked"]["mean"] == 0 and seen["confusion"] == [[0, 3, 0], [0, 0, 3], [3, 0, 0]]
 
@@ -364,7 +364,7 @@ def test_the_sweeps_show_what_each_scale_does(oracle, model, photos, tmp_path):
 
 def test_a_kind_counts_when_its_edit_is_twice_what_the_autoencoder_loses(oracle, model, photos, tmp_path):
     oracle(photos, levels=128)
-    assert evaluate(model, photos, tmp_path / "out") == 0
+    assert evaluate(model, photos, tmp_path / "out", "--sweep-photos", 0) == 0
     [found] = figures_in(tmp_path / "out")["computed"]
     kinds = found["kinds"]["rms"]
     assert {kind["counts"] for kind in kinds.values()} == {True, False}
@@ -428,18 +428,18 @@ def test_a_file_of_phrasings_needs_pairs_with_kinds(model, pairs, tmp_path, caps
 def test_a_run_that_was_cut_off_repeats_nothing_and_ends_alike(oracle, model, photos, tmp_path):
     made = oracle(photos)
     out = tmp_path / "out"
-    assert evaluate(model, photos, out) == 0
+    assert evaluate(model, photos, out, "--sweep-photos", 0) == 0
     whole, figures, asked = (out / "edits.jsonl").read_bytes(), figures_in(out), len(made.edits)
     lines = whole.splitlines(keepends=True)
     (out / "edits.jsonl").write_bytes(b"".join(lines[:20]) + lines[20][:30])
     (out / "references.jsonl").write_bytes((out / "references.jsonl").read_bytes()[:-7])
     made.edits.clear()
-    assert evaluate(model, photos, out) == 0
+    assert evaluate(model, photos, out, "--sweep-photos", 0) == 0
     assert (out / "edits.jsonl").read_bytes() == whole and figures_in(out) == figures
     made_before = sum(json.loads(line)["maker"] == "tiny" for line in lines[:20])
     assert len(made.edits) == asked - made_before
     made.edits.clear()
-    assert evaluate(model, photos, out) == 0 and made.edits == []
+    assert evaluate(model, photos, out, "--sweep-photos", 0) == 0 and made.edits == []
 
 
 def test_more_scales_and_pairs_are_added_to_a_run_and_other_settings_are_refused(oracle, model, pairs, tmp_path, capsys):

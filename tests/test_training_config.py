@@ -12,7 +12,7 @@ from ip2p.cli.train import CONFIGS
 from ip2p.errors import EditError
 from ip2p.training.config import AUTOENCODER, EDIT, load, save
 from ip2p.training.networks import check_shapes
-from training_runs import write_config
+from training_runs import only, write_config
 
 RECIPES = sorted(CONFIGS.rglob("*.yaml"))
 
@@ -89,6 +89,10 @@ def test_an_unknown_key_of_the_file_is_refused_too(tiny):
         ("stages.edit.decay=linear", "stages.edit.decay is “linear”"),
         ("stages.edit.kind=merge", "stages.edit.kind is “merge”: choose autoencoder or text or text_to_image or edit"),
         ("seed=-1", "seed is -1: it must be at least 0"),
+        ("data.workers=100000", "data.workers is 100000: it must be at most 64"),
+        ("threads=100000", "threads is 100000: it must be at most 1024"),
+        ("output=${oc.env:HOME}", "output is “${oc.env:HOME}” (in the command): write the value itself"),
+        ("validation.instructions=[winter,'make it ${oc.env:HOME}']", "validation.instructions is “make it ${oc.env:HOME}”"),
         ("log_every=0", "log_every is 0: it must be at least 1"),
         ("data.scenes=0", "data.scenes is 0"),
         ("stages.edit.batch_size=0", "stages.edit.batch_size is 0"),
@@ -118,6 +122,26 @@ def test_a_value_no_run_can_have_is_a_sentence_and_nothing_is_written(tiny, chan
     said = capsys.readouterr().err
     assert words in said and said.count("\n") == 1
     assert sorted(tiny.parent.iterdir()) == [tiny]
+
+
+def test_a_secret_of_the_environment_never_gets_into_the_kept_configuration(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("SECRET", "hunter2")
+    config = write_config(tmp_path / "tiny.yaml", output=str(tmp_path / "run"), model={"start": "${oc.env:SECRET}"}, stages=only("edit"))
+    assert main(["train", str(config)]) == 2
+    said = capsys.readouterr().err
+    assert "model.start is “${oc.env:SECRET}”" in said and "hunter2" not in said and not (tmp_path / "run").exists()
+
+
+def test_settings_may_refer_to_each_other(tiny):
+    assert load(tiny, ["stages.edit.warmup=${save_every}"]).stages["edit"].warmup == 3
+
+
+@pytest.mark.parametrize("name", ("../../x", "/tmp/x", "..", ".hidden", "a\\b", "a:b", ""))
+def test_a_stage_s_name_stays_within_the_run_s_folder(tmp_path, name, capsys):
+    stages = only("autoencoder", steps=1) | {name: {"kind": "autoencoder", "steps": 1}}
+    config = write_config(tmp_path / "in" / "tiny.yaml", output=str(tmp_path / "in" / "run"), stages=stages)
+    assert main(["train", str(config)]) == 2
+    assert "A stage can't be named" in capsys.readouterr().err and [path.name for path in tmp_path.rglob("*")] == ["in", "tiny.yaml"]
 
 
 @pytest.mark.parametrize("content", ("", "- 1", "stages: 3", "stages: {}", "a: [", "stages: {edit: 3}"))

@@ -20,6 +20,7 @@ pytest.importorskip("accelerate", reason="training needs accelerate (pip install
 import torch
 from safetensors.torch import load_file
 
+from ip2p.files import digest_of_name
 from ip2p.training import state as states
 from training_runs import SECONDS, STAGES, STEPS, Command, ended, only, same_bits, tensors, write_config
 
@@ -62,8 +63,13 @@ def in_step(stage: str, step: int):
     return lambda run: lambda: len(lines_of(run, stage)) >= step
 
 
+def unfinished_at(path: Path) -> bool:
+    """Whether a run is writing it."""
+    return any(path.parent.glob(f".ip2p-{digest_of_name(path)}-*.part"))
+
+
 def writing_state(stage: str):
-    return lambda run: lambda: any((run / stage).glob(".state-*.part"))
+    return lambda run: lambda: any(unfinished_at(run / stage / f"state-{step:08d}") for step in (3, 6, STEPS))
 
 
 def validating(stage: str):
@@ -95,7 +101,7 @@ def finishing(stage: str):
 
 
 def exporting(run: Path):
-    return lambda: any(run.glob(".*.part"))
+    return lambda: any(unfinished_at(run / f"run{name}") for name in (".safetensors", "-plain", "-plain.safetensors"))
 
 
 RESUMED = "edit: a step after a state"

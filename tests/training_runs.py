@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
 FORKS = get_context("forkserver")
-FORKS.set_forkserver_preload(["ip2p.cli.train", "ip2p.training.train", "ip2p.training.export", "torch.utils.tensorboard"])
+FORKS.set_forkserver_preload(["ip2p.cli.train", "ip2p.training.train", "torch.utils.tensorboard"])
 SECONDS = 300  # after which a command counts as hanging
 STAGES = ("autoencoder", "text_to_image", "edit")
 STEPS = 8

@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from PIL import Image
 
+from ..checkpoints import small
+from ..checkpoints.recognise import sha256
 from ..dataset.open import open_pairs
 from ..dataset.pairs import PairSet
 from ..edit import Edit
@@ -31,6 +33,7 @@ from .sweep import UNTOUCHED, Bench, Lines, Maker, Setting, Task, key_of, read_l
 
 RUN, LINES, REFERENCES, PICTURES = "run.json", "edits.jsonl", "references.jsonl", "pictures"
 WEIGHTS = (".safetensors", ".ckpt", ".bin", ".json")
+OWN_NAMES = (small.NAME, small.OFFICIAL)  # models whatever lies in the working directory under their names
 MUST_MATCH = ("fingerprint", "split", "scorer", "size")  # of two runs that are compared
 
 
@@ -202,19 +205,23 @@ def distinct(scales: Sequence[float]) -> list[float]:
 def sources_of(models: Sequence[str], sdedit: str | None) -> list[Source]:
     """The models, each with a name of its own for the report: its folder's or file's, or the whole of it where two are equal."""
     models = list(dict.fromkeys(models))
-    short = [path.resolve().name if (path := Path(model).expanduser()).exists() else model for model in models]
+    short = [path.resolve().name if (path := Path(model).expanduser()).exists() and model not in OWN_NAMES else model for model in models]
     sources = [Source(name if short.count(name) == 1 else model, model, fingerprint_of(model)) for model, name in zip(models, short)]
     return sources + ([Source("SDEdit", sdedit, fingerprint_of(sdedit), True)] if sdedit else [])
 
 
 def fingerprint_of(model: str) -> str:
-    """Of a file's or a folder's weights: names, sizes, and a mebibyte from each end. A name on the hub stands for itself."""
+    """Of a file's or a folder's weights: names, sizes, and a mebibyte from each end; of the package's own checkpoint all of it.
+    A name on the hub stands for itself, whatever lies in the working directory under it. Raises EditError."""
     path = Path(model).expanduser()
-    if not path.exists():
-        return model
     digest, end = hashlib.sha256(), 1 << 20
-    files = sorted(p for p in path.rglob("*") if p.is_file() and p.suffix in WEIGHTS) if path.is_dir() else [path]
     try:
+        if model == small.NAME:
+            parts = [small.FILE, small.FILE.with_suffix(".yaml"), *sorted(small.FILE.with_suffix(".clip").iterdir())]
+            return hashlib.sha256(" ".join(f"{part.name} {sha256(part)}" for part in parts).encode()).hexdigest()[:16]
+        if model == small.OFFICIAL or not path.exists():
+            return model
+        files = sorted(p for p in path.rglob("*") if p.is_file() and p.suffix in WEIGHTS) if path.is_dir() else [path]
         for file in files:
             length = file.stat().st_size
             digest.update(f"{file.relative_to(path) if path.is_dir() else file.name} {length}\n".encode())
@@ -236,7 +243,9 @@ def begin(folder: Path, settings: dict[str, Any], sources: Sequence[Source], for
     if (folder / RUN).is_file():
         before = run_in(folder)
         differ = [name for name in settings if before["settings"].get(name) != settings[name]]
-        differ += [f"the weights of {name}" for name, mark in makers.items() if before["makers"].get(name, mark) != mark]
+        # Earlier versions wrote the name of the package's own checkpoint in place of its fingerprint.
+        earlier = {name: mark for name, mark in before["makers"].items() if (name, mark) != (small.NAME, small.NAME)}
+        differ += [f"the weights of {name}" for name, mark in makers.items() if earlier.get(name, mark) != mark]
         if differ:
             raise EditError(
                 f"{folder} holds a run with other settings ({', '.join(differ)}): choose another --output, or begin again with --force."

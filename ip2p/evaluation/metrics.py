@@ -18,6 +18,7 @@ SMALL = 64  # longest side in pixels of the pictures that `rms_small` compares
 HIGHEST_PSNR = 100.0  # dB, given for equal pictures
 NO_CHANGE = 1e-4  # two vectors of length 1 that are nearer than this are one, computed in batches of other sizes
 RESAMPLES = 2000
+FEWEST_GROUPS = 5  # photographs; of fewer a bootstrap says nothing
 
 
 def pixels(image: Image.Image) -> torch.Tensor:
@@ -102,16 +103,21 @@ def progress(before: torch.Tensor, result: torch.Tensor, target: torch.Tensor) -
 
 
 class Interval(NamedTuple):
-    """A mean and where it lies with 95 % confidence. n: values; not-a-number without any."""
+    """A mean and where it lies with 95 % confidence. n: values; all is not-a-number without any, low and high with too few groups."""
 
     mean: float
     low: float
     high: float
     n: int
 
+    @property
+    def known(self) -> bool:
+        """Whether it has bounds."""
+        return math.isfinite(self.low)
+
 
 def interval(values: Sequence[float] | np.ndarray, groups: Sequence[Hashable] | None = None, seed: int = 0) -> Interval:
-    """Mean and 95 % percentile bootstrap of 2000 resamples; values that are not-a-number are left out.
+    """Mean and 95 % percentile bootstrap of 2000 resamples, without bounds below five groups; values that are not-a-number are left out.
 
     groups: what each value belongs to, such as its photograph: whole groups are drawn, because values within one are not
     independent. Of differences of pairs it is the paired bootstrap.
@@ -124,6 +130,8 @@ def interval(values: Sequence[float] | np.ndarray, groups: Sequence[Hashable] | 
         return Interval(math.nan, math.nan, math.nan, 0)
     _, group_of = np.unique(names[finite], return_inverse=True)
     sums, counts = np.bincount(group_of, numbers), np.bincount(group_of)
+    if len(sums) < FEWEST_GROUPS:
+        return Interval(float(numbers.mean()), math.nan, math.nan, len(numbers))
     draws = np.random.default_rng(seed).integers(len(sums), size=(RESAMPLES, len(sums)))
     means = sums[draws].sum(1) / counts[draws].sum(1)
     low, high = np.percentile(means, (2.5, 97.5))

@@ -127,7 +127,7 @@ def over_scale(rows: Sequence[Mapping], measures: Sequence[str], label: str) -> 
 
 def bars(values: Sequence[Interval]) -> list[list[float]]:
     """Of means their error bars, as matplotlib takes them."""
-    return [[max(v.mean - v.low, 0) for v in values], [max(v.high - v.mean, 0) for v in values]]
+    return [[max(v.mean - v.low, 0) if v.known else 0.0 for v in values], [max(v.high - v.mean, 0) if v.known else 0.0 for v in values]]
 
 
 def confusion(order: Sequence[str], matrix: Sequence[Sequence[int]]) -> Callable[[Axes], None]:
@@ -163,7 +163,8 @@ def shares(kinds: Mapping[str, Mapping]) -> Callable[[Axes], None]:
             nearer = kinds[name]["nearer"]
             if nearer.n:
                 axes.barh(y, nearer.mean, color=SERIES[0], alpha=0.85 if kinds[name]["counts"] else 0.3)
-                axes.plot([nearer.low, nearer.high], [y, y], color=INK, lw=1)
+                if nearer.known:
+                    axes.plot([nearer.low, nearer.high], [y, y], color=INK, lw=1)
         axes.axvline(0.5, color=INK, lw=0.8, ls=":")
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(len(names) - 0.5, -0.5)

@@ -314,10 +314,12 @@ def printed(figures: Mapping) -> str:
 
 
 def share(figure: Interval, digits: int = 3) -> str:
-    """“0.812 [0.770, 0.850]”."""
-    return "–" if not figure.n else f"{figure.mean:.{digits}f} [{figure.low:.{digits}f}, {figure.high:.{digits}f}]"
+    """“0.812 [0.770, 0.850]”, or “0.812” of too few photographs."""
+    mean = f"{figure.mean:.{digits}f}"
+    return "–" if not figure.n else f"{mean} [{figure.low:.{digits}f}, {figure.high:.{digits}f}]" if figure.known else mean
 
 
 def signed(figure: Interval) -> str:
-    """“+0.012 [−0.003, +0.027]”."""
-    return "–" if not figure.n else f"{figure.mean:+.3f} [{figure.low:+.3f}, {figure.high:+.3f}]"
+    """“+0.012 [−0.003, +0.027]”, or “+0.012” of too few photographs."""
+    mean = f"{figure.mean:+.3f}"
+    return "–" if not figure.n else f"{mean} [{figure.low:+.3f}, {figure.high:+.3f}]" if figure.known else mean

@@ -35,13 +35,13 @@ def write_report(
     parts += trade_offs(means, folder / "plots")
     parts += [
         "<h2>Every setting</h2>",
-        '<p class="soft">Means with 95 % bootstrap intervals, photographs drawn whole.</p>',
+        '<p class="soft">Means with 95 % bootstrap intervals from five photographs on, photographs resampled whole.</p>',
         settings_table(means),
     ]
     if compared:
         parts += [
             "<h2>Side by side</h2>",
-            '<p class="soft">Differences over the pairs both edited, with paired 95 % bootstrap intervals; bold where the interval leaves 0 out.</p>',
+            '<p class="soft">Differences over the pairs both edited, with paired 95 % bootstrap intervals from five photographs on; bold where the interval leaves 0 out.</p>',
             comparison_table(compared),
         ]
     if pictures:
@@ -117,7 +117,8 @@ def cell(figure: Interval | None, sign: bool = False) -> str:
         return "<td>–</td>"
     form = "+.4f" if sign else ".4f"
     bold = ' class="sure"' if sign and sure(figure) else ""
-    return f"<td{bold}>{figure.mean:{form}}<small>{figure.low:{form}} … {figure.high:{form}}</small></td>"
+    small = f"<small>{figure.low:{form}} … {figure.high:{form}}</small>" if figure.known else ""
+    return f"<td{bold}>{figure.mean:{form}}{small}</td>"
 
 
 def settings_table(means: Sequence[Means]) -> str:
@@ -200,11 +201,11 @@ def tiles(figures: Mapping) -> list[str]:
             )
             rows.append((seen["asked"], 3, f"the asked edit is the nearest target, by {label}; {beside}"))
     rows.append((figures["autoencoder_psnr"], 1, "dB, PSNR of the photographs after the autoencoder"))
-    return [
-        f'<div class="tile"><b>{value.mean:.{n}f}</b><span class="soft">[{value.low:.{n}f}, {value.high:.{n}f}]</span> {escape(text)}</div>'
-        for value, n, text in rows
-        if value.n
-    ]
+    return [f'<div class="tile"><b>{value.mean:.{n}f}</b>{bounds(value, n)} {escape(text)}</div>' for value, n, text in rows if value.n]
+
+
+def bounds(figure: Interval, digits: int) -> str:
+    return f'<span class="soft">[{figure.low:.{digits}f}, {figure.high:.{digits}f}]</span>' if figure.known else ""
 
 
 def sweep_lines(figures: Mapping) -> dict[str, plots.Points]:

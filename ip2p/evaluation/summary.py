@@ -142,9 +142,15 @@ def comparison_table(comparisons: Sequence[Comparison]) -> str:
     rows = []
     for row in comparisons:
         differences = [row.differences.get(name) for name in names]
-        cells = ["–" if d is None else f"{d.mean:+.3f} [{d.low:+.3f}, {d.high:+.3f}]{'*' if sure(d) else ' '}" for d in differences]
+        cells = ["–" if d is None else difference_text(d) for d in differences]
         rows.append([f"{row.one.full_label} − {row.other.full_label}", str(row.n), *cells])
     return text_table(["difference", "pairs", *(HEADLINE[name] for name in names)], rows)
+
+
+def difference_text(difference: Interval) -> str:
+    """“+0.012 [+0.003, +0.021]*”, or “+0.012 ” of too few photographs."""
+    bounds = f" [{difference.low:+.3f}, {difference.high:+.3f}]" if difference.known else ""
+    return f"{difference.mean:+.3f}{bounds}{'*' if sure(difference) else ' '}"
 
 
 def sure(difference: Interval) -> bool:

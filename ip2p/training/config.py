@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
@@ -19,6 +20,8 @@ from ..files import why, written_whole
 
 AUTOENCODER, TEXT, TEXT_TO_IMAGE, EDIT = "autoencoder", "text", "text_to_image", "edit"
 KINDS = (AUTOENCODER, TEXT, TEXT_TO_IMAGE, EDIT)
+STAGE_NAME = re.compile(r"\w[\w .-]*")
+RESOLVER = re.compile(r"\$\{[^}]*:")  # “${oc.env:HOME}”, unlike “${seed}”
 LEVELS = 4  # of an autoencoder whose latents are 8 pixels wide
 CHOICES = {
     "precision": ("no", "fp16", "bf16"), "export": ("ema", "plain", "both", "none"), "evaluate": ("", "scenes"), "device": ("", "cpu"),
@@ -28,6 +31,7 @@ AT_LEAST = {
     "seed": 0, "threads": 0, "save_every": 1, "keep": 1, "log_every": 1, "workers": 0, "scenes": 1, "every": 0, "rows": 1, "steps": 1,
     "batch_size": 1, "accumulate": 1, "variants": 0, "learning_rate": 0, "warmup": 0, "gradient_clip": 0,
 }  # fmt: skip
+AT_MOST = {"workers": 64, "threads": 1024}
 SHARES = ("flip", "ema", "drop_text", "drop_both", "drop_image", "max_broken")  # between 0 and 1
 
 
@@ -167,6 +171,7 @@ def load(path: Path, changes: Sequence[str] = ()) -> Config:
         overrides = OmegaConf.from_dotlist(list(changes))
     except Exception as e:  # a value is yaml too
         raise EditError(f"The settings {' '.join(changes)} can't be read: {why(e)}.") from e
+    refuse_resolvers(overrides, "the command")
     known = list(keys_of(schema))
     for source, part in ((str(path), given), ("the command", overrides)):
         for key in keys_of(part, leaves=True):
@@ -187,12 +192,30 @@ def load(path: Path, changes: Sequence[str] = ()) -> Config:
 def read(path: Path) -> DictConfig:
     """Raises EditError when it is no yaml of settings."""
     try:
-        found = OmegaConf.load(path)
+        config = OmegaConf.load(path)
     except Exception as e:  # yaml's own errors
         raise EditError(f"{path} is no configuration: {why(e)}.") from e
-    if not isinstance(found, DictConfig):
+    if not isinstance(config, DictConfig):
         raise EditError(f"{path} is no configuration: it has no settings.")
-    return found
+    refuse_resolvers(config, str(path))
+    return config
+
+
+def refuse_resolvers(config: DictConfig, source: str) -> None:
+    """Raises EditError for a value that OmegaConf would compute, as from an environment variable: the value would be written into
+    config.yaml and the exported model. Settings may still refer to others."""
+
+    def check(value: Any, name: str) -> None:
+        if isinstance(value, dict):
+            for key, below in value.items():
+                check(below, f"{name}.{key}" if name else str(key))
+        elif isinstance(value, list):
+            for below in value:
+                check(below, name)
+        elif isinstance(value, str) and RESOLVER.search(value):
+            raise EditError(f"{name} is “{value[:80]}” (in {source}): write the value itself, since it is kept with the model.")
+
+    check(OmegaConf.to_container(config, resolve=False), "")
 
 
 def nearest(key: str, known: Sequence[str]) -> str:
@@ -227,10 +250,14 @@ def checked(config: Config) -> Config:
                 raise EditError(f"{place}{key} is “{value}”: choose {' or '.join(shown(choice) for choice in CHOICES[key])}.")
             if key in AT_LEAST and not value >= AT_LEAST[key]:
                 raise EditError(f"{place}{key} is {value}: it must be at least {AT_LEAST[key]}.")
+            if key in AT_MOST and not value <= AT_MOST[key]:
+                raise EditError(f"{place}{key} is {value}: it must be at most {AT_MOST[key]}.")
             if key in SHARES and not 0 <= value <= 1:
                 raise EditError(f"{place}{key} is {value}: it must be between 0 and 1.")
     for name, stage in config.stages.items():
         said = f"stages.{name}"
+        if not STAGE_NAME.fullmatch(name):
+            raise EditError(f"A stage can't be named “{name[:80]}”, since its folder is: take letters, digits, “_”, “-”, “.” and spaces.")
         if stage.size < 8 or stage.size % 8:
             raise EditError(f"{said}.size is {stage.size}: it must be a multiple of 8.")
         if stage.resize and (len(stage.resize) != 2 or not stage.size <= stage.resize[0] <= stage.resize[1]):

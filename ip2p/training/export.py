@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from .. import __version__
 from ..checkpoints.convert import folder_to_file, read_json
 from ..checkpoints.recognise import EDIT_CHANNELS
 from ..errors import EditError
+from ..files import remove, unfinished
 from . import state as states
 from .config import Config
 from .networks import Networks
@@ -33,9 +33,12 @@ def export(config: Config, folder: Path) -> list[Path]:
             "ip2p.weights": weights,
             "ip2p.recipe": OmegaConf.to_yaml(OmegaConf.structured(without_places(config))),
         }
-        with tempfile.TemporaryDirectory(prefix=".", suffix=".part", dir=config.output) as beside:
-            source = folder if weights == "ema" else plain(folder, Path(beside) / "model")
+        beside = unfinished(target.with_suffix(""), "part")  # a killed export's is cleared by the next start
+        try:
+            source = folder if weights == "ema" else plain(folder, beside / "model")
             folder_to_file(source, target, config.half, True, metadata)
+        finally:
+            remove(beside)
         written += [target, target.with_suffix(".yaml")]
     return written
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -83,7 +84,7 @@ class Rows:
         """Every text of the set once, sorted."""
         every: set[str | None] = set()
         for i in self.usable:
-            texts = self.pairs.texts(i)
+            texts: Mapping[str, Any] = self.pairs.texts(i)
             every.update(texts["edit_prompts"], (texts["original_prompt"], texts["edited_prompt"]))
         return sorted(text for text in every if text)
 
@@ -105,7 +106,7 @@ class Rows:
     @cached_property
     def kinds(self) -> list[tuple[str, str]]:
         """Every kind of edit with its parameter once, sorted. Raises EditError when the set does not name them."""
-        kinds = {(t.get("kind") or "", t.get("parameter") or "") for t in (self.pairs.texts(i) for i in self.usable)}
+        kinds = {kind_of(self.pairs.texts(i)) for i in self.usable}
         if any(not kind for kind, _ in kinds):
             raise EditError(f"{self.config.data.pairs} has no column “kind”: a stage of texts learns to tell kinds of edits apart.")
         return sorted(kinds)
@@ -117,7 +118,7 @@ class Rows:
         def draw(row: int, rng: np.random.Generator, variant: int) -> dict[str, torch.Tensor]:
             texts = self.pairs.texts(self.usable[row])
             text = texts["edit_prompts"][int(rng.integers(len(texts["edit_prompts"])))]
-            kind = number[texts["kind"], texts.get("parameter") or ""]
+            kind = number[kind_of(texts)]
             return {"tokens": token_ids(networks.tokenizer, text), "kind": torch.tensor(kind)}
 
         return Draw(len(self.usable), draw)
@@ -150,3 +151,8 @@ class Rows:
     def crop(self, pictures: Sequence[Image.Image], stage: Stage, row: int, variant: int) -> list[torch.Tensor]:
         """→ (3, size, size) in [-1, 1] each, the same crop and flip of all."""
         return crop(pictures, stage, crop_generator(self.config.seed, row, variant))
+
+
+def kind_of(texts: Mapping[str, Any]) -> tuple[str, str]:
+    """(kind of edit, its parameter), empty where a row does not name them."""
+    return texts.get("kind") or "", texts.get("parameter") or ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from diffusers.models.attention_processor import AttnProcessor
 
 from ..checkpoints import ldm
 from ..errors import EditError
-from ..files import remove, why
+from ..files import UNFINISHED, in_use, remove, why
 from . import config as configs
 from . import state as states
 from .cache import cached
@@ -29,6 +30,7 @@ from .rows import Rows
 from .scenes_report import measure
 
 MODEL = "model"  # the networks after a stage, with averaged weights
+SCENES = "scenes"  # the folder of what is measured on scenes never seen
 PATIENCE = timedelta(hours=12)  # of processes that wait for the main one: to check a set, to validate
 MEASURED = 64  # pictures whose latents' standard deviation sets the scaling factor
 
@@ -48,8 +50,7 @@ def train(config: Config) -> Path:
     if accelerator.is_main_process:
         for line in configs.save(config, output / "config.yaml"):
             print(f"Changed since the last start: {line}", flush=True)
-        for torn in [*output.rglob(".*.part")]:  # of a start that was killed
-            remove(torn)
+        clear_killed(output, config.stages)
     accelerator.wait_for_everyone()
     if accelerator.num_processes > 1:
         accelerator.print(f"{accelerator.num_processes} processes.")
@@ -73,6 +74,17 @@ def train(config: Config) -> Path:
             networks = Networks.read(folder)
     accelerator.end_training()
     return folder
+
+
+def clear_killed(output: Path, stages: Iterable[str]) -> None:
+    """Removes what starts of this run that were killed left unfinished: by the names that `files.written_whole` gives, in the run's
+    own folders, and of no process that still runs."""
+    own_folders = (*stages, "cache", SCENES)
+    entries = [*output.glob(".ip2p-*"), *(path for name in own_folders for path in (output / name).rglob(".ip2p-*"))]
+    for entry in entries:
+        match = UNFINISHED.fullmatch(entry.name)
+        if match and match["kind"] == "part" and not in_use(entry, match["machine"], int(match["process"])):
+            remove(entry)
 
 
 def quiet() -> None:
@@ -173,4 +185,4 @@ def finish(config: Config, folder: Path) -> None:
         for path in export(config, folder):
             print(f"Exported {path}")
     if config.evaluate == "scenes":
-        measure(folder, Path(config.output) / "scenes")
+        measure(folder, Path(config.output) / SCENES)
