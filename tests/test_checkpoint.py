@@ -7,15 +7,19 @@ import os
 import pickle
 import random
 import struct
+import time
+import tracemalloc
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from ip2p.checkpoints.recognise import FIRST_LAYER, describe, first_layer_shape, is_edit_checkpoint, sha256
+from ip2p.checkpoints.recognise import FIRST_LAYER, describe, first_layer_shape, is_edit_checkpoint, refusal, sha256
+from ip2p.checkpoints.tensors import Weights
 from ip2p.errors import EditError
 
 
@@ -165,7 +169,9 @@ def test_a_damaged_pickle_is_no_crash(tmp_path):
     whole = tmp_path / "whole.ckpt"
     torch.save({"state_dict": state_dict(8), "epoch": 3}, whole)
     with zipfile.ZipFile(whole) as archive:
-        content = archive.read(next(name for name in archive.namelist() if name.endswith("data.pkl")))
+        entries = {info.filename: archive.read(info) for info in archive.infolist()}
+    (name,) = (name for name in entries if name.endswith("data.pkl"))
+    content = entries.pop(name)
     draw = random.Random(0)
     answers = set()
     for i in range(300):
@@ -174,7 +180,9 @@ def test_a_damaged_pickle_is_no_crash(tmp_path):
             # Bytes of text and small numbers: a length of many terabytes is "huge.ckpt" above.
             damaged[draw.randrange(len(damaged))] = draw.randrange(128)
         path = tmp_path / f"{i}.ckpt"
-        path.write_bytes(zipped("archive/data.pkl", bytes(damaged)))
+        with zipfile.ZipFile(path, "w") as archive:
+            for other, data in {**entries, name: bytes(damaged)}.items():
+                archive.writestr(other, data)
         answers.add(is_edit_checkpoint(path))
     assert answers == {True, False}
 
@@ -259,3 +267,161 @@ def test_garbage_is_described_in_a_sentence(tmp_path, name):
         assert not describe(path)["edit"]
     except EditError as e:
         assert str(e).endswith("no checkpoint.")
+
+
+def entry(shape=(6, 8, 3, 3), start=0, end=None, dtype="F32") -> dict:
+    """A tensor in a header; its data are of that shape unless `end` says something else."""
+    return {"dtype": dtype, "shape": shape, "data_offsets": [start, start + 1728 if end is None else end]}
+
+
+LYING = {
+    "a negative place": {FIRST_LAYER: entry(), "a": entry([1], -4, 0)},
+    "a shape of more than there is": {FIRST_LAYER: entry((60, 8, 3, 3))},
+    "a shape of less than there is": {FIRST_LAYER: entry((1, 8, 3, 3))},
+    "an overlap": {FIRST_LAYER: entry(), "a": entry([432], 0, 1728)},
+    "a gap": {FIRST_LAYER: entry(), "a": entry([1], 1732, 1736)},
+    "more behind the tensors": {FIRST_LAYER: entry([3, 8, 3, 3], 0, 864)},
+    "yes for a size": {FIRST_LAYER: entry((6, 8, 3, 3)), "a": entry([True], 1728, 1732)},
+    "a broken number for a size": {FIRST_LAYER: entry((6.0, 8, 3, 3))},
+    "a negative size": {FIRST_LAYER: entry((-6, 8, -3, 3))},
+    "a size beyond all memory": {FIRST_LAYER: entry((6, 8, 3, 3)), "a": entry([1 << 62, 1 << 62, 0], 1728, 1728)},
+    "an unknown dtype": {FIRST_LAYER: entry(), "a": entry([1], 1728, 1732, "X99")},
+}
+
+
+@pytest.mark.parametrize("lie", LYING)
+def test_a_header_that_lies_is_refused_by_all_alike(tmp_path, lie):
+    path = tmp_path / "model.safetensors"
+    ends = [place["data_offsets"][1] for place in LYING[lie].values()]
+    path.write_bytes(with_header(LYING[lie], bytes(max(ends) if "behind" not in lie else 1728)))
+    assert not is_edit_checkpoint(path)
+    with pytest.raises(EditError, match="can't be read"):
+        describe(path)
+    with pytest.raises(EditError, match="can't be read"), Weights(path):
+        pass
+
+
+OTHERS = {
+    "CosXL-Edit": {"edm_vpred.sigma_max": torch.zeros(1), "conditioner.embedders.0.transformer.x": torch.zeros(1)},
+    "Stable Zero123": {"cc_projection.weight": torch.zeros(1), "cond_stage_model.model.visual.proj": torch.zeros(1)},
+    "Stable Video Diffusion": {"model.diffusion_model.input_blocks.1.0.time_stack.in_layers.0.weight": torch.zeros(1)},
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("suffix", ["safetensors", "ckpt"])
+def test_models_that_only_look_like_edit_models_are_refused_by_name(tmp_path, name, suffix):
+    path = tmp_path / f"model.{suffix}"
+    (save_file if suffix == "safetensors" else torch.save)({**state_dict(8), **OTHERS[name]}, path)
+    assert not is_edit_checkpoint(path) and refusal(path).startswith(name)
+    about = describe(path)
+    assert about["edit"] is False and about["refusal"].startswith(name) and about["input_channels"] == 8
+
+
+def test_a_plain_model_of_that_family_is_not_refused_as_an_edit_model(tmp_path):
+    save_file({**state_dict(4), **OTHERS["CosXL-Edit"]}, tmp_path / "cosxl.safetensors")
+    assert refusal(tmp_path / "cosxl.safetensors") is None and "refusal" not in describe(tmp_path / "cosxl.safetensors")
+
+
+CKPT = {
+    "of today": lambda content, path: torch.save(content, path),
+    "of torch before 1.6": lambda content, path: torch.save(content, path, _use_new_zipfile_serialization=False),
+}
+
+
+@pytest.mark.parametrize("release", CKPT)
+@pytest.mark.parametrize("more", [{}, {"lr": np.float64(1e-4), "steps": np.arange(3)}, {"callback": Callback()}], ids=str)
+def test_a_ckpt_has_one_answer_from_recognising_and_reading(tmp_path, release, more):
+    """Whatever the release of torch and whatever else is in it: numbers of numpy, classes of a trainer."""
+    path, half = tmp_path / "model.ckpt", state_dict(8)[FIRST_LAYER].half()
+    weights = {
+        FIRST_LAYER: half.copy_(torch.arange(half.numel()).reshape(half.shape)),
+        "turned": torch.arange(6.0).reshape(2, 3).T,
+        "part": torch.arange(10)[3:7],
+        "expanded": torch.ones(()).expand(5, 5),
+        "empty": torch.zeros(0, 3, dtype=torch.bfloat16),
+        "parameter": torch.nn.Parameter(torch.ones(2)),
+        "fp8": torch.ones(4).to(torch.float8_e4m3fn),
+        "yes": torch.tensor([True, False]),
+    }
+    CKPT[release]({"state_dict": weights, **more}, path)
+    assert is_edit_checkpoint(path) and describe(path)["edit"] and describe(path)["tensors"] == len(weights)
+    with Weights(path) as read:
+        for name, value in weights.items():
+            again = read.read(name)
+            assert again.dtype == value.dtype and torch.equal(again.float(), value.float()), name
+    path.write_bytes(path.read_bytes()[:-40])
+    assert not is_edit_checkpoint(path)
+    for look in (describe, Weights):
+        with pytest.raises(EditError, match="damaged, cut short or no checkpoint"):
+            look(path)
+
+
+def test_a_pickle_changes_no_class_of_ours(tmp_path):
+    """It sets an attribute of what an OrderedDict is read as, and of a storage's class."""
+    good, bad = tmp_path / "good.ckpt", tmp_path / "bad.ckpt"
+    torch.save({"state_dict": OrderedDict(state_dict(8))}, good)
+    state = b"N}X\x03\x00\x00\x00getNsX\x06\x00\x00\x00updateNsX\x05\x00\x00\x00dtypeNs\x86b0"
+    bad.write_bytes(zipped("archive/data.pkl", b"\x80\x02ccollections\nOrderedDict\n" + state + b"ctorch\nFloatStorage\n" + state + b"}."))
+    assert not is_edit_checkpoint(bad)
+    assert is_edit_checkpoint(good) and describe(good)["precision"] == "fp32"
+
+
+def unpacked(size: int) -> bytes:
+    """An archive of kilobytes whose pickle is `size` bytes long and gives nothing."""
+    return zipped("archive/data.pkl", b"\x80\x02" + b"N0" * (size // 2) + b"}.", compression=zipfile.ZIP_DEFLATED)
+
+
+BOMBS = {
+    "a place in the memo": zipped("archive/data.pkl", b"\x80\x02Nr\xff\xff\xff\x03."),
+    "bytes that are not there": zipped("archive/data.pkl", b"\x80\x05\x96" + (1 << 30).to_bytes(8, "little") + b"."),
+    "unpacked": unpacked(200_000_000),
+    "objects": zipped("archive/data.pkl", b"\x80\x02" + b"}" * 20_000_000 + b"."),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_small_file_takes_little_memory_and_time(tmp_path, name):
+    path = tmp_path / "model.ckpt"
+    path.write_bytes(BOMBS[name])
+    before = time.process_time()
+    assert not is_edit_checkpoint(path)
+    assert time.process_time() - before < 20
+    path.write_bytes(BOMBS[name][:3_000_000])  # counting memory makes it slow
+    tracemalloc.start()
+    try:
+        assert not is_edit_checkpoint(path)
+        assert tracemalloc.get_traced_memory()[1] < 64_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_keys_that_take_for_ever_to_hash_and_dictionaries_that_hold_themselves_end(tmp_path):
+    deep = b"\x80\x02}N" + b"2\x86" * 100 + b"Ns."  # ((…, …), (…, …)): 2 to the 100 steps for its hash
+    (tmp_path / "deep.ckpt").write_bytes(zipped("archive/data.pkl", deep))
+    assert not is_edit_checkpoint(tmp_path / "deep.ckpt")
+    own: dict = {}
+    own["state_dict"] = own
+    torch.save(own, tmp_path / "own.ckpt")
+    assert not is_edit_checkpoint(tmp_path / "own.ckpt") and describe(tmp_path / "own.ckpt")["tensors"] == 0
+    with Weights(tmp_path / "own.ckpt") as weights:
+        assert weights.tensors == {}
+
+
+def test_a_suffix_in_capitals_is_read(tmp_path):
+    path = tmp_path / "MODEL.SAFETENSORS"
+    save_file(state_dict(8), path)
+    assert is_edit_checkpoint(path) and describe(path)["format"] == "safetensors"
+    with Weights(path) as weights:
+        assert torch.equal(weights.read(FIRST_LAYER), state_dict(8)[FIRST_LAYER])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
+@pytest.mark.parametrize("suffix", ["safetensors", "ckpt"])
+def test_what_is_no_regular_file_is_a_sentence_and_no_wait(tmp_path, suffix):
+    path = tmp_path / f"model.{suffix}"
+    os.mkfifo(path)
+    assert not is_edit_checkpoint(path)
+    for look in (describe, Weights):
+        with pytest.raises(EditError, match="not a regular file"):
+            look(path)

@@ -23,7 +23,7 @@ def written_beside(output: Path, sources: Iterable[Path], force: bool, yaml: boo
     that name is there, since it would be read as the checkpoint's, and as `files.refuse_existing` does.
     """
     sources = list(sources)
-    read = [source.with_suffix(suffix) for source in sources for suffix in (".yaml", ".clip")]
+    read = [source.with_suffix(suffix) for source in sources if source.is_file() for suffix in (".yaml", ".clip")]
     beside = {output.with_suffix(".clip"): clip, output.with_suffix(".yaml"): yaml}
     with written_together([*beside, output], force, sources=[*sources, *read], ours=CLIP_FILES) as places:
         for path, wanted in beside.items():
@@ -39,6 +39,10 @@ def with_configuration_of(source: Path, params: Mapping, output: Path, force: bo
     params: the yaml's `model.params`, else SD 1.x's.
     """
     yaml, clip = source.with_suffix(".yaml"), clip_folder(source, params)
+    if output.with_suffix(".yaml").resolve() == yaml.resolve():  # model.ckpt to model.safetensors: they are there
+        with written_together([output], force, sources=sources) as (place,):
+            yield place
+        return
     with written_beside(output, sources, force, yaml.is_file(), clip is not None) as (clip_place, yaml_place, place):
         if clip is not None:
             copy_tokenizer(clip, clip_place)

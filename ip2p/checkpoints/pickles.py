@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, NamedTuple
 from .header import BITS, Tensor, sizes
 
 MAX_PICKLE = 32_000_000  # bytes; SD 1.x's with EMA weights has half a million
-MAX_STEPS = 2_000_000  # of the pickle's program; SD 1.x's with EMA weights and an optimizer has 200,000
+MAX_STEPS = 1_000_000  # of the pickle's program; SD 1.x's with EMA weights and an optimizer has 200,000
 MAX_NESTED = 8  # dictionaries named `state_dict`, one in the other
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # of the format before torch 1.6
 STORAGES = {

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 from ..checkpoints.recognise import EMA, describe
 
@@ -15,14 +17,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="model_verb", metavar="info|fetch|install|convert|merge", required=True)
 
     info = verbs.add_parser("info", help="what a checkpoint is, from its header")
-    info.add_argument("file", type=Path)
+    info.add_argument("file", type=checkpoint, help="a .safetensors or .ckpt file, or small, which comes with the package")
     info.add_argument("--hash", action="store_true", help="the SHA-256 too, whose first ten digits are the WebUI's short hash")
     info.add_argument("--json", action="store_true", help="print JSON")
     info.set_defaults(run=run_info)
 
     fetch = verbs.add_parser("fetch", help="download the published checkpoint, 7.7 GB")
     fetch.add_argument("--webui", type=Path, metavar="DIR", help="into this WebUI's model folder")
-    fetch.add_argument("--output", type=Path, help="the file to write, or a folder to put it in; the current folder when left out")
+    fetch.add_argument("--output", help="the file to write, or a folder to put it in, which ends in / (default: the current folder)")
     fetch.add_argument("--force", action="store_true", help="overwrite another file of that name")
     fetch.set_defaults(run=run_fetch)
 
@@ -33,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     install.set_defaults(run=run_install)
 
     convert = verbs.add_parser("convert", help="a checkpoint file to a diffusers folder, or back, or to a smaller file")
-    convert.add_argument("source", type=Path, help="a .safetensors or .ckpt file, its yaml beside it, or a diffusers folder")
+    convert.add_argument("source", type=checkpoint, help="a .safetensors or .ckpt file, its yaml beside it, or a diffusers folder")
     convert.add_argument("output", type=Path, help="a folder, or a .safetensors file")
     convert.add_argument("--ema", action="store_true", help="take the averaged weights, which the paper used and the WebUI does not")
     convert.add_argument("--half", action="store_true", help="store fp16")
@@ -41,14 +43,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--tokenizer",
         type=Path,
         metavar="PLACE",
-        help="CLIP's vocabulary: a folder with vocab.json and merges.txt, or bpe_simple_vocab_16e6.txt.gz",
+        help="CLIP's vocabulary: a folder with vocab.json and merges.txt, or bpe_simple_vocab_16e6.txt.gz (default: the checkpoint's own)",
     )
     convert.add_argument("--force", action="store_true", help="overwrite the output")
     convert.set_defaults(run=run_convert)
 
     merge = verbs.add_parser("merge", help="mine + (edit − base): make your own checkpoint an edit model")
     merge.add_argument("mine", type=Path, help="your SD 1.x checkpoint")
-    merge.add_argument("edit", type=Path, help="an edit model")
+    merge.add_argument("edit", type=checkpoint, help="an edit model")
     merge.add_argument("base", type=Path, help="what both were trained from, SD 1.5")
     merge.add_argument("output", type=Path, help="a .safetensors file")
     merge.add_argument("--half", action="store_true", help="store fp16")
@@ -56,38 +58,52 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     merge.set_defaults(run=run_merge)
 
 
-def run_info(args) -> int:
-    found = describe(args.file, args.hash)
+def checkpoint(value: str) -> Path:
+    """A path of the command line; `small` is the checkpoint that comes with the package, unless there is a file of that name."""
+    if value == "small" and not Path(value).exists():
+        from ..checkpoints.small import FILE
+
+        return FILE
+    return Path(value)
+
+
+def run_info(args: argparse.Namespace) -> int:
+    about = describe(args.file, args.hash)
     if args.json:
-        print(json.dumps(found, indent=2))
+        print(json.dumps(about, indent=2))
         return 0
-    kind = f"edit model, {found['family']}" if found["edit"] else found["family"] and f"{found['family']}, no edit model"
+    if about.get("refusal"):
+        kind = f"not an edit model: {about['refusal']}"
+    elif about["edit"]:
+        kind = f"edit model, {about['family']}" if about["family"] else "edit model of an unknown family"
+    else:
+        kind = f"{about['family']}, no edit model" if about["family"] else "no Stable Diffusion checkpoint"
     lines = {
-        "kind": kind or ("edit model of an unknown family" if found["edit"] else "no Stable Diffusion checkpoint"),
-        "channels in": found["input_channels"],
-        "precision": found["precision"],
-        "EMA weights": "yes" if found["ema"] else "no",
-        "size": f"{found['bytes'] / 1e6:,.1f} MB, {found['tensors']} tensors, {found['format']}",
-        "SHA-256": found.get("sha256"),
-        "WebUI's hash": found.get("short_hash"),
+        "kind": kind,
+        "channels in": about["input_channels"],
+        "precision": about["precision"],
+        "EMA weights": "yes" if about["ema"] else "no",
+        "size": f"{int(about['bytes'] or 0) / 1e6:,.1f} MB, {about['tensors']} tensors, {about['format']}",
+        "SHA-256": about.get("sha256"),
+        "WebUI's hash": about.get("short_hash"),
     }
-    print(found["file"])
+    print(about["file"])
     for name, value in lines.items():
         if value is not None:
             print(f"  {name:12}  {value}")
     return 0
 
 
-def run_fetch(args) -> int:
+def run_fetch(args: argparse.Namespace) -> int:
     from ..checkpoints.fetch import NAME, fetch, place_in_webui
     from ..progress import bar
 
-    target = args.output or (place_in_webui(args.webui) if args.webui else Path())
-    if target.is_dir():
+    target = Path(args.output) if args.output else place_in_webui(args.webui) if args.webui else Path()
+    if target.is_dir() or (args.output or "").endswith(("/", os.sep)):
         target /= NAME
-    shown = None
+    shown: Any = None
 
-    def progress(done: int, total: int):
+    def progress(done: int, total: int) -> None:
         nonlocal shown
         if shown is None:
             shown = [bar(total, "B", scale=True), 0]
@@ -103,7 +119,7 @@ def run_fetch(args) -> int:
     return 0
 
 
-def run_install(args) -> int:
+def run_install(args: argparse.Namespace) -> int:
     from ..checkpoints import small
     from ..checkpoints.fetch import place_in_webui
 
@@ -115,29 +131,29 @@ def run_install(args) -> int:
     return 0
 
 
-def run_convert(args) -> int:
+def run_convert(args: argparse.Namespace) -> int:
     from ..checkpoints.convert import convert
 
     done = convert(args.source, args.output, args.ema, args.half, args.force, args.tokenizer)
     print(f"Wrote {args.output}: {done.kept} tensors.")
     averaged = [name for name in done.left_out if name.startswith(EMA)]
-    told("Left out, as the other set of weights", averaged and [f"{len(averaged)} under {EMA}"])
-    told("Left out, as no weight of a network", [name for name in done.left_out if not name.startswith(EMA)])
+    listed("Left out, as the other set of weights", averaged and [f"{len(averaged)} under {EMA}"])
+    listed("Left out, as no weight of a network", [name for name in done.left_out if not name.startswith(EMA)])
     return 0
 
 
-def run_merge(args) -> int:
+def run_merge(args: argparse.Namespace) -> int:
     from ..checkpoints.merge import merge
 
     done = merge(args.mine, args.edit, args.base, args.output, args.half, args.force)
     print(f"Wrote {args.output}: the difference was added to {len(done.added)} tensors.")
-    told("As in the edit model, because the others lack them or they are whole numbers", done.edit_only)
-    told("Left out, because the edit model lacks them", done.mine_only)
-    told("Left out, as no weight of a network", done.left_out)
+    listed("As in the edit model, because the others lack them or they are whole numbers", done.edit_only)
+    listed("Left out, because the edit model lacks them", done.mine_only)
+    listed("Left out, as no weight of a network", done.left_out)
     return 0
 
 
-def told(what: str, names: list[str]) -> None:
+def listed(what: str, names: list[str]) -> None:
     if names:
         more = f" and {len(names) - LONGEST_LIST} more" if len(names) > LONGEST_LIST else ""
         print(f"{what}: {', '.join(names[:LONGEST_LIST])}{more}.")

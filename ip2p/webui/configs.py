@@ -1,7 +1,8 @@
-"""Configurations for edit checkpoints that the host would give a four-channel one: SD 2.x and SDXL with eight input channels.
+"""Configurations that the host would not find by itself.
 
-The host recognises an edit checkpoint of SD 1.x only. For the others it builds the plain network, into which the weights do
-not fit. A `.yaml` beside the checkpoint still comes first.
+Edit checkpoints of SD 2.x and SDXL: the host recognises one of SD 1.x only, and for the others builds the plain network, into
+which the weights do not fit. A `.yaml` beside the checkpoint still comes first. And in that yaml the place of the text encoder's
+folder, which lies beside the checkpoint and moves with it.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ from modules import sd_models_config
 
 from ..checkpoints.recognise import EDIT_CHANNELS, FIRST_LAYER
 
+VERSION = "model.params.cond_stage_config.params.version"  # where a yaml names the text encoder's folder
+
 SD2_TEXT = "cond_stage_model.model.transformer.resblocks.0.attn.in_proj_weight"
 SDXL_TEXT = "conditioner.embedders.1.model.ln_final.weight"
 
 
 def install() -> None:
-    """Puts `guess` before the host's own guess; once, however often the host reloads its scripts."""
+    """Puts `guess` before the host's own guess and `find` around its search; once, however often the host reloads its scripts."""
     stock = sd_models_config.guess_model_config_from_state_dict
     if getattr(stock, "instruct_edit", False):
         return
@@ -31,8 +34,28 @@ def install() -> None:
     def guess(state_dict, filename):
         return edit_config(state_dict) or stock(state_dict, filename)
 
+    search = sd_models_config.find_checkpoint_config
+
+    def find(state_dict, info):
+        return with_text_encoder(search(state_dict, info), info)
+
     guess.instruct_edit = True
     sd_models_config.guess_model_config_from_state_dict = guess
+    sd_models_config.find_checkpoint_config = find
+
+
+def with_text_encoder(config: str, info) -> str:
+    """Path of the configuration that names the folder `.clip` beside the checkpoint, where there is one; else `config` itself."""
+    clip = info and Path(info.filename).with_suffix(".clip").resolve()
+    if not clip or not clip.is_dir() or Path(config) != Path(info.filename).with_suffix(".yaml"):
+        return config
+    content = OmegaConf.load(config)
+    if OmegaConf.select(content, VERSION) == str(clip):
+        return config
+    OmegaConf.update(content, VERSION, str(clip), force_add=True)
+    path = Path(temporary()) / f"{clip.stem}.yaml"
+    OmegaConf.save(content, path)
+    return str(path)
 
 
 def edit_config(state_dict) -> str | None:
@@ -57,8 +80,14 @@ def write_config(kind: str) -> str:
         config = OmegaConf.load(sd_models_config.config_sd2)
         config.model.params.unet_config.params.in_channels = EDIT_CHANNELS
         config.model.params.update(conditioning_key="hybrid", cond_stage_key="edit", first_stage_key="edited")
-    folder = tempfile.mkdtemp(prefix="instruct-edit-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    path = Path(folder) / f"{kind}-edit.yaml"
+    path = Path(temporary()) / f"{kind}-edit.yaml"
     OmegaConf.save(config, path)
     return str(path)
+
+
+@cache
+def temporary() -> str:
+    """A folder until the host ends."""
+    folder = tempfile.mkdtemp(prefix="instruct-edit-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder

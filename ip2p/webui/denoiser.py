@@ -27,7 +27,7 @@ from modules.script_callbacks import (
     cfg_denoiser_callback,
 )
 
-from ..checkpoints.recognise import EDIT_CHANNELS
+from ..checkpoints.recognise import EDIT_CHANNELS, refusal
 from ..errors import EditError
 from ..guidance import Guidance, pass_weights, progress_at
 from ..passes import Heat, Rows, Runner, plan_passes
@@ -89,9 +89,15 @@ def _edit_class(original: type) -> type:
 
 
 def is_edit_model(sd_model) -> bool:
-    """Whether the loaded model's UNet takes a noised latent and a picture's."""
+    """Whether the loaded model's UNet takes a noised latent and a picture's, and it is none that is refused by name."""
     first = getattr(getattr(getattr(sd_model, "model", None), "diffusion_model", None), "input_blocks", None)
-    return first is not None and first[0][0].weight.shape[1] == EDIT_CHANNELS
+    return first is not None and first[0][0].weight.shape[1] == EDIT_CHANNELS and refusal_of_model(sd_model) is None
+
+
+def refusal_of_model(sd_model) -> str | None:
+    """Why the loaded checkpoint can't be edited with although its network looks like an edit model's, such as CosXL-Edit; else None."""
+    file = getattr(getattr(sd_model, "sd_checkpoint_info", None), "filename", None)
+    return file and refusal(file)
 
 
 class EditForward:

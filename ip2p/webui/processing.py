@@ -30,7 +30,7 @@ from ..errors import EditError
 from ..pixels import latent_mask, to_levels, to_tensor
 from ..presets import quoted
 from . import paste
-from .denoiser import OUT_OF_MEMORY, EditRun, edit_denoiser, is_edit_model
+from .denoiser import OUT_OF_MEMORY, EditRun, edit_denoiser, is_edit_model, refusal_of_model
 
 _running: tuple[EditRun, Image.Image] | None = None  # the edit in the sampler, for the live heat map
 
@@ -251,6 +251,8 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
     def init(self, all_prompts, all_seeds, all_subseeds):
         if not is_edit_model(shared.sd_model):
             name = shared.sd_model.sd_checkpoint_info.name_for_extra
+            if against := refusal_of_model(shared.sd_model):
+                raise EditError(f"“{name}” can't be used: {against}. Choose another edit checkpoint.")
             raise EditError(f"“{name}” is not an edit model: choose an InstructPix2Pix checkpoint, one whose network has 8 input channels.")
         check_prompts(self)
         edit, size = self.edit, (self.width, self.height)
