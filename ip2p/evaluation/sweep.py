@@ -342,7 +342,7 @@ def made(maker: Maker, batch: Sequence[Task], bench: Bench, how: How) -> list[Im
         edits.append(
             Edit(
                 image=picture,
-                instruction=task.instruction,
+                instruction=" ".join(task.instruction.split()),  # a line break would make it a chain
                 text_scale=setting.text_scale,
                 steps=how.steps,
                 sampler_name=how.sampler,
