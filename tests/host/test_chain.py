@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from test_runs import calls
 from webui import drawn_picture
@@ -56,7 +57,7 @@ def test_a_mask_holds_for_every_line_and_no_line_changes_the_size(host, own_size
     picture = drawn_picture(150, 90)
     levels = np.zeros((90, 150), np.uint8)
     levels[:, 90:] = 255
-    mask = type(picture).fromarray(levels)
+    mask = Image.fromarray(levels)
     result = host.edit(instruction=CHAIN, image=picture, mask=mask, own_size=own_size, width=None, height=None, longest_side=128, count=2)
     assert len(result.images) == 6 and {image.size for image in result.images} == {(150, 90) if own_size else (128, 64)}
     kept = [np.asarray(image)[:, :64] for image in result.images]
