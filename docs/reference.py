@@ -25,7 +25,7 @@ def cli_reference() -> str:
         NOTE
         + "# The command line\n\nExit status 0; 1 when some of the pictures could not be done; 2 for input that can't be used, with one line that says why; 130 after Ctrl-C.\n"
     )
-    for verb, (_, summary) in VERBS.items():
+    for verb, summary in VERBS.items():
         text += f"\n## python -m ip2p {verb}\n\n{summary[0].upper()}{summary[1:]}.\n"
         text += described(parser_for(verb), f"python -m ip2p {verb}")
     return text

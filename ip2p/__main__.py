@@ -6,44 +6,75 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from importlib import import_module
+from types import ModuleType
+from typing import NoReturn
 
 from . import __version__
 from .cli.exits import BAD_INPUT, INTERRUPTED, say
 
-# Verb: its module, with `add_arguments(parser)` and `run(args) -> exit status`, and what it does. Imported when it is asked for.
-VERBS = {
-    "edit": ("edit", "edit a picture, or every picture of a folder"),
-    "app": ("app", "serve a page to edit pictures on"),
-    "evaluate": ("evaluate", "measure edit models on pairs of pictures"),
-    "model": ("model", "look at, fetch, convert and merge checkpoints"),
-    "dataset": ("dataset", "look at, check, convert and make pair sets"),
-    "train": ("train", "train an edit model, from a checkpoint or from nothing"),
+VERBS = {  # what each does
+    "edit": "edit a picture, or every picture of a folder",
+    "app": "serve a page to edit pictures on",
+    "evaluate": "measure edit models on pairs of pictures",
+    "model": "look at, fetch, convert and merge checkpoints",
+    "dataset": "look at, check, convert and make pair sets",
+    "train": "train an edit model, from a checkpoint or from nothing",
 }
 NEEDS = "This needs the package {}: install it with pip install 'sd-webui-instruct-edit[{}]'."
-EXTRAS = {"datasets": "train", "pyarrow": "train", "cv2": "photos", "skimage": "photos"}  # of a package that `edit` does not bring
+EXTRAS = {
+    "datasets": "train",
+    "pyarrow": "train",
+    "cv2": "photos",
+    "skimage": "photos",
+}  # the extra that brings a package, where it is not `edit`
 
 
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line."""
 
-    def error(self, message: str):
+    def error(self, message: str) -> NoReturn:
         self.exit(BAD_INPUT, f"{self.prog}: {' '.join(message.split())}; see {self.prog} --help\n")
+
+
+def module_of(verb: str) -> ModuleType:
+    """The module of a verb, with `add_arguments(parser)` and `run(args) -> exit status`; no other verb's is imported."""
+    if verb == "edit":
+        from .cli import edit
+
+        return edit
+    if verb == "app":
+        from .cli import app
+
+        return app
+    if verb == "evaluate":
+        from .cli import evaluate
+
+        return evaluate
+    if verb == "model":
+        from .cli import model
+
+        return model
+    if verb == "dataset":
+        from .cli import dataset
+
+        return dataset
+    from .cli import train
+
+    return train
 
 
 def parser_for(verb: str | None) -> argparse.ArgumentParser:
     """The parser of one verb, or of the table when there is none of that name."""
     if verb in VERBS:
-        module, summary = VERBS[verb]
-        parser = Parser(prog=f"python -m ip2p {verb}", description=summary[0].upper() + summary[1:] + ".")
-        import_module(f".cli.{module}", __package__).add_arguments(parser)
+        parser = Parser(prog=f"python -m ip2p {verb}", description=VERBS[verb][0].upper() + VERBS[verb][1:] + ".")
+        module_of(verb).add_arguments(parser)
         return parser
     parser = Parser(
         prog="python -m ip2p", description="Edit a picture by saying what to change.", formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--version", action="version", version=__version__)
     width = max(map(len, VERBS))
-    table = "\n".join(f"{name:{width}}  {summary}" for name, (_, summary) in VERBS.items())
+    table = "\n".join(f"{name:{width}}  {summary}" for name, summary in VERBS.items())
     parser.add_argument("verb", choices=VERBS, metavar="VERB", help=table)
     return parser
 

@@ -9,15 +9,18 @@ with this package and its extra `edit`.
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from threading import Event
 
 import gradio as gr
+from PIL import Image
 
+from .chain import lines_of
 from .checkpoints import small
 from .edit import MAX_SEED, MAX_STEPS, Edit, random_scales
-from .editor import SAMPLERS, Editor, Interrupted
+from .editor import SAMPLERS, Editor, Interrupted, Result
 from .errors import EditError
 from .images import fit, read_image
 
@@ -28,6 +31,7 @@ TRY = (
     ("coffee.jpg", "make it a pencil drawing"),
 )  # fmt: skip
 FIXED, DRAWN = "Fixed", "Random"
+Step = tuple[Image.Image, Image.Image, str]  # of the chain: the picture it started from, its result, its instruction
 STEPS, SEED = 50, 1371  # what the official page starts with, and its seed
 CSS = """
 #ip2p_app { max-width: 1200px; margin: 0 auto; }
@@ -52,7 +56,8 @@ def build(model: str) -> gr.Blocks:
         picture, instruction, negative, steps, seed_mode, seed, scale_mode, text, image, sampler, chain,
         request: gr.Request, progress=gr.Progress(),  # noqa: B008
     ):  # fmt: skip
-        stop = stops[request.session_hash] = Event()
+        session = request.session_hash or ""
+        stop = stops[session] = Event()
 
         def on_step(step, total, latents):
             progress((step, total), unit="steps")
@@ -70,29 +75,24 @@ def build(model: str) -> gr.Blocks:
                 longest_side=defaults.longest_side,
             )  # fmt: skip
             progress(0, desc="Loading the model")
-            result = editor().edit(edit, on_step=on_step)[0]
-        except (EditError, Interrupted) as e:
+            results = editor().edit(edit, on_step=on_step)
+        except EditError as e:
             raise gr.Error(str(e), print_exception=False) from e
+        except Interrupted as e:
+            results = e.results  # of the lines before the one that was stopped
+            if not results:
+                raise gr.Error(str(e), print_exception=False) from e
+            gr.Warning(str(e))
         finally:
-            stops.pop(request.session_hash, None)
-        chain = [*chain, (edit.image, result.image, instruction)]
-        before = fit(edit.image, result.image.size)
-        return (before, result.image), result.seed, result.text_scale, result.image_scale, chain, strip(chain), result.infotext
+            stops.pop(session, None)
+        chain = [*chain, *steps_of(edit, results)]
+        last = results[-1]
+        before = fit(edit.image, last.image.size)
+        return (before, last.image), last.seed, last.text_scale, last.image_scale, chain, strip(chain), last.infotext
 
     def stop_edit(request: gr.Request):
         if request.session_hash in stops:
             stops[request.session_hash].set()
-
-    def use_result(chain):
-        if not chain:
-            raise gr.Error("There is no result yet: edit a picture first.", print_exception=False)
-        return chain[-1][1]
-
-    def step_back(chain):
-        if not chain:
-            return gr.skip(), chain, [], gr.skip()
-        *rest, (picture, _, instruction) = chain
-        return picture, rest, strip(rest), instruction
 
     def reset():
         return FIXED, SEED, FIXED, defaults.text_scale, defaults.image_scale, STEPS, "", "", None, None, [], [], ""
@@ -107,7 +107,12 @@ def build(model: str) -> gr.Blocks:
         with gr.Row():
             with gr.Column():
                 picture = gr.Image(label="Picture", type="filepath", elem_id="ip2p_image", height=380)
-                instruction = gr.Textbox(label="Instruction", placeholder="make it winter", elem_id="ip2p_prompt")
+                instruction = gr.Textbox(
+                    label="Instruction",
+                    placeholder="make it winter",
+                    info="Shift+Enter begins another line: each line edits the result of the one before",
+                    elem_id="ip2p_prompt",
+                )
                 negative = gr.Textbox(label="Negative prompt", placeholder="what to keep out", elem_id="ip2p_neg_prompt")
                 with gr.Row():
                     generate_button = gr.Button("Generate", variant="primary", elem_id="ip2p_generate")
@@ -134,7 +139,7 @@ def build(model: str) -> gr.Blocks:
                 defaults.image_scale, label="Image scale", elem_id="ip2p_image_scale", info="How closely the result keeps to the picture"
             )
         gr.Examples(
-            [[str(EXAMPLES / name), said] for name, said in TRY], inputs=[picture, instruction], label="Examples (public domain and CC0)"
+            [[str(EXAMPLES / name), text] for name, text in TRY], inputs=[picture, instruction], label="Examples (public domain and CC0)"
         )
 
         inputs = [picture, instruction, negative, steps, seed_mode, seed, scale_mode, text, image, sampler, chain]
@@ -152,6 +157,27 @@ def build(model: str) -> gr.Blocks:
     return page
 
 
+def steps_of(edit: Edit, results: Sequence[Result]) -> list[Step]:
+    """results: one of each line of the edit's instruction, the last ones missing where it was stopped."""
+    pictures = [edit.image, *(result.image for result in results)]
+    return [(picture, result.image, line.instruction) for picture, result, line in zip(pictures, results, lines_of(edit))]
+
+
+def use_result(chain: Sequence[Step]) -> Image.Image:
+    """The last result, to be the next picture."""
+    if not chain:
+        raise gr.Error("There is no result yet: edit a picture first.", print_exception=False)
+    return chain[-1][1]
+
+
+def step_back(chain: Sequence[Step]) -> tuple:
+    """Takes the last step off: the picture it started from, the chain without it, its results to show, and its instruction."""
+    if not chain:
+        return gr.skip(), chain, [], gr.skip()
+    *rest, (picture, _, instruction) = chain
+    return picture, rest, strip(rest), instruction
+
+
 def about(model: str) -> str:
     """Which model the page uses and how to get another, in Markdown."""
     if model == small.NAME:
@@ -161,19 +187,20 @@ def about(model: str) -> str:
     return f"This page uses **{name}**; `python -m ip2p app --model …` takes another."
 
 
-def whole(name: str, value) -> int:
+def whole(name: str, value: float | None) -> int:
     """The value of a number field. Raises EditError when it is empty or has a fraction."""
     if value is None or value != int(value):
         raise EditError(f"The {name} must be a whole number.")
     return int(value)
 
 
-def number(name: str, value) -> float:
+def number(name: str, value: float | None) -> float:
+    """The value of a number field. Raises EditError when it is empty."""
     if value is None:
         raise EditError(f"The {name} is empty: put a number there.")
     return float(value)
 
 
-def strip(chain: list) -> list[tuple]:
+def strip(chain: Sequence[Step]) -> list[tuple[Image.Image, str]]:
     """The results of the chain with their instructions."""
-    return [(result, said) for _, result, said in chain]
+    return [(result, instruction) for _, result, instruction in chain]

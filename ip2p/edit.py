@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from PIL import Image
 
@@ -108,22 +108,6 @@ class Edit:
         """Whether the scales differ from result to result."""
         return bool(self.variants) or self.randomise_scales
 
-    def chain(self) -> list[Edit]:
-        """One edit for every line of the instruction; a line that begins or ends with AND belongs to its neighbour.
-
-        Raises EditError when there are too many.
-        """
-        lines = [line.strip() for line in self.instruction.splitlines() if line.strip()]
-        joined = lines[:1]
-        for line in lines[1:]:
-            if line.startswith("AND ") or joined[-1].endswith(" AND"):
-                joined[-1] += " " + line
-            else:
-                joined.append(line)
-        if len(joined) > MAX_COUNT:
-            raise EditError(f"A chain has at most {MAX_COUNT} instructions, one a line, not {len(joined)}.")
-        return [replace(self, instruction=line) for line in joined] or [self]
-
 
 def sheet_over_scales(text_scales: Sequence[float], image_scales: Sequence[float], seed: int) -> tuple[Variant, ...]:
     """A grid over both scales, row by row: text scale down, image scale across. Raises EditError when it is empty or too large."""
@@ -153,7 +137,7 @@ def read_scales(text: str, name: str) -> list[float]:
 
 
 def scales_around(scale: float) -> list[float]:
-    """For a contact sheet whose scales nobody told: two thirds of it, itself, four thirds."""
+    """The scales of a contact sheet where none are given: two thirds of this one, itself, four thirds."""
     return [round(scale * share, 2) for share in (2 / 3, 1, 4 / 3)]
 
 
@@ -164,7 +148,7 @@ def check_text(name: str, text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as e:
-        raise EditError(f"The {name} has a character that is none, at place {e.start + 1}: write it again.") from e
+        raise EditError(f"The {name} has a broken character at place {e.start + 1}: write it again.") from e
 
 
 def check_number(name: str, value: float, low: float, high: float) -> None:

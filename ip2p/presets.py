@@ -6,20 +6,20 @@ import os
 import re
 import threading
 import unicodedata
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from reprlib import repr as short
 from typing import Any
 
-import yaml  # comes with OmegaConf
-from omegaconf import OmegaConf
+import yaml
 
 from .edit import IMAGE_SCALE, MAX_SCALE, MAX_STEPS, TEXT_SCALE, check_number
 from .errors import EditError
+from .files import why, written_whole
 
 GROUPS = (
     "weather", "season", "time of day", "background", "material", "art medium and style",
@@ -37,7 +37,6 @@ MAX_OWN, MAX_FILE = 500, 1_000_000  # own presets, and bytes of their file
 
 FIELD = re.compile(r"\{([^{}]*)\}")
 NOT_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufeff\ufffe\uffff]")  # what a YAML file cannot hold as it is
-DOLLAR = "\ufdd0"  # stands for the $ of ${ while OmegaConf has the text; no text of a preset can contain it
 
 _saving = threading.Lock()
 
@@ -150,18 +149,26 @@ def save_own(user_folder: Path, preset: Preset, overwrite: bool = False) -> Pres
         if preset.key not in entries and len(entries) >= MAX_OWN:
             raise EditError(f"You have {len(entries)} presets of your own, and {MAX_OWN} are allowed: remove some from {path} first.")
         entries[preset.key] = {name: settings[name] for name in IN_FILE}
-        text = HEADER + with_dollars(OmegaConf.to_yaml(OmegaConf.create(without_dollars(entries))))
+        text = HEADER + yaml.safe_dump(entries, allow_unicode=True, sort_keys=False)
         if repr(parse(text, path)) != repr(entries):  # repr, because what a person wrote by hand may hold a NaN
             raise EditError(f"The preset {quoted(preset.name)} was not saved: {path} would not be read back as it was written.")
-        write_whole(path, text)
+        write(path, text)
     return preset
 
 
 @lru_cache(maxsize=1)
 def shipped() -> dict[str, Preset]:
-    # Not by way of OmegaConf: a WebUI's start waits for this, and our own file needs none of its care.
+    # Not by way of `parse`: a WebUI's start waits for this, and our own file needs none of its care.
     entries = yaml.load(SHIPPED.read_text(encoding="utf8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     return {key: from_entry(SHIPPED, key, entry, own=False) for key, entry in entries.items()}
+
+
+def preset_named(key: str, presets: Mapping[str, Preset], listed: str = "") -> Preset:
+    """The preset of this key. listed: where a person finds all keys, for the refusal. Raises EditError with near keys when there is none."""
+    if key not in presets:
+        near = get_close_matches(key, presets, n=5, cutoff=0.3) or list(presets)[:5]
+        raise EditError(f"There is no preset {quoted(key)}. Near ones: {', '.join(near)}{listed and '; '}{listed}.")
+    return presets[key]
 
 
 def own_presets(path: Path, problems: list[str]) -> dict[str, Preset]:
@@ -211,60 +218,48 @@ def read_entries(path: Path) -> dict[Any, Any]:
         raise EditError(f"{path} could not be read: {why(e)}.") from e
 
 
-def parse(text: str, path: Path) -> dict[Any, Any]:
-    """YAML as plain values; nothing in it is resolved, `${…}` is text.
+class PlainLoader(yaml.SafeLoader):
+    """YAML without aliases, of which a few lines would fill the memory, without a key that stands twice, and with dates as text."""
 
-    OmegaConf copies what an alias stands for, so a few lines of aliases of aliases would fill the memory: files with aliases are refused.
-    """
-    if set(re.findall(r"&([\w-]+)", text)) & set(re.findall(r"\*([\w-]+)", text)):
-        raise EditError(f"{path} uses YAML anchors and aliases (“&a”, “*a”): write the values out instead.")
+    yaml_implicit_resolvers = {  # noqa: RUF012
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.MarkedYAMLError(problem="an alias (“*a”), which is not allowed: write the values out", problem_mark=mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        mapping = super().construct_mapping(node, deep)
+        if len(mapping) < len(node.value):
+            raise yaml.MarkedYAMLError(problem="a name that stands twice", problem_mark=node.start_mark)
+        return mapping
+
+
+def parse(text: str, path: Path) -> dict[Any, Any]:
+    """YAML as plain values. Raises EditError when it is not a preset for every key."""
     try:
-        # A ${ that never closes makes OmegaConf refuse the whole file, so it does not get to see any.
-        entries = OmegaConf.to_container(OmegaConf.create(text.replace("${", DOLLAR + "{")), resolve=False)
-    except Exception as e:  # YAML, OmegaConf and Python's recursion limit have no error in common
-        raise EditError(f"{path} could not be read as YAML: {why(e)}.") from e
+        entries = yaml.load(text, PlainLoader)
+    except Exception as e:  # YAML, its conversion of numbers and dates, and Python's recursion limit have no error in common
+        raise EditError(f"{path} could not be read as YAML: {yaml_fault(e)}.") from e
+    entries = {} if entries is None else entries
     if not isinstance(entries, dict):
         raise EditError(f"{path} must have a key for every preset, but it is a list.")
-    return with_dollars(entries)
+    return entries
 
 
-def without_dollars(value: Any) -> Any:
-    return replaced(value, "${", DOLLAR + "{")
-
-
-def with_dollars(value: Any) -> Any:
-    return replaced(value, DOLLAR, "$")
-
-
-def replaced(value: Any, old: str, new: str) -> Any:
-    """A copy of nested dicts and lists with `old` replaced in every text, keys included."""
-    if isinstance(value, str):
-        return value.replace(old, new)
-    if isinstance(value, dict):
-        return {replaced(k, old, new): replaced(v, old, new) for k, v in value.items()}
-    if isinstance(value, list):
-        return [replaced(v, old, new) for v in value]
-    return value
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Writes a file of at most MAX_FILE bytes beside `path` and renames it. Raises EditError when that fails."""
+def write(path: Path, text: str) -> None:
+    """Writes a file of at most MAX_FILE bytes, whole and on the disk before it takes its place. Raises EditError when that fails."""
     data = text.encode()
     if len(data) > MAX_FILE:
         raise EditError(f"{path} would become larger than {MAX_FILE // 1000} kB, too large for presets: remove some first.")
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(beside, "xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(beside, path)
-        finally:
-            beside.unlink(missing_ok=True)
-    except OSError as e:
-        raise EditError(f"{path} could not be written: {why(e)}.") from e
+    with written_whole(path, force=True) as beside, open(beside, "xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def slug(name: str) -> str:
@@ -377,12 +372,7 @@ def quoted(text: Any) -> str:
     return f"“{text}”" if len(text) <= MAX_NAME else f"“{text[:MAX_NAME]}…”"
 
 
-def why(error: Exception) -> str:
-    """An error's message in one line; of a YAML error the problem and its line."""
+def yaml_fault(error: Exception) -> str:
+    """An error of reading YAML in one line: the problem and its line, where they are known."""
     mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
-    if mark is not None and problem:
-        return f"{problem} in line {mark.line + 1}"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
-    message = " ".join(str(error).split()) or type(error).__name__
-    return message[:200].rstrip(".")
+    return f"{problem} in line {mark.line + 1}" if mark is not None and problem else why(error)

@@ -1,18 +1,23 @@
 """The standalone page in a real browser."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 
 pytest.importorskip("diffusers", reason="tests of the page need diffusers and transformers (pip install -e '.[edit]')")
 
 from host.browser import CHROMIUM, PHONE, WIDE, chromium_running, expect
+from ip2p import app
+from ip2p.edit import Edit
 from tiny_model import save_folder, tiny_editor
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -110,18 +115,101 @@ def test_seed_and_scales_are_fixed_or_random(page):
     assert f"Seed: {field(page, 'seed').input_value()}," in drawn
 
 
+def picture_of(page) -> list[int]:
+    """[width, height, r, g, b, …] of what the picture field shows, at 16x16."""
+    return page.evaluate(
+        """async () => {
+            const img = new Image();
+            img.src = document.querySelector('#ip2p_image img').src;
+            await img.decode();
+            const canvas = Object.assign(document.createElement('canvas'), {width: 16, height: 16});
+            canvas.getContext('2d').drawImage(img, 0, 0, 16, 16);
+            return [img.naturalWidth, img.naturalHeight, ...canvas.getContext('2d').getImageData(0, 0, 16, 16).data];
+        }"""
+    )
+
+
+def apart(one: list[int], other: list[int]) -> float:
+    """Of two such lists the mean difference of their levels."""
+    return sum(abs(a - b) for a, b in zip(one[2:], other[2:])) / len(one[2:])
+
+
+def shows(page, picture: list[int]) -> None:
+    """Waits until the picture field shows this picture, which the page has compressed anew."""
+    for _ in range(100):
+        if apart(picture_of(page), picture) < 8:
+            return
+        page.wait_for_timeout(100)
+    raise AssertionError("the picture field shows another picture")
+
+
+def step_back(page, left: int):
+    page.locator("#ip2p_history_back").click()
+    expect(page.locator("#ip2p_history .thumbnail-lg")).to_have_count(left)
+
+
 def test_the_chain_goes_on_from_a_result_and_back(page):
     set_up(page, "first")
+    start = picture_of(page)
     generate(page)
-    start = page.locator("#ip2p_image img").get_attribute("src")
+    shown = page.locator("#ip2p_image img").get_attribute("src")
     page.locator("#ip2p_use_result").click()
-    page.wait_for_function("start => document.querySelector('#ip2p_image img')?.src !== start", arg=start)
+    page.wait_for_function("shown => document.querySelector('#ip2p_image img')?.src !== shown", arg=shown)
+    second = picture_of(page)
     field(page, "prompt").fill("second")
     generate(page)
     expect(page.locator("#ip2p_history .thumbnail-lg")).to_have_count(2)
-    page.locator("#ip2p_history_back").click()
+    page.locator("#ip2p_use_result").click()
+    field(page, "prompt").fill("third")
+    step_back(page, 1)
+    expect(field(page, "prompt")).to_have_value("second")
+    shows(page, second)
+    assert apart(second, start) > 20
+    step_back(page, 0)
+    expect(field(page, "prompt")).to_have_value("first")
+    shows(page, start)
+
+
+def test_a_chain_of_several_lines_shows_every_step(page):
+    set_up(page, "first\nsecond\nthird")
+    infotext = generate(page)
+    assert infotext.startswith("third\n")
+    steps = page.locator("#ip2p_history .thumbnail-lg")
+    expect(steps).to_have_count(3)
+    assert [step.inner_text().strip() for step in steps.all()] == ["first", "second", "third"]
+    if folder := os.environ.get("IP2P_SCREENSHOTS"):
+        page.screenshot(path=Path(folder) / "app-chain.png", full_page=True)
+    field(page, "prompt").fill("fourth")
+    step_back(page, 2)
+    expect(field(page, "prompt")).to_have_value("third")
+
+
+def test_a_chain_that_is_stopped_keeps_its_finished_steps(page):
+    set_up(page, "first\nsecond", steps=60)
+    page.locator("#ip2p_generate").click()
+    page.wait_for_function("/(6[1-9]|[7-9][0-9]|10[0-9])[/]120/.test(document.body.innerText)", timeout=180_000)
+    page.locator("#ip2p_interrupt").click()
+    expect(page.locator(".toast-body")).to_contain_text("stopped", timeout=30_000)
     expect(page.locator("#ip2p_history .thumbnail-lg")).to_have_count(1)
-    assert field(page, "prompt").input_value() == "second"
+    expect(field(page, "infotext")).to_have_value(re.compile("^first"))
+
+
+@pytest.fixture
+def chain():
+    pictures = [Image.new("RGB", (8, 8), colour) for colour in ("red", "green", "blue")]
+    return [(pictures[0], pictures[1], "first"), (pictures[1], pictures[2], "second")]
+
+
+def test_stepping_back_restores_the_last_step_s_picture_and_instruction(chain):
+    picture, rest, shown, instruction = app.step_back(chain)
+    assert (picture, rest, shown, instruction) == (chain[1][0], chain[:1], [(chain[0][1], "first")], "second")
+    assert app.use_result(chain) is chain[1][1]
+
+
+def test_a_step_of_a_chain_starts_from_the_result_of_the_one_before():
+    edit = Edit(image=Image.new("RGB", (64, 64)), instruction="a\nb\nc")
+    results = [SimpleNamespace(image=Image.new("RGB", (64, 64), colour)) for colour in ("red", "green")]
+    assert app.steps_of(edit, results) == [(edit.image, results[0].image, "a"), (results[0].image, results[1].image, "b")]
 
 
 def test_an_example_is_loaded_and_everything_reset(page):

@@ -1,4 +1,4 @@
-"""python -m ip2p: one line for what a person got wrong, and `edit` over a folder. The editor here is a stand-in."""
+"""python -m ip2p: one line for what a person got wrong, and `edit` over a folder. The editor here is a fake."""
 
 import dataclasses
 import json
@@ -15,26 +15,27 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from ip2p.__main__ import VERBS, main
+from ip2p.chain import lines_of, next_edit
 from ip2p.checkpoints.recognise import FIRST_LAYER
 from ip2p.cli.edit import natural
 from ip2p.contact_sheet import contact_sheet
 from ip2p.errors import EditError
-from ip2p.progress import Plain
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 @dataclasses.dataclass
-class StandInResult:
+class FakeResult:
     image: Image.Image
     seed: int
     infotext: str
 
 
-class StandInEditor:
-    """Stands in for ip2p.editor.Editor: every result is the picture's size in one colour. edits: all that were asked for."""
+class FakeEditor:
+    """In place of ip2p.editor.Editor: every result is the picture's size in one colour. asked: all that it was asked for; lines: what
+    of it each line of a chain was."""
 
-    loaded, edits = [], []
+    loaded, asked, lines = [], [], []
 
     @classmethod
     def load(cls, model):
@@ -42,30 +43,41 @@ class StandInEditor:
         return cls()
 
     def edit(self, edit, on_step=None):
-        self.edits.append(edit)
+        self.asked.append(edit)
         if edit.instruction == "fail":
             raise EditError("The sampler is unknown.")
         for step in range(edit.steps):
             on_step(step + 1, edit.steps, None)
-        first = max(edit.seed, 0)
-        cells = [(c.text_scale, c.image_scale, c.seed) for c in edit.variants]
-        cells = cells or [(edit.text_scale, edit.image_scale, first + i) for i in range(edit.count)]
-        return [
-            StandInResult(
-                Image.new("RGB", edit.image.size, (int(text * 10), int(image * 10), 0)), seed, f"{edit.instruction}\nSeed: {seed}"
-            )
-            for text, image, seed in cells
+        first, *rest = lines_of(edit)
+        seeds = [max(edit.seed, 0) + i for i in range(edit.count)]
+        cells = [(c.text_scale, c.image_scale, c.seed) for c in edit.variants] or [
+            (edit.text_scale, edit.image_scale, seed) for seed in seeds
         ]
+        edits = [(first, *cell) for cell in cells]
+        results = []
+        for line in [first, *rest]:
+            if line is not first:
+                edits = [(next_edit(line, one.image, one.seed), *cell) for one, cell in zip(results[-len(cells) :], cells)]
+            self.lines.extend(one for one, *_ in edits)
+            results += [
+                FakeResult(
+                    Image.new("RGB", one.image.size, (int(text * 10), int(image * 10), len(results))),
+                    seed,
+                    f"{one.instruction}\nSeed: {seed}",
+                )
+                for one, text, image, seed in edits
+            ]
+        return results
 
 
 @pytest.fixture(autouse=True)
-def stand_in(monkeypatch):
+def fake_editor(monkeypatch):
     module = types.ModuleType("ip2p.editor")
-    module.Editor = StandInEditor
+    module.Editor = FakeEditor
     monkeypatch.setitem(sys.modules, "ip2p.editor", module)
-    monkeypatch.setattr(StandInEditor, "loaded", [])
-    monkeypatch.setattr(StandInEditor, "edits", [])
-    return StandInEditor
+    for name in ("loaded", "asked", "lines"):
+        monkeypatch.setattr(FakeEditor, name, [])
+    return FakeEditor
 
 
 @pytest.fixture
@@ -137,7 +149,7 @@ def test_ctrl_c_ends_with_130_and_a_line(capsys, monkeypatch, pictures, tmp_path
     def interrupt(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(StandInEditor, "edit", interrupt)
+    monkeypatch.setattr(FakeEditor, "edit", interrupt)
     assert main(["edit", str(pictures), "make it winter", "--output", str(tmp_path / "out")]) == 130
     assert capsys.readouterr().err.strip() == "Interrupted."
 
@@ -155,46 +167,46 @@ def test_info_is_told_to_people_and_to_programs(tmp_path):
     assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (2, "", 1)
 
 
-def test_one_picture_is_edited(pictures, tmp_path, capsys, stand_in):
+def test_one_picture_is_edited(pictures, tmp_path, capsys, fake_editor):
     out = tmp_path / "new" / "winter.png"
     argv = ["edit", str(pictures / "p2.jpg"), "make it winter", "--output", str(out), "--model", "m", "--text-scale", "6", "--image-scale"]
     argv += ["1.2", "--steps", "3", "--seed", "7", "--sampler", "DDIM", "--negative", "rain", "--size", "128x64"]
     assert main(argv) == 0
-    assert capsys.readouterr().out.strip() == str(out) and stand_in.loaded == ["m"]
-    (edit,) = stand_in.edits
+    assert capsys.readouterr().out.strip() == str(out) and fake_editor.loaded == ["m"]
+    (edit,) = fake_editor.asked
     assert (edit.text_scale, edit.image_scale, edit.steps, edit.seed, edit.sampler_name) == (6, 1.2, 3, 7, "DDIM")
     assert (edit.negative_prompt, edit.width, edit.height, edit.image.size) == ("rain", 128, 64, (66, 64))
     with Image.open(out) as image:
         assert image.info["parameters"] == "make it winter\nSeed: 7"
 
 
-def test_a_folder_is_edited_in_natural_order(pictures, tmp_path, capsys, stand_in):
+def test_a_folder_is_edited_in_natural_order(pictures, tmp_path, capsys, fake_editor):
     assert main(["edit", str(pictures), "make it winter", "--output", str(tmp_path / "out"), "--size", "256"]) == 0
-    assert [edit.image.width for edit in stand_in.edits] == [65, 66, 74] and stand_in.edits[0].longest_side == 256
+    assert [edit.image.width for edit in fake_editor.asked] == [65, 66, 74] and fake_editor.asked[0].longest_side == 256
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["p1.png", "p10.png", "p2.png"]
     assert capsys.readouterr().out.strip() == "3 edited, 0 there already, 0 failed."
     assert sorted([Path("a10"), Path("A9b"), Path("9"), Path("a9")], key=natural) == [Path("9"), Path("a9"), Path("A9b"), Path("a10")]
 
 
-def test_one_bad_file_is_told_and_does_not_end_the_run(pictures, tmp_path, capsys, stand_in):
+def test_one_bad_file_is_told_and_does_not_end_the_run(pictures, tmp_path, capsys, fake_editor):
     (pictures / "p1.jpg").write_bytes(b"hello")
     argv = ["edit", str(pictures), "make it winter", "--output", str(tmp_path / "out")]
     assert main(argv) == 1
     captured = capsys.readouterr()
     assert "p1.jpg: The picture can't be read" in captured.err and "2 edited, 0 there already, 1 failed." in captured.out
-    assert len(stand_in.edits) == 2
+    assert len(fake_editor.asked) == 2
     Image.new("RGB", (70, 64)).save(pictures / "p1.jpg")
-    assert main(argv) == 0 and len(stand_in.edits) == 3, "only what was missing"
+    assert main(argv) == 0 and len(fake_editor.asked) == 3, "only what was missing"
     assert "1 edited, 2 there already, 0 failed." in capsys.readouterr().out
-    assert main(argv) == 0 and len(stand_in.loaded) == 2, "no model is loaded for nothing"
+    assert main(argv) == 0 and len(fake_editor.loaded) == 2, "no model is loaded for nothing"
 
 
-def test_other_settings_do_not_pass_for_finished(pictures, tmp_path, capsys, stand_in):
+def test_other_settings_do_not_pass_for_finished(pictures, tmp_path, capsys, fake_editor):
     out = tmp_path / "out"
     assert main(["edit", str(pictures), "make it winter", "--output", str(out)]) == 0
     capsys.readouterr()
     assert "other settings" in refusal(capsys, "edit", pictures, "make it summer", "--output", out)
-    assert len(stand_in.edits) == 3
+    assert len(fake_editor.asked) == 3
     assert main(["edit", str(pictures), "make it summer", "--output", str(out), "--force"]) == 0
     with Image.open(out / "p1.png") as image:
         assert image.info["parameters"].startswith("make it summer")
@@ -209,11 +221,11 @@ def test_several_results_and_equal_stems_have_names_of_their_own(pictures, tmp_p
         assert image.info["parameters"].endswith("Seed: 6")
 
 
-def test_a_grid_is_one_labelled_sheet(pictures, tmp_path, stand_in):
+def test_a_grid_is_one_labelled_sheet(pictures, tmp_path, fake_editor):
     out = tmp_path / "sheet.png"
     argv = ["edit", str(pictures / "p2.jpg"), "make it winter", "--output", str(out), "--grid", "--text-scale", "5,7.5", "--image-scale"]
     assert main([*argv, "1.2, 1.5, 1.8"]) == 0
-    (edit,) = stand_in.edits
+    (edit,) = fake_editor.asked
     scales = [(cell.text_scale, cell.image_scale) for cell in edit.variants]
     assert scales == [(5, 1.2), (5, 1.5), (5, 1.8), (7.5, 1.2), (7.5, 1.5), (7.5, 1.8)]
     assert len({cell.seed for cell in edit.variants}) == 1 and edit.variants[0].seed >= 0
@@ -221,10 +233,10 @@ def test_a_grid_is_one_labelled_sheet(pictures, tmp_path, stand_in):
         assert sheet.width > 3 * 66 and sheet.height > 2 * 64 and sheet.info["parameters"].startswith("make it winter")
 
 
-def test_a_grid_without_scales_is_around_those_that_suit_the_model(pictures, tmp_path, stand_in):
+def test_a_grid_without_scales_is_around_those_that_suit_the_model(pictures, tmp_path, fake_editor):
     argv = ["edit", str(pictures / "p2.jpg"), "make it winter", "--output", str(tmp_path / "sheet.png"), "--grid", "--model", "m"]
     assert main(argv) == 0
-    (edit,) = stand_in.edits
+    (edit,) = fake_editor.asked
     assert [(cell.text_scale, cell.image_scale) for cell in edit.variants] == [(t, i) for t in (5, 7.5, 10) for i in (1, 1.5, 2)]
 
 
@@ -250,20 +262,56 @@ def test_cells_of_other_sizes_stand_in_the_middle_of_their_places():
     assert places[0].getbbox() == (0, 0, 60, 40) and places[0].convert("L").point(lambda v: 255 - v).getbbox() == (20, 0, 40, 40)
 
 
-def test_a_preset_brings_instruction_scales_and_steps(pictures, tmp_path, stand_in):
+def test_a_preset_brings_instruction_scales_and_steps(pictures, tmp_path, fake_editor):
     argv = ["edit", str(pictures / "p1.jpg"), "--output", str(tmp_path / "a.png"), "--preset", "change-weather", "--choice", "to=foggy"]
     assert main([*argv, "--steps", "4"]) == 0
-    (edit,) = stand_in.edits
+    (edit,) = fake_editor.asked
     assert edit.instruction == "change the weather from sunny to foggy" and edit.steps == 4
 
 
-def test_every_line_of_an_instruction_edits_the_result_of_the_one_before(pictures, tmp_path, stand_in):
+CHAIN = "make it winter\nadd snow"
+
+
+def colours(folder: Path) -> dict[str, tuple]:
+    """Of every picture of a folder its one colour and its infotext."""
+    return {path.name: (Image.open(path).getpixel((0, 0)), Image.open(path).info["parameters"]) for path in sorted(folder.iterdir())}
+
+
+def test_of_a_chain_the_last_line_is_written(pictures, tmp_path, fake_editor):
     mask = tmp_path / "mask.png"
     Image.new("L", (65, 64), 255).save(mask)
-    argv = ["edit", str(pictures / "p1.jpg"), "make it winter\nadd snow", "--output", str(tmp_path / "a.png"), "--mask", str(mask)]
-    assert main([*argv, "--seed", "3", "--text-scale", "7.5", "--image-scale", "1.5"]) == 0
-    assert [edit.instruction for edit in stand_in.edits] == ["make it winter", "add snow"]
-    assert stand_in.edits[1].image.getpixel((0, 0)) == (75, 15, 0) and stand_in.edits[1].mask.size == (65, 64)
+    argv = ["edit", str(pictures / "p1.jpg"), CHAIN, "--output", str(tmp_path / "out"), "--mask", str(mask), "--seed", "3", "--count", "2"]
+    assert main([*argv, "--text-scale", "7.5", "--image-scale", "1.5"]) == 0
+    assert colours(tmp_path / "out") == {
+        "p1-1.png": ((75, 15, 2), "add snow\nSeed: 3"),
+        "p1-2.png": ((75, 15, 2), "add snow\nSeed: 4"),
+    }
+    (edit,) = fake_editor.asked
+    assert edit.instruction == CHAIN and edit.mask.size == (65, 64)
+
+
+@pytest.mark.parametrize("count, stems", [(1, ["a"]), (2, ["a-1", "a-2"])])
+def test_every_step_writes_each_line_under_a_name_of_its_own(pictures, tmp_path, count, stems):
+    out = tmp_path / "out" / "a.png"
+    argv = ["edit", str(pictures / "p1.jpg"), CHAIN, "--output", str(out), "--seed", "3", "--every-step", "--count", str(count)]
+    assert main(argv) == 0
+    assert {name: text for name, (_, text) in colours(out.parent).items()} == {
+        f"{stem}-step-{step}.png": f"{line}\nSeed: {3 + k}"
+        for step, line in ((1, "make it winter"), (2, "add snow"))
+        for k, stem in enumerate(stems)
+    }
+
+
+def test_a_comparison_shows_the_last_line_or_every_step(pictures, tmp_path):
+    argv = ["edit", str(pictures / "p2.jpg"), CHAIN, "--seed", "3", "--compare", "--count", "2"]
+    for name, options in (("last", []), ("steps", ["--every-step"])):
+        assert main([*argv, "--output", str(tmp_path / f"{name}.png"), *options]) == 0
+    last, steps = (np.asarray(Image.open(tmp_path / f"{name}.png")) for name in ("last", "steps"))
+    blues = [{tuple(colour)[2] for colour in sheet.reshape(-1, 3) if tuple(colour)[:2] == (25, 15)} for sheet in (last, steps)]
+    assert blues == [{2}, {0, 2}], "the blue of a result is how many were made before its line"
+    assert steps.shape[0] > last.shape[0], "a row for every seed"
+    with Image.open(tmp_path / "last.png") as image:
+        assert image.info["parameters"].startswith("add snow")
 
 
 @pytest.mark.parametrize(
@@ -280,6 +328,9 @@ def test_every_line_of_an_instruction_edits_the_result_of_the_one_before(picture
         (["{in}/p1.jpg", "x", "--text-scale", "nan"], "between 0"),
         (["{in}/p1.jpg", "x", "--grid", "--text-scale", ",".join("12345678"), "--image-scale", "1,2,3,4,5,6,7"], "1 to 49 cells"),
         (["{in}/p1.jpg", "x", "--grid", "--count", "2"], "--count"),
+        (["{in}/p1.jpg", "x\ny", "--grid"], "several lines"),
+        (["{in}/p1.jpg", "x", "--grid", "--every-step"], "leave --grid or --every-step out"),
+        (["{in}/p1.jpg", "\n".join("x" * 65)], "at most 64 instructions"),
         (["{in}/p1.jpg", "x", "--size", "big"], "--size is"),
         (["{in}/p1.jpg", "x", "--size", "9x9"], "between 64"),
         (["{in}/p1.jpg", "x", "--preset", "fog"], "not both"),
@@ -307,7 +358,12 @@ def test_bad_settings_are_one_line_and_write_nothing(pictures, tmp_path, capsys,
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_plain_bar_tells_what_is_left():
-    line = Plain(10, "step")
-    line.update(4)
-    assert line.line(8.0) == "4/10 step, 0:12 left"
+def test_help_ends_with_the_default():
+    from argparse import SUPPRESS
+
+    from ip2p.__main__ import parser_for
+
+    for verb in ("edit", "app"):
+        for action in parser_for(verb)._actions:
+            if action.option_strings and not action.required and action.default != SUPPRESS and action.dest not in ("help", "preset"):
+                assert "(default: " in action.help and action.help.endswith(")"), action.dest

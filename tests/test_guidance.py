@@ -163,7 +163,7 @@ def test_merged_and_dropped_equals_all_passes_run(batch, cfg_pp):
 
 
 @given(batches())
-def test_no_row_runs_twice_and_no_two_twins_run(batch):
+def test_no_row_runs_twice_and_no_two_duplicates_run(batch):
     plan = batch.plan()
     kinds = [batch.kind[row] for row in plan.rows]
     assert len(set(plan.rows)) == len(plan.rows)
@@ -181,15 +181,24 @@ def test_a_row_that_did_not_run_has_no_influence(batch):
 
 
 @given(batches())
-def test_every_row_has_a_stand_in_of_its_own_picture(batch):
+def test_every_row_has_a_representative_of_its_own_picture(batch):
     plan = batch.plan()
     assert len(plan.representative) == len(batch.predictions)
     for rows in batch.rows:
+        run = [row for row in plan.rows if row in rows]
         for row in rows:
             representative = plan.rows[plan.representative[row]]
-            assert representative in rows
-            run_twin = [other for other in plan.rows if batch.kind[other] == batch.kind[row]]
-            assert not run_twin or representative == run_twin[0]
+            duplicates = [other for other in run if batch.kind[other] == batch.kind[row]]
+            if duplicates:
+                assert representative == duplicates[0]
+            else:
+                assert representative in run
+                assert abs(representative - row) == min(abs(other - row) for other in run), "the nearest pass"
+
+
+def test_a_pass_that_is_not_run_is_represented_by_the_nearest_one():
+    assert plan_passes([pass_weights(0.0, 1.5)], [range(3)]).representative == (0, 0, 1)  # `full` by `image`, not by `uncond`
+    assert plan_passes([pass_weights(7.5, 1.0)], [range(3)]).representative == (0, 1, 1)  # `uncond` by `image`, not by `full`
 
 
 @given(batches(), st.floats(0.03, 14.6))

@@ -7,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from ip2p.edit import Edit, random_scales
+from ip2p.chain import lines_of, next_edit
+from ip2p.edit import Edit, random_scales, sheet_over_seeds
 from ip2p.errors import EditError
 from ip2p.guidance import Guidance, Interval
+from ip2p.images import working_size
 
 PICTURE = Image.new("RGB", (96, 64), "teal")
 
@@ -103,3 +105,43 @@ def test_scales_are_drawn_only_when_asked_and_by_the_seed():
     assert (drawn.guidance(5).text_scale, drawn.guidance(5).image_scale) == random_scales(5)
     assert drawn.guidance(5) != drawn.guidance(6)
     assert drawn.guidance(5).text_interval == Interval(0.0, 0.9)
+
+
+@pytest.mark.parametrize(
+    "instruction, lines",
+    [
+        ("make it winter", ["make it winter"]),
+        (" a \n\n b\r\nc", ["a", "b", "c"]),
+        ("a AND\nb\nc", ["a AND b", "c"]),
+        ("a\nAND b:2\nAND c", ["a AND b:2 AND c"]),
+        ("ANDROID\nAND", ["ANDROID", "AND"]),
+    ],
+)
+def test_a_line_is_an_edit_and_lines_joined_by_and_are_one(instruction, lines):
+    edits = lines_of(edit(instruction=instruction, steps=7))
+    assert [line.instruction for line in edits] == lines and {line.steps for line in edits} == {7}
+
+
+def test_styles_alone_are_one_line():
+    assert len(lines_of(edit(instruction="", styles=("watercolour",)))) == 1
+
+
+def test_a_chain_is_short_and_no_contact_sheet():
+    with pytest.raises(EditError, match="at most 64 instructions, one a line, not 65"):
+        lines_of(edit(instruction="\n".join("x" * 65)))
+    with pytest.raises(EditError, match="has several lines"):
+        lines_of(edit(instruction="a\nb", variants=sheet_over_seeds(7.5, 1.5, 0, 4)))
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"longest_side": 768}, {"longest_side": 512}, {"width": 448}, {"width": 200, "height": 72}, {"longest_side": 768, "own_size": True}],
+)
+def test_the_next_line_works_at_the_size_of_the_one_before(asked):
+    """A fitted size need not be its own: 454x727 is fitted to 448x704 within 768, and that to 512x768."""
+    line = edit(image=Image.new("RGB", (454, 727)), mask=Image.new("L", (454, 727), 255), **asked)
+    size = working_size(line.image, line.width, line.height, line.longest_side)
+    result = Image.new("RGB", line.image.size if line.own_size else size, "red")
+    after = next_edit(line, result, 3)
+    assert working_size(after.image, after.width, after.height, after.longest_side) == size
+    assert (after.image.getpixel((0, 0)), after.mask.size, after.seed, after.count) == ((255, 0, 0), result.size, 3, 1)

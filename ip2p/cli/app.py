@@ -8,10 +8,10 @@ from ..checkpoints import small
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", help=f"{small.CHOICES}; {small.NAME} when left out")
+    parser.add_argument("--model", help=f"{small.CHOICES} (default: {small.NAME})")
     parser.add_argument("--host", help="address to listen at (default: this machine only)")
     parser.add_argument("--port", type=int, help="port to listen at (default: the first free one from 7860)")
-    parser.add_argument("--share", action="store_true", help="a public link through Gradio's servers")
+    parser.add_argument("--share", action="store_true", help="also serve a public link through Gradio's servers (default: off)")
     parser.set_defaults(run=run)
 
 

@@ -12,18 +12,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from textwrap import shorten
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from ..chain import lines_of
 from ..checkpoints import small
 from ..contact_sheet import contact_sheet
-from ..edit import IMAGE_SCALE, TEXT_SCALE, Edit, read_scales, scales_around, sheet_over_scales
+from ..edit import Edit, read_scales, scales_around, sheet_over_scales
 from ..errors import EditError
 from ..files import PICTURE_SUFFIXES, why, written_whole
 from ..images import fit, read_image
-from ..presets import load
+from ..presets import load, preset_named
 from ..progress import bar
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+    from ..editor import Editor, Result
 
 LABEL = 32  # characters above a picture
 SETTINGS = "ip2p"  # the PNG's field with the settings it was made with, by which a later run knows it is finished
@@ -32,56 +39,56 @@ SETTINGS = "ip2p"  # the PNG's field with the settings it was made with, by whic
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("input", type=Path, metavar="INPUT", help="a picture, or a folder of pictures")
-    add("instruction", nargs="?", metavar="INSTRUCTION", help="what to change, for example “make it winter”")
+    add(
+        "instruction",
+        nargs="?",
+        metavar="INSTRUCTION",
+        help="what to change, for example “make it winter”; several instructions, one a line, are a chain: each edits the result of the one before",
+    )
     add("--output", type=Path, required=True, help="the .png file to write, or a folder")
-    add("--model", help=f"{small.CHOICES}; {small.NAME} when left out")
+    add("--model", help=f"{small.CHOICES} (default: {small.NAME})")
+    scales = "; with --grid several, such as {} (default: the model's own)"
+    add("--text-scale", metavar="S", help="how strongly to follow the instruction" + scales.format("5,7.5,10"))
+    add("--image-scale", metavar="S", help="how closely to keep to the picture" + scales.format("1.2,1.5,1.8"))
+    add("--steps", type=int, help=f"denoising steps (default: {Edit.steps}, or the preset's own)")
+    add("--seed", type=int, default=-1, help="of the first result; -1 draws one (default: -1)")
+    add("--sampler", default="Euler a", help="Euler a, Euler, DPM++ 2M, DDIM or UniPC (default: Euler a)")
+    add("--negative", default="", metavar="TEXT", help="what the result should not be (default: nothing)")
+    add("--size", metavar="WxH|N", help="width and height, or the longest side (default: the model's own)")
+    add("--mask", type=Path, metavar="FILE", help="a picture of the same size; white is edited (default: edit everything)")
+    add("--count", type=int, default=1, help="results of each picture, from seed, seed + 1 and so on (default: 1)")
     add(
-        "--text-scale",
-        metavar="S",
-        help=f"how strongly to follow the instruction, {TEXT_SCALE}, or {small.DEFAULTS.text_scale} for {small.NAME}; with --grid several, such as 5,7.5,10",
+        "--every-step",
+        action="store_true",
+        help="write the result of every line of a chain, as NAME-step-1.png and so on, not only of the last (default: off)",
     )
-    add(
-        "--image-scale",
-        metavar="S",
-        help=f"how closely to keep to the picture, {IMAGE_SCALE}, or {small.DEFAULTS.image_scale} for {small.NAME}; with --grid several, such as 1.2,1.5,1.8",
-    )
-    add("--steps", type=int, help="20 when left out")
-    add("--seed", type=int, default=-1, help="-1, a random one, when left out")
-    add("--sampler", default="Euler a", help="Euler a, Euler, DPM++ 2M, DDIM or UniPC")
-    add("--negative", default="", metavar="TEXT", help="what the result should not be")
-    add(
-        "--size",
-        metavar="WxH|N",
-        help=f"width and height, or the longest side; left out, 512, or {small.DEFAULTS.longest_side} for {small.NAME}",
-    )
-    add("--mask", type=Path, metavar="FILE", help="a picture of the same size; white is edited")
-    add("--count", type=int, default=1, help="results of each picture, from seed, seed + 1 and so on")
     add(
         "--grid",
         action="store_true",
-        help="one labelled contact sheet over the text scales and the image scales: three around the default where none are told",
+        help="one labelled contact sheet over the text and image scales, by default three of each around the model's own (default: off)",
     )
-    add("--compare", action="store_true", help="one picture with the results beside what they were made of")
+    add("--compare", action="store_true", help="one picture of the results beside the original (default: off)")
     add(
         "--preset",
         metavar="NAME",
-        help="a ready instruction in place of INSTRUCTION, with its steps and, except for small, its scales; the keys are in ip2p/presets.yaml",
+        help=f"a ready instruction in place of INSTRUCTION, with its steps and, except for {small.NAME}, its scales; the keys are in ip2p/presets.yaml",
     )
-    add("--choice", action="append", default=[], metavar="WORD=TEXT", help="fills in a word of the preset")
-    add("--force", action="store_true", help="edit again what is there already")
+    add("--choice", action="append", default=[], metavar="WORD=TEXT", help="fills in a word of the preset (default: the preset's own)")
+    add("--force", action="store_true", help="overwrite results that exist already (default: off)")
     parser.set_defaults(run=run)
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is done to every picture. `edit` has a stand-in for the picture. A grid has more than one of its scales; `sheet`: one
-    picture is written of all results."""
+    """What is done to every picture. `edit` has a placeholder for the picture. A grid has several of its scales; `sheet`: all results go
+    into one picture."""
 
     edit: Edit
     text_scales: Sequence[float]
     image_scales: Sequence[float]
     grid: bool
     compare: bool
+    every_step: bool
     settings: str
 
     @property
@@ -89,8 +96,14 @@ class Request:
         return self.grid or self.compare
 
     def names(self, stem: str) -> list[str]:
+        """The files to write: of each line in turn its results, in the order of `written`."""
+        if self.sheet:
+            return [f"{stem}.png"]
         count = self.edit.count
-        return [f"{stem}.png"] if self.sheet or count == 1 else [f"{stem}-{i + 1}.png" for i in range(count)]
+        stems = [stem] if count == 1 else [f"{stem}-{i + 1}" for i in range(count)]
+        if not self.every_step:
+            return [f"{stem}.png" for stem in stems]
+        return [f"{stem}-step-{line + 1}.png" for line in range(len(lines_of(self.edit))) for stem in stems]
 
 
 def run(args: argparse.Namespace) -> int:
@@ -130,12 +143,13 @@ def run(args: argparse.Namespace) -> int:
 
 def request_of(args: argparse.Namespace) -> Request:
     """The settings, checked before a model is loaded. Raises EditError."""
-    defaults, chosen = small.defaults_for(args.model), {}
+    defaults = small.defaults_for(args.model)
+    chosen: dict[str, Any] = {}
     instruction = args.instruction
     if args.preset:
         if instruction is not None:
             raise EditError("Give an instruction or a preset, not both.")
-        preset = preset_named(args.preset)
+        preset = preset_named(args.preset, load())
         instruction = preset.instruction_for(**choices_of(args.choice))
         chosen = {"steps": preset.steps}
         if defaults != small.DEFAULTS:  # a preset's scales are the published checkpoint's
@@ -144,18 +158,22 @@ def request_of(args: argparse.Namespace) -> Request:
         raise EditError("--choice fills in a word of a preset: name one by --preset.")
     elif instruction is None:
         raise EditError("Say what to change, for example: edit photo.jpg “make it winter” --output winter.png.")
-    scales = {}
+    scales: dict[str, list[float]] = {}
     for name in ("text_scale", "image_scale"):
-        given = getattr(args, name)
+        asked = getattr(args, name)
         default = chosen.get(name, getattr(defaults, name))
-        untold = scales_around(default) if args.grid else [default]
-        scales[name] = untold if given is None else read_scales(given, name.replace("_", " ") + "s")
+        if asked is not None:
+            scales[name] = read_scales(asked, name.replace("_", " ") + "s")
+        else:
+            scales[name] = scales_around(default) if args.grid else [default]
         if not scales[name] or (len(scales[name]) > 1 and not args.grid):
             raise EditError(f"--{name.replace('_', '-')} takes one number; several, with commas, go with --grid.")
     if args.grid and args.count != 1:
         raise EditError("A contact sheet has one result for every pair of scales: leave --count out.")
     if args.grid and args.compare:
         raise EditError("A contact sheet over the scales and one of before and after are two pictures: leave --grid or --compare out.")
+    if args.grid and args.every_step:
+        raise EditError("A contact sheet is of one instruction, which has one step: leave --grid or --every-step out.")
     edit = Edit(
         image=Image.new("RGB", (64, 64)),
         instruction=instruction,
@@ -166,45 +184,33 @@ def request_of(args: argparse.Namespace) -> Request:
         sampler_name=args.sampler,
         seed=args.seed,
         count=args.count,
-        **({"longest_side": defaults.longest_side} | size_of(args.size)),
+        **{"longest_side": defaults.longest_side, **size_of(args.size)},
     )
-    if args.grid:
-        sheet_over_scales(scales["text_scale"], scales["image_scale"], 0)
-        if len(edit.chain()) > 1:
-            raise EditError("A contact sheet is of one instruction, and this one has several lines.")
-    told = {**scales, "mask": args.mask and args.mask.name, "model": Path(args.model).name, "grid": args.grid}
-    told |= {"compare": True} if args.compare else {}
-    told |= {name: getattr(edit, name) for name in ("instruction", "negative_prompt", "steps", "sampler_name", "seed", "count")}
-    told |= {name: getattr(edit, name) for name in ("width", "height", "longest_side")}
-    return Request(edit, scales["text_scale"], scales["image_scale"], args.grid, args.compare, json.dumps(told, sort_keys=True))
+    cells = sheet_over_scales(scales["text_scale"], scales["image_scale"], 0) if args.grid else ()
+    lines_of(replace(edit, variants=cells))
+    stamp = {**scales, "mask": args.mask and args.mask.name, "model": Path(args.model).name, "grid": args.grid}
+    stamp |= {name: True for name in ("compare", "every_step") if getattr(args, name)}
+    stamp |= {name: getattr(edit, name) for name in ("instruction", "negative_prompt", "steps", "sampler_name", "seed", "count")}
+    stamp |= {name: getattr(edit, name) for name in ("width", "height", "longest_side")}
+    settings = json.dumps(stamp, sort_keys=True)
+    return Request(edit, scales["text_scale"], scales["image_scale"], args.grid, args.compare, args.every_step, settings)
 
 
-def preset_named(key: str):
-    """Raises EditError with near names when there is none of that name."""
-    from difflib import get_close_matches
-
-    presets = load()
-    if key not in presets:
-        near = get_close_matches(key, presets, n=5, cutoff=0.3) or list(presets)[:5]
-        raise EditError(f"There is no preset “{key[:80]}”. Near ones: {', '.join(near)}.")
-    return presets[key]
-
-
-def choices_of(given: Sequence[str]) -> dict[str, str]:
-    """["to=foggy"] → {"to": "foggy"}."""
-    for choice in given:
+def choices_of(choices: Sequence[str]) -> dict[str, str]:
+    """["to=foggy"] → {"to": "foggy"}. Raises EditError for what has no “=”."""
+    for choice in choices:
         if "=" not in choice:
             raise EditError(f"--choice is WORD=TEXT, for example to=foggy, not “{choice[:80]}”.")
-    return {word.strip(): text for word, _, text in (choice.partition("=") for choice in given)}
+    return {word.strip(): text for word, _, text in (choice.partition("=") for choice in choices)}
 
 
-def size_of(text: str | None) -> dict[str, int]:
-    """“640x512” → width and height, “640” → the longest side."""
+def size_of(text: str | None) -> dict[str, Any]:
+    """“640x512” → width and height, “640” → the longest side. Raises EditError."""
     if text is None:
         return {}
-    if not (found := re.fullmatch(r"(\d{1,5})(?:[x×](\d{1,5}))?", text.strip())):
+    if not (size := re.fullmatch(r"(\d{1,5})(?:[x×](\d{1,5}))?", text.strip())):
         raise EditError(f"--size is a width and a height, 640x512, or the longest side, 640, not “{text[:80]}”.")
-    width, height = found.groups()
+    width, height = size.groups()
     return {"width": int(width), "height": int(height)} if height else {"longest_side": int(width)}
 
 
@@ -212,7 +218,7 @@ def outputs_of(args: argparse.Namespace, request: Request) -> list[tuple[Path, l
     """Every picture and the files to write of it, in natural order. Raises EditError when there is nothing to edit."""
     to_file = args.output.suffix != "" and not args.output.is_dir()
     if to_file and args.output.suffix.lower() != ".png":
-        raise EditError(f"Results are .png files, which keep their settings; {args.output.name} is none.")
+        raise EditError(f"Results are .png files, which keep their settings: name --output so, not {args.output.name}.")
     if not args.input.is_dir():
         if not args.input.exists():
             raise EditError(f"There is no picture {args.input}.")
@@ -235,8 +241,8 @@ def outputs_of(args: argparse.Namespace, request: Request) -> list[tuple[Path, l
     return [(path, [args.output / name for name in request.names(stem_of[path])]) for path in sources]
 
 
-def natural(path: Path) -> list:
-    """2 before 10: text and numbers by turns."""
+def natural(path: Path) -> list[str | int]:
+    """A key that sorts 2 before 10: text and numbers in turn."""
     return [int(part) if part.isdigit() else part for part in re.split(r"([0-9]+)", path.name.lower())]
 
 
@@ -262,7 +268,7 @@ def settings_in(path: Path) -> str | None:
         return None
 
 
-def edit_one(editor, source: Path, targets: list[Path], request: Request, mask: Image.Image | None, progress: Steps) -> None:
+def edit_one(editor: Editor, source: Path, targets: list[Path], request: Request, mask: Image.Image | None, progress: Steps) -> None:
     """Edits one picture and writes its results. Raises EditError."""
     edit = replace(request.edit, image=read_image(source), mask=mask)
     if request.grid:
@@ -273,23 +279,28 @@ def edit_one(editor, source: Path, targets: list[Path], request: Request, mask: 
                          (("text", request.text_scales), ("image", request.image_scales)))  # fmt: skip
         sheet = contact_sheet([result.image for result in results], rows, columns)
         return write(targets[0], sheet, results[0].infotext, request)
-    first, *rest = edit.chain()
-    results = editor.edit(first, on_step=progress.step)
-    for step in rest:
-        results = [result for before in results for result in editor.edit(following(step, before), on_step=progress.step)]
+    results = editor.edit(edit, on_step=progress.step)
+    lines = [results[i : i + edit.count] for i in range(0, len(results), edit.count)]
     if request.compare:
-        afters = [result.image for result in results]
-        said = [f"seed {result.seed}" for result in results] if len(results) > 1 else [shorten(edit.instruction, LABEL, placeholder="…")]
-        sheet = contact_sheet([fit(edit.image, afters[0].size), *afters], [""], ["before", *said])
-        return write(targets[0], sheet, results[0].infotext, request)
-    for target, result in zip(targets, results):
+        sheet = comparison(edit, lines, request.every_step)
+        return write(targets[0], sheet, lines[-1][0].infotext, request)
+    for target, result in zip(targets, results if request.every_step else lines[-1]):
         write(target, result.image, result.infotext, request)
 
 
-def following(step: Edit, before) -> Edit:
-    """The next line of a chain, on the result of the line before."""
-    mask = step.mask and step.mask.resize(before.image.size)
-    return replace(step, image=before.image, mask=mask, seed=before.seed, count=1)
+def comparison(edit: Edit, lines: Sequence[Sequence[Result]], every_step: bool) -> Image.Image:
+    """The picture and beside it the results of the last line; or, with every step, a row for every seed with the results of all lines.
+
+    lines: of every line of the chain its results.
+    """
+    before = fit(edit.image, lines[-1][0].image.size)
+    seeds = [f"seed {result.seed}" for result in lines[-1]]
+    shorter = [shorten(line.instruction, LABEL, placeholder="…") for line in lines_of(edit)]
+    if every_step:
+        cells = [picture for results in zip(*lines) for picture in (before, *(result.image for result in results))]
+        return contact_sheet(cells, seeds if len(seeds) > 1 else [""], ["before", *shorter])
+    labels = seeds if len(seeds) > 1 else [shorten(edit.instruction, LABEL, placeholder="…")]
+    return contact_sheet([before, *(result.image for result in lines[-1])], [""], ["before", *labels])
 
 
 def write(target: Path, image: Image.Image, infotext: str, request: Request) -> None:
@@ -302,12 +313,13 @@ def write(target: Path, image: Image.Image, infotext: str, request: Request) -> 
 
 
 class Steps:
-    """Progress over the steps of all pictures; how many a picture takes is known with the first."""
+    """Progress over the steps of all pictures. The first picture's first step tells how many steps each has."""
 
     def __init__(self, pictures: int):
-        self.pictures, self.finished, self.per_picture, self.bar, self.shown = pictures, 0, 0, None, 0
+        self.pictures, self.finished, self.per_picture, self.shown = pictures, 0, 0, 0
+        self.bar: tqdm | None = None
 
-    def step(self, step: int, total: int, latents=None) -> None:
+    def step(self, step: int, total: int, latents: object = None) -> None:
         """The editor's callback after every step."""
         if self.bar is None:
             self.per_picture = total

@@ -11,12 +11,14 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import torch
 from PIL import Image
 
 from .. import images
+from ..chain import lines_of, next_edit
 from ..checkpoints.clip import as_clip_reads
 from ..checkpoints.recognise import EDIT_CHANNELS
 from ..edit import MAX_BATCH, Edit
@@ -25,9 +27,12 @@ from ..infotext import infotext_of
 from ..pixels import latent_mask, to_levels, to_picture, to_tensor
 from .jobs import EditContext, Interrupted, Job, Result
 from .run import OUT_OF_MEMORY, Run
-from .samplers import SchedulerMixin, check_editor_can, scheduler_of, timesteps_of
+from .samplers import Scheduler, check_editor_can, scheduler_of, timesteps_of
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+Argument = TypeVar("Argument")
+Value = TypeVar("Value")
+
 CHUNK, NEAR_COMMA = 75, 20  # tokens between BOS and EOS; a chunk ends at a comma among its last 20, as in the WebUI
 
 
@@ -53,7 +58,9 @@ class Editor:
         from ..checkpoints.load import load_networks
 
         device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        dtype = DTYPES.get(dtype, dtype) or (torch.float16 if device.type == "cuda" else torch.float32)
+        if isinstance(dtype, str):
+            dtype = DTYPES.get(dtype, dtype)
+        dtype = dtype or (torch.float16 if device.type == "cuda" else torch.float32)
         if not isinstance(dtype, torch.dtype):
             raise EditError(f"There is no precision “{dtype}”. Known ones: {', '.join(DTYPES)}.")
         return cls(**load_networks(str(model))).to(device, dtype)
@@ -80,39 +87,46 @@ class Editor:
         batch_size: int = MAX_BATCH,
         on_step: Callable[[int, int, torch.Tensor], bool | None] | None = None,
     ) -> list[Result]:
-        """The results of every edit, in order: of each `count · batch_size` seeds, or its `variants`.
+        """The results of every edit, in order: of each line of its instruction (`chain.py`) those of `count · batch_size` seeds, or
+        its `variants`.
 
-        noise: (4, h, w) for every result, (n, 4, h, w) of unit variance, in place of what its seed draws;
+        noise: (4, h, w) for every result of a line, (n, 4, h, w) of unit variance, in place of what its seed draws;
         batch_size: results of one size, sampler and step count that run together, whichever edit they are of;
         on_step(step, total, latents): after every step; False stops. Raises EditError and Interrupted.
         """
         self.rows = []
-        edits = [edits] if isinstance(edits, Edit) else list(edits)
-        for edit in edits:
-            check_editor_can(edit)
-        groups: dict[tuple, list[Job]] = {}
-        jobs = self._jobs(edits, noise)
-        for job in jobs:
-            edit = job.context.edit
-            groups.setdefault((job.context.picture.size, edit.sampler_name, edit.steps, edit.denoising_strength), []).append(job)
-        batches = [group[i : i + batch_size] for group in groups.values() for i in range(0, len(group), batch_size)]
-        totals = [len(self.timesteps(batch[0].context.edit)[1]) for batch in batches]
+        chains = [lines_of(edit) for edit in ([edits] if isinstance(edits, Edit) else edits)]
+        for lines in chains:
+            check_editor_can(lines[0])
+        jobs = self._jobs([lines[0] for lines in chains], noise)
+        lines_of_job = [chains[job.edit] for job in jobs]
+        batches = [  # of each line in turn; no line changes what decides which results run together
+            (line, batch)
+            for line in range(max(map(len, chains), default=0))
+            for batch in batches_of([job for job, lines in zip(jobs, lines_of_job) if len(lines) > line], batch_size)
+        ]
+        totals = [len(self.timesteps(batch[0].context.edit)[1]) for _, batch in batches]
 
-        results: dict[int, Result] = {}
-        for number, batch in enumerate(batches):
+        results: dict[tuple[int, int, int], Result] = {}  # by edit, line and place in the line
+        for number, (line, batch) in enumerate(batches):
+            if line:
+                before = [results[job.edit, line - 1, job.index] for job in batch]
+                following = [next_edit(lines_of_job[job.index][line], one.image, one.seed) for job, one in zip(batch, before)]
+                contexts = self._jobs(following, None)
+                batch = [replace(job, context=new.context) for job, new in zip(batch, contexts)]
             report = on_step and partial(report_step, on_step, sum(totals[:number]), sum(totals))
             run = Run(self, batch, self.rows)
             if not run.denoise(report):
-                raise Interrupted([results[i] for i in sorted(results)])
+                raise Interrupted([results[key] for key in sorted(results)])
             for i, job in enumerate(batch):
-                results[job.index] = self._finish(job, run.latents[i], run.heat[i])
-        return [results[i] for i in range(len(jobs))]
+                results[job.edit, line, job.index] = self._finish(job, run.latents[i], run.heat[i])
+        return [results[key] for key in sorted(results)]
 
-    def scheduler(self, edit: Edit) -> SchedulerMixin:
+    def scheduler(self, edit: Edit) -> Scheduler:
         """diffusers' scheduler of the edit's sampler, its steps not yet set."""
         return scheduler_of(edit, self.prediction_type)
 
-    def timesteps(self, edit: Edit) -> tuple[SchedulerMixin, torch.Tensor]:
+    def timesteps(self, edit: Edit) -> tuple[Scheduler, torch.Tensor]:
         """(scheduler, the timesteps that this edit makes, the noisiest first), as the WebUI makes them of the same settings."""
         return timesteps_of(edit, self.prediction_type, self.device)
 
@@ -121,7 +135,7 @@ class Editor:
         tokenizer = self.tokenizer
         ids = tokenizer(as_clip_reads(text), add_special_tokens=False, verbose=False).input_ids
         comma = tokenizer.convert_tokens_to_ids(",</w>")
-        chunks = []
+        chunks: list[list[int]] = []
         while ids or not chunks:
             end = CHUNK
             if len(ids) > CHUNK and ids[CHUNK] != comma and comma in ids[CHUNK - NEAR_COMMA : CHUNK]:
@@ -148,49 +162,50 @@ class Editor:
             raise EditError("The picture came out as not-a-number: this model needs fp32 or bf16.")
         return to_levels(pixels)
 
-    def _jobs(self, edits: list[Edit], noise) -> list[Job]:
-        texts: dict[tuple, torch.Tensor] = {}
-        conditions: dict[tuple, tuple] = {}
+    def _jobs(self, edits: Sequence[Edit], noise: torch.Tensor | Sequence[torch.Tensor] | None) -> list[Job]:
+        """A job for every result of the edits, in order. Texts and pictures that they share are encoded once."""
+        encoded: dict[tuple, torch.Tensor] = {}
+        encoded_pictures: dict[tuple, tuple[Image.Image, torch.Tensor]] = {}
 
-        def encoded(text: str) -> torch.Tensor:
+        def encode(text: str) -> torch.Tensor:
             key = tuple(map(tuple, self.tokens(text)))  # other words with the same tokens are the same text
-            if key not in texts:
-                texts[key] = self.encode_text(text)
-            return texts[key]
+            if key not in encoded:
+                encoded[key] = self.encode_text(text)
+            return encoded[key]
 
-        jobs = []
-        for edit in edits:
+        jobs: list[Job] = []
+        for number, edit in enumerate(edits):
             size = images.working_size(edit.image, edit.width, edit.height, edit.longest_side)
             key = (id(edit.image), size, edit.own_size)
             if edit.image.mode != "RGB":
                 edit = replace(edit, image=images.upright_rgb(edit.image))
-            if key not in conditions:
+            if key not in encoded_pictures:
                 picture = images.fit(edit.image, size, whole=edit.own_size)
-                conditions[key] = picture, memory_told(self.encode_picture, picture)
-            picture, condition = conditions[key]
+                encoded_pictures[key] = picture, in_memory(self.encode_picture, picture)
+            picture, condition = encoded_pictures[key]
             mask = edit.mask and images.fit(edit.mask.convert("L"), size, whole=edit.own_size)
-            edited = None if mask is None else latent_mask(mask, condition.shape[-2:]).to(self.device)
-            context = EditContext(edit, picture, mask, condition, edited, encoded(edit.instruction), encoded(edit.negative_prompt))
+            edited = None if mask is None else latent_mask(mask, (condition.shape[-2], condition.shape[-1])).to(self.device)
+            context = EditContext(edit, picture, mask, condition, edited, encode(edit.instruction), encode(edit.negative_prompt))
             first = random.randrange(2**32) if edit.seed == -1 else edit.seed
             seeds = [cell.seed for cell in edit.variants] or [first + i for i in range(edit.count * edit.batch_size)]
             for place, seed in enumerate(seeds):
                 seed = first if seed == -1 else seed
-                jobs.append(Job(len(jobs), context, seed, edit.guidance(seed, place), None))
+                jobs.append(Job(len(jobs), number, context, seed, edit.guidance(seed, place), None))
         if noise is None:
             return jobs
         if len(noise) != len(jobs):
             raise EditError(f"There are {len(noise)} noises for {len(jobs)} results: give one for every result.")
-        for job, given in zip(jobs, noise):
-            if given.shape != job.context.condition.shape:
-                raise EditError(f"A noise is {tuple(given.shape)} but the latent is {tuple(job.context.condition.shape)}.")
-        return [replace(job, noise=given) for job, given in zip(jobs, noise)]
+        for job, own in zip(jobs, noise):
+            if own.shape != job.context.condition.shape:
+                raise EditError(f"A noise is {tuple(own.shape)} but the latent is {tuple(job.context.condition.shape)}.")
+        return [replace(job, noise=own) for job, own in zip(jobs, noise)]
 
     def _finish(self, job: Job, latent: torch.Tensor, heat: torch.Tensor | None) -> Result:
         context, edit = job.context, job.context.edit
         if context.latent_mask is not None:
             latent = torch.lerp(context.condition * self.vae.config.scaling_factor, latent, context.latent_mask)
         picture, mask = (edit.image, edit.mask) if edit.own_size else (context.picture, context.mask)
-        levels = images.finish(memory_told(self.decode, latent), picture, mask)
+        levels = images.finish(in_memory(self.decode, latent), picture, mask)
         scales = job.guidance.text_scale, job.guidance.image_scale
         return Result(
             image=to_picture(levels),
@@ -202,11 +217,22 @@ class Editor:
         )
 
 
-def report_step(on_step, before: int, total: int, step: int, latents: torch.Tensor) -> bool | None:
+def batches_of(jobs: Sequence[Job], batch_size: int) -> list[list[Job]]:
+    """Jobs of one working size, sampler and step count together, at most `batch_size` of them."""
+    groups: dict[tuple, list[Job]] = {}
+    for job in jobs:
+        edit = job.context.edit
+        groups.setdefault((job.context.picture.size, edit.sampler_name, edit.steps, edit.denoising_strength), []).append(job)
+    return [group[i : i + batch_size] for group in groups.values() for i in range(0, len(group), batch_size)]
+
+
+def report_step(
+    on_step: Callable[[int, int, torch.Tensor], bool | None], before: int, total: int, step: int, latents: torch.Tensor
+) -> bool | None:
     return on_step(before + step, total, latents)
 
 
-def memory_told(function, argument):
+def in_memory(function: Callable[[Argument], Value], argument: Argument) -> Value:
     """function(argument), with an EditError where memory runs out."""
     try:
         return function(argument)

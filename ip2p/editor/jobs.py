@@ -48,9 +48,10 @@ class EditContext:
 
 @dataclass(frozen=True)
 class Job:
-    """One result to make; `index` is its place in the answer."""
+    """One result of a line to make. index: its place among those of all edits; edit: the place of its edit."""
 
     index: int
+    edit: int
     context: EditContext
     seed: int
     guidance: Guidance

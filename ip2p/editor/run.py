@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 
 from ..errors import EditError
 from ..guidance import progress_at
-from ..passes import GuidedDenoiser
+from ..passes import GuidedDenoiser, Text
 from .jobs import Job
+
+if TYPE_CHECKING:
+    from .editor import Editor
 
 OUT_OF_MEMORY = "There is not enough GPU memory for this edit: choose a smaller size."
 
 
 class Run:
-    """latents: (pictures, 4, h, w), in float32 whatever the networks' precision. rows: gets of every step the UNet's rows."""
+    """One batch of jobs with the same sampler and step count.
 
-    def __init__(self, editor, jobs: list[Job], rows: list[int] | None = None):
+    latents: (pictures, 4, h, w), in float32 whatever the networks' precision; rows: a list that gets, of every step, how many rows the
+    UNet was given.
+    """
+
+    def __init__(self, editor: Editor, jobs: list[Job], rows: list[int] | None = None):
         self.editor, self.jobs = editor, jobs
         edit = jobs[0].context.edit
         self.scheduler, self.timesteps = editor.timesteps(edit)
@@ -38,8 +46,8 @@ class Run:
         if rows is not None:
             self.model.runner.rows = rows
         # Drawn even where it is given, so that the noise of later steps is the same.
-        noise = [torch.randn(job.context.condition.shape, generator=generator) for job, generator in zip(jobs, self.generators)]
-        noise = torch.stack([own if job.noise is None else job.noise.cpu() for job, own in zip(jobs, noise)])
+        drawn = [torch.randn(job.context.condition.shape, generator=generator) for job, generator in zip(jobs, self.generators)]
+        noise = torch.stack([own if job.noise is None else job.noise.cpu() for job, own in zip(jobs, drawn)])
         self.latents = noise.to(self.start)
         if edit.denoising_strength < 1:
             alpha, sigma = self._noise_level(0)
@@ -67,7 +75,7 @@ class Run:
                 return False
         return True
 
-    def _network(self, latent: torch.Tensor, t: torch.Tensor, picture: torch.Tensor, text: torch.Tensor) -> torch.Tensor:
+    def _network(self, latent: torch.Tensor, t: torch.Tensor, picture: torch.Tensor, text: Text) -> torch.Tensor:
         x = torch.cat([latent.to(self.editor.dtype), picture], 1)
         return self.editor.unet(x, t, encoder_hidden_states=text).sample.float()
 

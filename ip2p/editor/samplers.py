@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from ..edit import Edit
@@ -13,7 +15,6 @@ try:
         DPMSolverMultistepScheduler,
         EulerAncestralDiscreteScheduler,
         EulerDiscreteScheduler,
-        SchedulerMixin,
         UniPCMultistepScheduler,
     )
 except ImportError as e:
@@ -21,7 +22,8 @@ except ImportError as e:
 
 # As Stable Diffusion was trained (Rombach et al., arXiv 2112.10752).
 TRAINED = dict(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, num_train_timesteps=1000)
-SAMPLERS = {
+Scheduler = Any  # any of diffusers' schedulers, whose common class declares neither steps nor timesteps
+SAMPLERS: dict[str, tuple[type, dict[str, Any]]] = {
     "Euler a": (EulerAncestralDiscreteScheduler, {}),
     "Euler": (EulerDiscreteScheduler, {}),
     "DPM++ 2M": (DPMSolverMultistepScheduler, {"use_karras_sigmas": True}),  # the schedule that "Automatic" means in the WebUI
@@ -30,7 +32,7 @@ SAMPLERS = {
 }
 
 
-def scheduler_of(edit: Edit, prediction_type: str) -> SchedulerMixin:
+def scheduler_of(edit: Edit, prediction_type: str) -> Scheduler:
     """diffusers' scheduler of the edit's sampler, its steps not yet set."""
     kind, options = SAMPLERS[edit.sampler_name]
     if kind is not DDIMScheduler:
@@ -40,7 +42,7 @@ def scheduler_of(edit: Edit, prediction_type: str) -> SchedulerMixin:
     return kind(**TRAINED, prediction_type=prediction_type, **options)
 
 
-def timesteps_of(edit: Edit, prediction_type: str, device: torch.device) -> tuple[SchedulerMixin, torch.Tensor]:
+def timesteps_of(edit: Edit, prediction_type: str, device: torch.device) -> tuple[Scheduler, torch.Tensor]:
     """(scheduler, its timesteps that this edit makes, the noisiest first), as the WebUI makes them of the same settings.
 
     DDIM ends at timestep 1 and not after it; an edit that starts from the picture makes the last share.

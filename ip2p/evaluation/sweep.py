@@ -363,7 +363,7 @@ def edited(maker: Maker, batch: Sequence[Task], bench: Bench, sampling: Sampling
         picture, setting = bench.row(task.row).before, task.setting
         edit = Edit(
             image=picture,
-            instruction=task.instruction,
+            instruction=" ".join(task.instruction.split()),  # a line break would make it a chain
             text_scale=setting.text_scale,
             steps=sampling.steps,
             sampler_name=sampling.sampler,

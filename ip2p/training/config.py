@@ -315,7 +315,7 @@ def validation_edit(config: Config, name: str, image: Image.Image, instruction: 
     wanted = config.validation
     try:
         return Edit(
-            image=image, instruction=instruction, steps=wanted.steps, seed=seed, longest_side=max(config.stages[name].size, MIN_SIDE),
+            image=image, instruction=" ".join(instruction.split()), steps=wanted.steps, seed=seed, longest_side=max(config.stages[name].size, MIN_SIDE),
             text_scale=wanted.text_scale, image_scale=wanted.image_scale, sampler_name="Euler a",
         )  # fmt: skip
     except EditError as e:

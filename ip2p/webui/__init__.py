@@ -17,26 +17,72 @@ def register():
 def register_parts():
     from modules import script_callbacks
 
-    from . import parts
+    from .parts import FORGE, TAB, Parts, tab_saying
 
     if find_spec("modules_forge"):
-        script_callbacks.on_ui_tabs(lambda: parts.tab_saying(f"<div class='error'>{parts.FORGE}</div>"), name="instruct_edit_tab")
+        script_callbacks.on_ui_tabs(lambda: tab_saying(f"<div class='error'>{FORGE}</div>"), name="instruct_edit_tab")
         return None
 
-    works = parts.Parts()
+    works = Parts()
+    scripts = []
 
-    def at(part: str, module: str, event: str, name: str, of):
-        """Adds a part that is one callback. of: gives the callback of the part's module."""
-        works.add(part, module, lambda m: getattr(script_callbacks, event)(works.guarded(part, of(m)), name=f"instruct_edit_{name}"))
+    def on(event: str, name: str, part: str, callback) -> None:
+        """Registers a callback of a part with the host."""
+        getattr(script_callbacks, f"on_{event}")(works.guarded(part, callback), name=f"instruct_edit_{name}")
 
-    works.add("SD 2.x and SDXL edit checkpoints", "configs", lambda m: m.install())
-    at("the options page", "settings", "on_ui_settings", "settings", lambda m: m.on_ui_settings)
-    at("the axes of the X/Y/Z plot", "script", "on_before_ui", "axes", lambda m: m.add_axes)
-    at("the buttons “Send to”", "paste", "on_after_component", "send_to", lambda m: m.SendButtons().on_after_component)
-    at("pasting from the former extension", "paste", "on_infotext_pasted", "paste", lambda m: m.on_infotext_pasted)
-    at("the API", "api", "on_app_started", "api", lambda m: m.register)
-    found = []
-    works.add("img2img", "script", lambda m: found.append(m.InstructEdit))
-    works.add("the tab", "tab", lambda m: None)
-    script_callbacks.on_ui_tabs(works.on_ui_tabs, name="instruct_edit_tab")
-    return found[0] if found else None
+    def checkpoints(part: str) -> None:
+        from . import configs
+
+        configs.install()
+
+    def options(part: str) -> None:
+        from . import settings
+
+        on("ui_settings", "settings", part, settings.on_ui_settings)
+
+    def axes(part: str) -> None:
+        from . import script
+
+        on("before_ui", "axes", part, script.add_axes)
+
+    def send_buttons(part: str) -> None:
+        from . import paste
+
+        on("after_component", "send_to", part, paste.SendButtons().on_after_component)
+
+    def former_infotext(part: str) -> None:
+        from . import paste
+
+        on("infotext_pasted", "paste", part, paste.on_infotext_pasted)
+
+    def names(part: str) -> None:
+        from . import file_names
+
+        on("before_image_saved", "file_names", part, file_names.name_result)
+
+    def api(part: str) -> None:
+        from . import api
+
+        on("app_started", "api", part, api.register)
+
+    def img2img(part: str) -> None:
+        from .script import InstructEdit
+
+        scripts.append(InstructEdit)
+
+    def tab(faults):
+        from .tab import build
+
+        return build(faults)
+
+    works.add("SD 2.x and SDXL edit checkpoints", "configs", checkpoints)
+    works.add("the options page", "settings", options)
+    works.add("the axes of the X/Y/Z plot", "script", axes)
+    works.add("the buttons “Send to”", "paste", send_buttons)
+    works.add("pasting from the former extension", "paste", former_infotext)
+    works.add("the file name pattern", "file_names", names)
+    works.add("the API", "api", api)
+    works.add("img2img", "script", img2img)
+    works.add(TAB, "tab", lambda part: None)  # built when the page is
+    script_callbacks.on_ui_tabs(lambda: works.tabs(tab), name="instruct_edit_tab")
+    return scripts[0] if scripts else None

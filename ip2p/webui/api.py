@@ -21,9 +21,10 @@ from .. import __version__, images
 from ..checkpoints import small
 from ..edit import IMAGE_SCALE, MAX_BATCH, MAX_COUNT, MAX_SCALE, MAX_SEED, MAX_SIDE, MAX_STEPS, MIN_SIDE, TEXT_SCALE, Edit
 from ..errors import EditError
-from ..presets import quoted
+from ..presets import preset_named, quoted
 from . import picker
-from .processing import live_heat_map, model_status, run_chain
+from .chain import heat_infotext, run_chain
+from .processing import live_heat_map, model_status
 
 PREFIX = "/instruct-edit/v1"
 MAX_BODY = 400_000_000  # bytes: room for 64 megapixels in base64 without any compression, and for their mask
@@ -32,7 +33,9 @@ MAX_BODY = 400_000_000  # bytes: room for 64 megapixels in base64 without any co
 class EditRequest(BaseModel):
     image: str = Field(title="Picture", description="The picture to edit: base64 or a data URL, at most 64 megapixels.")
     instruction: str = Field(
-        "", title="Instruction", description="What to change, e.g. “make it winter”; several, one a line, are a chain."
+        "",
+        title="Instruction",
+        description="What to change, e.g. “make it winter”; several, one a line, are a chain: each edits the results of the one before.",
     )
     preset: str | None = Field(
         None,
@@ -76,7 +79,7 @@ class EditRequest(BaseModel):
     own_size: bool = Field(False, description="Give the result back at the picture's own size.")
     denoising_strength: float = Field(1.0, ge=0, le=1, description="1 starts from pure noise, below 1 from the picture.")
     mask: str | None = Field(None, description="White is edited, black is kept pixel by pixel; of the picture's size.")
-    heat_map: bool = Field(False, description="Add a last picture that shows where the instruction acts.")
+    heat_map: bool = Field(False, description="Also give heat_maps, pictures of where the instruction acts.")
     styles: list[str] = Field([], description="Names of the WebUI's prompt styles.")
 
     class Config:
@@ -96,9 +99,15 @@ class EditRequest(BaseModel):
 
 
 class EditResponse(BaseModel):
-    images: list[str] = Field(title="Results", description="PNG in base64, with the generation parameters inside.")
-    infotexts: list[str] = Field(description="The generation parameters of each.")
-    seeds: list[int]
+    images: list[str] = Field(
+        title="Results",
+        description="PNG in base64, with the generation parameters inside; of a chain those of every line in order. Where one result was asked for and its heat map, that is the second.",
+    )
+    infotexts: list[str] = Field(description="The generation parameters of each image.")
+    seeds: list[int] = Field(description="The seed of each result.")
+    heat_maps: list[str | None] = Field(
+        description="Where the instruction acts, of each result, if that was asked for: PNG in base64; null where no step ran both passes that it compares."
+    )
     info: dict = Field(description="The WebUI's description of the job, and its comments.")
 
 
@@ -214,7 +223,7 @@ def edit(request: EditRequest) -> EditResponse:
     try:
         fields = request.dict(exclude={"preset", "choices"})
         if request.preset is not None:
-            preset = picker.preset_named(request.preset)
+            preset = preset_named(request.preset, picker.presets(), picker.LISTED)
             ready = dict(
                 instruction=preset.instruction_for(**request.choices),
                 text_scale=preset.text_scale,
@@ -234,18 +243,23 @@ def edit(request: EditRequest) -> EditResponse:
             shared.state.begin(job="instruct_edit")
             progress.start_task(task)
             try:
-                processed, _ = run_chain(settings)
+                run = run_chain(settings)
             finally:
                 progress.finish_task(task)
                 shared.state.end()
     except EditError as e:
         raise HTTPException(422, str(e)) from e
-    pictures = [png_base64(image, text) for image, text in zip(processed.images, processed.infotexts)]
+    pictures = [png_base64(result.image, result.infotext) for result in run.results]
+    infotexts = [result.infotext for result in run.results]
+    heat_maps = [result.heat_map and png_base64(result.heat_map, heat_infotext(result)) for result in run.results]
+    if len(heat_maps) == settings.count * settings.batch_size == 1 and heat_maps[0]:  # where it was before there was a field for it
+        pictures, infotexts = pictures + heat_maps, [*infotexts, heat_infotext(run.results[0])]
     return EditResponse(
         images=pictures,
-        infotexts=processed.infotexts,
-        seeds=processed.all_seeds,
-        info={**json.loads(processed.js()), "comments": processed.comments},
+        infotexts=infotexts,
+        seeds=[result.seed for result in run.results],
+        heat_maps=heat_maps if settings.heat_map else [],
+        info={**json.loads(run.processed.js()), "comments": run.processed.comments},
     )
 
 

@@ -10,6 +10,7 @@ import ast
 import html
 import sys
 import traceback
+from collections.abc import Callable
 from functools import cache, wraps
 from importlib import import_module
 from pathlib import Path
@@ -17,8 +18,9 @@ from pathlib import Path
 import gradio as gr
 
 from .. import __version__
+from .names import TAB_ID, TAB_LABEL
 
-TAB_LABEL, TAB_ID = "Instruct edit", "ip2p"
+TAB = "the tab"
 ADVICE = "Update the extension (Extensions → Check for updates), or use AUTOMATIC1111's WebUI v1.10.1."
 FORGE = (
     "This is Forge, which has removed edit models from the WebUI: the tab, the API and the Script are not supported here. "
@@ -32,15 +34,16 @@ class Parts:
     def __init__(self):
         self.faults: dict[str, str] = {}
 
-    def add(self, part: str, module: str, register) -> None:
-        """Registers a part. register: is given the module of this package that the part lives in."""
+    def add(self, part: str, module: str, register: Callable[[str], None]) -> None:
+        """Registers a part. module: the one of this package that it lives in, which `register(part)` imports once its needs
+        were looked up."""
         if missing := lacking(module):
             self.faults[part] = f"this WebUI lacks {', '.join(missing)}"
             print(f"Instruct edit: {part} is off: {self.faults[part]}.", file=sys.stderr)
         else:
-            self.guarded(part, lambda: register(import_module(f".{module}", __package__)))()
+            self.guarded(part, register)(part)
 
-    def guarded(self, part: str, function):
+    def guarded(self, part: str, function: Callable) -> Callable:
         """`function`, whose failure turns the part off and ends there."""
 
         @wraps(function)
@@ -48,7 +51,7 @@ class Parts:
             try:
                 return function(*args, **kwargs)
             except Exception as e:
-                self.faults[part] = told(e)
+                self.faults[part] = reason_of(e)
                 print(f"Instruct edit: {part} is off.", file=sys.stderr)
                 traceback.print_exc()
 
@@ -64,12 +67,12 @@ class Parts:
         lines = [f"Off here: {', '.join(parts)}, because {reason}." for reason, parts in parts_of.items()]
         return f"<div class='error'>{'<br>'.join(map(html.escape, [*lines, ADVICE]))}</div>"
 
-    def on_ui_tabs(self):
-        """The host's callback: the tab, or a tab that says why there is none."""
+    def tabs(self, build: Callable[[Callable[[], str]], gr.Blocks]) -> list:
+        """What the host's `on_ui_tabs` takes: the tab, or a tab that says why there is none. build(faults): builds the tab."""
         blocks = None
-        if "the tab" not in self.faults:
+        if TAB not in self.faults:
             with_own = bindings()
-            blocks = self.guarded("the tab", lambda: import_module(".tab", __package__).build(self.sentence))()
+            blocks = self.guarded(TAB, lambda: build(self.sentence))()
             if blocks is None:
                 # What a tab that was given up registered for pasting would end the host's own page.
                 for ours, before in with_own:
@@ -83,7 +86,7 @@ def tab_of(blocks: gr.Blocks) -> list:
     return [(blocks, TAB_LABEL, TAB_ID)]
 
 
-def tab_saying(text) -> list:
+def tab_saying(text: str | Callable[[], str]) -> list:
     """A tab of one text. text: HTML, or a function that gives it when the page loads."""
     with gr.Blocks(analytics_enabled=False) as blocks:
         gr.HTML(text, elem_id="ip2p_faults")
@@ -95,11 +98,11 @@ def bindings() -> list[tuple]:
     """The host's lists of what can be pasted where, each with a copy."""
     from modules import infotext_utils
 
-    kept = (getattr(infotext_utils, name, None) for name in ("registered_param_bindings", "paste_fields"))
-    return [(live, live.copy()) for live in kept if live is not None]
+    lists = (getattr(infotext_utils, name, None) for name in ("registered_param_bindings", "paste_fields"))
+    return [(live, live.copy()) for live in lists if live is not None]
 
 
-def told(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """The error, and the line of this package at which it came up: there stands the host's helper that has changed."""
     here = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).parent == Path(__file__).parent]
     place = next((frame for frame in reversed(here) if Path(frame.filename) != Path(__file__)), None)
@@ -116,25 +119,25 @@ def exists(name: str) -> bool:
     """Whether the host has `modules.….name`. Looks without getting it: getting `shared.sd_model` loads a checkpoint."""
     module, _, attribute = name.rpartition(".")
     try:
-        found = import_module(module)
+        host_module = import_module(module)
     except ImportError:
         return False
-    return attribute in vars(found) or hasattr(type(found), attribute)
+    return attribute in vars(host_module) or hasattr(type(host_module), attribute)
 
 
 @cache
 def needs(module: str) -> frozenset[str]:
     """Full names of what a module of this package, and those it imports from here, use of the host."""
-    found, reached, waiting = set(), set(), [module]
+    names, reached, waiting = set(), set(), [module]
     while waiting:
         name = waiting.pop()
         if name in reached:
             continue
         reached.add(name)
         used, siblings = names_in(name)
-        found |= used
+        names |= used
         waiting += siblings
-    return frozenset(found)
+    return frozenset(names)
 
 
 @cache

@@ -9,26 +9,16 @@ import gradio as gr
 from modules.ui_components import FormRow
 
 from ..errors import EditError
-from ..presets import GROUPS, OWN_GROUP, Preset, load, quoted, save_own
+from ..presets import GROUPS, OWN_GROUP, Preset, load, save_own
 from .folder import KEPT
 from .processing import small_is_chosen
 
+LISTED = "all are at /instruct-edit/v1/presets"  # where a person finds every key
 MOST_WORDS = 3  # words to fill in that the picker has fields for; the rest keep their defaults
 
 
 def presets() -> dict[str, Preset]:
     return load(KEPT)
-
-
-def preset_named(key: str) -> Preset:
-    """Raises EditError with near keys when there is none of that name."""
-    known = presets()
-    if key not in known:
-        from difflib import get_close_matches
-
-        near = get_close_matches(key, known, n=5, cutoff=0.3) or list(known)[:5]
-        raise EditError(f"There is no preset {quoted(key)}. Near ones: {', '.join(near)}; all are at /instruct-edit/v1/presets.")
-    return known[key]
 
 
 def groups() -> list[str]:

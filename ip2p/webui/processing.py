@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -47,38 +48,24 @@ MARKS, MAX_MARKS = "()[]:|", 200  # the time that the host's parser takes grows 
 MAX_EMPHASIS = 1e6
 
 
-def run_chain(edit: Edit, **options) -> tuple[processing.Processed, list[tuple[Image.Image, Image.Image, str]]]:
-    """Runs the instruction line by line, each on the first result of the line before.
+@dataclass(frozen=True)
+class Result:
+    """One edited picture: what it was made from, and what made it. heat_map: where the instruction acts, if asked for and if any step
+    ran both passes that it compares."""
 
-    options: as for `run_edit`. Gives the results of all lines as one, and of every line the picture it started from, its first
-    result and that result's infotext. Raises EditError as `run_edit` does.
-    """
-    lines = edit.chain()
-    if len(lines) > 1 and edit.mask is not None and not edit.own_size:
-        raise EditError("A chain of instructions with a mask needs the result at the picture's own size: switch that on.")
-    shared.state.job_count = edit.count * len(lines)
-    whole, steps = None, []
-    for line in lines:
-        if steps:
-            line = replace(line, image=steps[-1][1].convert("RGB"))
-        done = run_edit(line, **options)
-        first = done.index_of_first_image
-        if len(done.images) > first:
-            steps.append((line.image, done.images[first], done.infotexts[first]))
-        if whole is None:
-            whole = done
-        else:
-            for name in ("images", "infotexts", "all_seeds", "all_prompts", "all_negative_prompts", "all_subseeds"):
-                getattr(whole, name).extend(getattr(done, name))
-            whole.comments += done.comments
-        if shared.state.interrupted or shared.state.stopping_generation or len(done.images) <= first:
-            break
-    return whole, steps
+    picture: Image.Image
+    image: Image.Image
+    infotext: str
+    seed: int
+    heat_map: Image.Image | None = None
 
 
-def run_edit(edit: Edit, *, outdir: str = "", save: bool = False, grid: bool = False, user: str | None = None) -> processing.Processed:
-    """Runs one edit; call it with the host's queue lock held and its state begun.
+def run_edit(
+    edit: Edit, starts: Sequence[Edit] = (), *, outdir: str = "", save: bool = False, grid: bool = False, user: str | None = None
+) -> tuple[processing.Processed, list[Result]]:
+    """Runs one line of a chain; call it with the host's queue lock held and its state begun.
 
+    starts: for every result the edit that makes it, where each has a picture of its own (`chain.next_edit`).
     Raises EditError for what the person who asked can mend.
     """
     check_host_can(edit)
@@ -86,7 +73,7 @@ def run_edit(edit: Edit, *, outdir: str = "", save: bool = False, grid: bool = F
     # Asked for its model without any checkpoint, the host prints a traceback every time.
     if (sd_models.model_data.sd_model is None and not sd_models.checkpoints_list) or shared.sd_model is None:
         raise EditError("No checkpoint is loaded: choose an InstructPix2Pix checkpoint at the top of the page.")
-    with closing(EditProcessing.of(edit, outdir)) as p:
+    with closing(EditProcessing.of(edit, starts, outdir)) as p:
         p.user = user
         p.do_not_save_samples = p.do_not_save_grid = not save
         p.do_not_save_grid |= not grid
@@ -96,13 +83,13 @@ def run_edit(edit: Edit, *, outdir: str = "", save: bool = False, grid: bool = F
             raise EditError(str(e)) from e  # the host's own advice: precision, or --no-half-vae
         except torch.cuda.OutOfMemoryError as e:
             raise EditError(OUT_OF_MEMORY) from e
-        if edit.heat_map and p.heat is not None:
-            processed.images.append(images.heat_picture(p.heat.cpu().numpy(), p.picture))
-            processed.infotexts.append(f"{processed.infotexts[-1]}, Instruct edit shows: where the instruction acts")
-        elif edit.heat_map:
-            processed.comments += "There is no picture of where the edit acts: at these scales no step runs both passes that it compares.\n"
+        first = processed.index_of_first_image
+        made = zip(processed.images[first:], processed.infotexts[first:], processed.all_seeds)
+        results = [Result(p.start(i).image, *one, p.heat_map(i)) for i, one in enumerate(made)]
+    if edit.heat_map and results and not any(result.heat_map for result in results):
+        processed.comments += "There is no picture of where the edit acts: at these scales no step runs both passes that it compares.\n"
     shared.total_tqdm.clear()
-    return processed
+    return processed, results
 
 
 @contextmanager
@@ -217,22 +204,29 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
     """
 
     edit: Edit = None
-    picture: Image.Image = field(default=None, init=False)  # at working size
-    heat: torch.Tensor | None = field(default=None, init=False)  # (h, w) of the last picture
+    starts: Sequence[Edit] = ()  # for every result the edit that makes it, where each has a picture of its own
+    pictures: list[Image.Image] = field(default_factory=list, init=False)  # at working size: one, or one for every result
+    modes: torch.Tensor = field(default=None, init=False)  # (pictures, 4, h, w): the posterior's, unscaled
+    heats: list[torch.Tensor | None] = field(default_factory=list, init=False)  # (h, w), of every result
+    named: set[tuple[int, int]] = field(default_factory=set, init=False)  # (batch, place) of results whose files have names
 
     @classmethod
-    def of(cls, edit: Edit, outdir: str = "") -> EditProcessing:
+    def of(cls, edit: Edit, starts: Sequence[Edit] = (), outdir: str = "") -> EditProcessing:
+        if starts:
+            edit = replace(starts[0], count=edit.count, batch_size=edit.batch_size)
         width, height = images.working_size(edit.image, edit.width, edit.height, edit.longest_side)
         cells = len(edit.variants)
+        seeds = [one.seed for one in edit.variants or starts]
         p = cls(
             edit=edit,
+            starts=starts,
             sd_model=shared.sd_model,
             outpath_samples=outdir,
             outpath_grids=outdir,
-            prompt=[edit.instruction] * cells if cells else edit.instruction,
+            prompt=[edit.instruction] * len(seeds) or edit.instruction,
             negative_prompt=edit.negative_prompt,
             styles=list(edit.styles),
-            seed=[cell.seed for cell in edit.variants] if cells else edit.seed,
+            seed=seeds or edit.seed,
             sampler_name=edit.sampler_name,
             scheduler=edit.scheduler,
             batch_size=cells or edit.batch_size,
@@ -256,21 +250,44 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
             raise EditError(f"“{name}” is not an edit model: choose an InstructPix2Pix checkpoint, one whose network has 8 input channels.")
         check_prompts(self)
         edit, size = self.edit, (self.width, self.height)
-        self.picture = images.fit(edit.image, size, whole=edit.own_size)
+        self.pictures = [images.fit(start.image, size, whole=edit.own_size) for start in self.starts or [edit]]
         self.mask_for_result = edit.mask and images.fit(edit.mask.convert("L"), size, whole=edit.own_size)
 
-        # The one VAE encode of the job. The condition is the mode of the posterior, not scaled (paper, section 3.2).
-        pixels = to_tensor(self.picture)[None]
-        mode = posterior_mode(self.sd_model, pixels.to(shared.device, devices.dtype_vae)).to(shared.device, devices.dtype)
-        self.image_conditioning = mode.repeat(self.batch_size, 1, 1, 1)
-        self.init_latent = self.image_conditioning * self.sd_model.scale_factor
+        # Each picture is encoded once in a job. The condition is the mode of the posterior, not scaled (paper, section 3.2).
+        self.modes = torch.cat([self._encoded(picture) for picture in self.pictures])
+        self._set_conditions(self.batch_size)
         if self.mask_for_result is not None:
-            self.nmask = latent_mask(self.mask_for_result, mode.shape[-2:]).expand(mode.shape[1], -1, -1).to(mode)
+            mode = self.modes[0]
+            self.nmask = latent_mask(self.mask_for_result, mode.shape[-2:]).expand(mode.shape[0], -1, -1).to(mode)
             self.mask = 1 - self.nmask
+
+    def _encoded(self, picture: Image.Image) -> torch.Tensor:
+        """→ (1, 4, h, w), the posterior's mode, unscaled."""
+        pixels = to_tensor(picture)[None]
+        return posterior_mode(self.sd_model, pixels.to(shared.device, devices.dtype_vae)).to(shared.device, devices.dtype)
+
+    def _set_conditions(self, count: int) -> None:
+        """The picture conditions of the current batch, of `count` results."""
+        self.image_conditioning = self.modes[[self._place(i) for i in range(count)]]
+        self.init_latent = self.image_conditioning * self.sd_model.scale_factor
+
+    def _place(self, index: int) -> int:
+        """In `pictures` and `starts`, of a result by its place in the current batch."""
+        return self.iteration * self.batch_size + index if self.starts else 0
+
+    def start(self, result: int) -> Edit:
+        """The edit that makes a result, by its place in the job."""
+        return self.starts[result] if self.starts else self.edit
+
+    def heat_map(self, result: int) -> Image.Image | None:
+        """Where the instruction acted on a result, by its place in the job, where that was asked for and is known."""
+        heat = self.heats[result] if self.edit.heat_map else None
+        return None if heat is None else images.heat_picture(heat.numpy(), self.pictures[result if self.starts else 0])
 
     def sample(self, conditioning, unconditional_conditioning, seeds, subseeds, subseed_strength, prompts):
         # One for every batch: a refiner leaves the one before holding another model's network.
         self.sampler = sd_samplers.create_sampler(self.sampler_name, self.sd_model)
+        self._set_conditions(len(self.seeds))
         noise = self.rng.next()
         if self.scripts is not None:
             self.scripts.process_before_every_sampling(
@@ -278,7 +295,7 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
             )
         args = (conditioning, unconditional_conditioning)
         guidance = [paste.guidance_of(self.edit, self, i) for i in range(len(self.seeds))]
-        with edit_denoiser(self.sampler, guidance) as run, live(run, self.picture):
+        with edit_denoiser(self.sampler, guidance) as run, live(run, self.pictures[self._place(0)]):
             self.sampler.model_wrap_cfg.init_latent = self.init_latent
             if self.denoising_strength < 1:
                 latents = self.sampler.sample_img2img(self, self.init_latent, noise, *args, image_conditioning=self.image_conditioning)
@@ -288,7 +305,8 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
             raise EditError(f"{self.sampler_name} makes no step at {self.steps} steps: choose more.")
         if self.mask is not None:
             latents = self._keep_outside_mask(latents)
-        self.heat = run.heat_of(-1)
+        heats = [run.heat_of(i) for i in range(len(self.seeds))]
+        self.heats += [None if heat is None else heat.cpu() for heat in heats]
         devices.torch_gc()
         return self._finish(latents)
 
@@ -311,8 +329,9 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
             self.extra_generation_params["VAE Decoder"] = shared.opts.sd_vae_decode_method
         decoded = processing.decode_latent_batch(self.sd_model, latents, target_device=devices.cpu, check_for_nans=True)
         finished = processing.DecodedSamples()
-        picture, mask = (edit.image, edit.mask) if edit.own_size else (self.picture, self.mask_for_result)
-        for sample in decoded:
+        for i, sample in enumerate(decoded):
+            place = self._place(i)
+            picture, mask = (self.start(place).image, edit.mask) if edit.own_size else (self.pictures[place], self.mask_for_result)
             levels = images.finish(to_levels(sample), picture, mask)
             # The host cuts the fraction off: half a level up, a kept pixel comes out as it went in.
             finished.append(to_tensor(levels + 0.5 * (edit.mask is not None)))

@@ -16,6 +16,7 @@ from ..edit import IMAGE_SCALE
 from ..errors import EditError
 from ..guidance import Guidance, Interval
 from ..infotext import field_name, own_fields
+from ..presets import preset_named
 from . import paste, picker
 from .denoiser import edit_denoiser, is_edit_model
 from .processing import check_host_can, check_prompts
@@ -152,7 +153,7 @@ def add_axes() -> None:
         return
 
     def apply_preset(p, key, keys):
-        preset = picker.preset_named(key)
+        preset = preset_named(key, picker.presets(), picker.LISTED)
         p.prompt = preset.instruction_for()
         others = {info.axis.label for info in (shared.state.xyz_plot_x, shared.state.xyz_plot_y, shared.state.xyz_plot_z)}
         for field, value, labels in (
@@ -166,7 +167,7 @@ def add_axes() -> None:
     def confirm_presets(p, keys):
         try:
             for key in keys:
-                picker.preset_named(key)
+                preset_named(key, picker.presets(), picker.LISTED)
         except EditError as e:
             raise (HTTPException(422, str(e)) if p.is_api else e) from e
 

@@ -1,8 +1,6 @@
-"""The options page "Instruct edit", and what its options do to one run."""
+"""The options page "Instruct edit", and what its options do."""
 
 from __future__ import annotations
-
-from contextlib import contextmanager
 
 import gradio as gr
 
@@ -46,21 +44,3 @@ def outdir() -> str:
 def passes_are_batched() -> bool:
     mode = shared.opts.instruct_edit_memory
     return shared.opts.batch_cond_uncond if mode == AS_HOST else mode == ONE_BATCH
-
-
-@contextmanager
-def file_names():
-    """Within the block the host names files by our pattern, where there is one."""
-    name, pattern = "samples_filename_pattern", shared.opts.instruct_edit_filename_pattern
-    if not pattern:
-        yield
-        return
-    before = shared.opts.data.get(name)
-    shared.opts.data[name] = pattern
-    try:
-        yield
-    finally:
-        if before is None:
-            del shared.opts.data[name]
-        else:
-            shared.opts.data[name] = before

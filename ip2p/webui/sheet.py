@@ -15,8 +15,8 @@ from modules.ui_components import FormRow
 
 from ..edit import MAX_CELLS, MIN_SIDE, read_scales, scales_around, sheet_over_scales, sheet_over_seeds
 from ..errors import EditError
+from .chain import run_chain
 from .controls import edit_of
-from .processing import run_edit
 
 SCALES, SEEDS = "Text × image scale", "Seeds"
 
@@ -71,7 +71,7 @@ def connect(s: dict, dummy, inputs, controls: dict, html_log) -> None:
             else:
                 cells = sheet_over_seeds(edit.text_scale, edit.image_scale, seed, int(seeds))
                 columns = math.ceil(len(cells) ** 0.5)
-            processed = run_edit(replace(edit, variants=cells))
+            processed = run_chain(replace(edit, variants=cells)).processed
         except EditError as e:
             return gr.update(), "", f"<div class='error'>{html.escape(str(e))}</div>"
         labels = [f"text {c.text_scale:g}, image {c.image_scale:g}" if over == SCALES else f"seed {c.seed}" for c in cells]

@@ -11,9 +11,9 @@ from modules.ui_components import FormRow, ResizeHandleRow
 
 from ..errors import EditError
 from . import history, notice, paste, picker, settings, sheet
+from .chain import heat_infotext, run_chain
 from .controls import build_controls, edit_of, seed_of_selected, show_size
-from .parts import TAB_ID
-from .processing import run_chain
+from .names import TAB_ID
 
 
 def build(faults) -> gr.Blocks:
@@ -121,13 +121,17 @@ def make_generate(names: tuple[str, ...]):
     def generate(id_task: str, request: gr.Request, page: str, *values):
         try:
             edit = edit_of(names, values)
-            with settings.file_names():
-                processed, steps = run_chain(edit, outdir=settings.outdir(), save=True, grid=True, user=request.username)
+            run = run_chain(edit, outdir=settings.outdir(), save=True, grid=True, user=request.username)
         except EditError as e:
             return gr.update(), "", "", f"<div class='error'>{html.escape(str(e))}</div>"
 
-        for step in steps:
-            processed.comments += history.add(request.username, page, *step)
+        processed = run.processed
+        for result in run.results:
+            if result.heat_map:
+                processed.images.append(result.heat_map)
+                processed.infotexts.append(heat_infotext(result))
+        for line in filter(None, run.lines):
+            processed.comments += history.add(request.username, page, line[0].picture, line[0].image, line[0].infotext)
         info = processed.js()
         if shared.opts.samples_log_stdout:
             print(info)

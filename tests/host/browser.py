@@ -145,3 +145,27 @@ class Tab:
             selector,
         )
         return Image.open(io.BytesIO(base64.b64decode(data)))
+
+
+PAINTED = """() => {
+    const canvas = document.querySelector('#ip2p_mask canvas[key=mask]');
+    return canvas?.width && canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(level => level)
+}"""
+
+
+def paint(tab: Tab) -> None:
+    """Paints a stroke on the left half of the picture, as where it may be edited."""
+    tab.open_accordion("mask_accordion")
+    tab["mask_take"].click()
+    canvas = tab["mask"].locator("canvas").last
+    expect(canvas).to_be_visible()
+    canvas.scroll_into_view_if_needed()
+    for _ in range(120):  # the field takes a moment before it can be painted on
+        box = canvas.bounding_box()
+        tab.page.mouse.move(box["x"] + box["width"] * 0.2, box["y"] + box["height"] * 0.5)
+        tab.page.mouse.down()
+        tab.page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + box["height"] * 0.5, steps=5)
+        tab.page.mouse.up()
+        tab.page.wait_for_timeout(500)
+        if tab.page.evaluate(PAINTED):
+            break

@@ -271,7 +271,7 @@ def test_any_text_is_an_instruction(host, side, text):
     "text, said",
     (
         ("word " * 10_000, "50000 characters long; 10000 are allowed"),
-        ("winter \ud800", "has a character that is none, at place 8"),
+        ("winter \ud800", "has a broken character at place 8"),
         ("(" * 201, "201 brackets, colons and bars; 200 are allowed"),
         ("(a:1.2.3)", "a number or a bracket in it is wrong"),
         ("(a:.)", "a number or a bracket in it is wrong"),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from browser import PHONE, RESULT, WIDE, Tab, expect, screenshot
+from browser import PHONE, RESULT, WIDE, Tab, expect, paint, screenshot
 
 
 def test_a_photograph_is_edited_with_progress_preview_and_heat_map(tab):
@@ -82,27 +82,8 @@ def test_own_size_gives_the_pictures_own_size_back(tab, photo):
     assert tuple(tab.pixels(RESULT)[:2]) == photo.size
 
 
-PAINTED = """() => {
-    const canvas = document.querySelector('#ip2p_mask canvas[key=mask]');
-    return canvas?.width && canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(level => level)
-}"""
-
-
 def test_only_what_is_painted_over_is_edited(tab, photo):
-    tab.open_accordion("mask_accordion")
-    tab["mask_take"].click()
-    canvas = tab["mask"].locator("canvas").last
-    expect(canvas).to_be_visible()
-    canvas.scroll_into_view_if_needed()
-    for _ in range(120):  # the field takes a moment before it can be painted on
-        box = canvas.bounding_box()
-        tab.page.mouse.move(box["x"] + box["width"] * 0.2, box["y"] + box["height"] * 0.5)
-        tab.page.mouse.down()
-        tab.page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + box["height"] * 0.5, steps=5)
-        tab.page.mouse.up()
-        tab.page.wait_for_timeout(500)
-        if tab.page.evaluate(PAINTED):
-            break
+    paint(tab)
     screenshot(tab, "mask")
     tab.set(own_size=True)
     info = tab.generate()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from browser import RESULT, expect, screenshot
+from browser import RESULT, expect, paint, screenshot
 
 
 def test_a_contact_sheet_is_labelled_and_a_cell_fills_the_controls(tab):
@@ -66,14 +66,23 @@ def test_a_contact_sheet_that_cannot_be_drawn_is_a_sentence(tab, scales):
 
 
 def test_several_instructions_are_a_chain_with_every_step_shown(tab):
-    tab.set(prompt="make it winter\nadd a hat\nmake it night")
+    tab.set(prompt="make it winter\nadd a hat\nmake it night", heat_map=True)
     info = tab.generate()
-    assert [text.splitlines()[0] for text in info["infotexts"]][-3:] == ["make it winter", "add a hat", "make it night"]
-    assert tab.pictures() >= 3
+    assert [text.splitlines()[0] for text in info["infotexts"]] == ["make it winter", "add a hat", "make it night"] * 2
+    assert ["where the instruction acts" in text for text in info["infotexts"]] == [False] * 3 + [True] * 3
+    assert tab.pictures() == 6
+    screenshot(tab, "chain")
     tab.open_accordion("history")
     steps = tab["history_strip"].locator(".thumbnail-lg")
     expect(steps).to_have_count(3)
     assert [step.inner_text().strip() for step in steps.all()] == ["make it winter", "add a hat", "make it night"]
+
+
+def test_a_chain_with_a_mask_keeps_the_size_and_every_pixel_outside(tab):
+    paint(tab)
+    tab.set(prompt="make it winter\nadd a hat")
+    info = tab.generate()
+    assert len(info["infotexts"]) == 2 and all("Instruct edit mask: True" in text for text in info["infotexts"])
 
 
 def test_the_history_survives_a_reload_and_steps_can_be_gone_back_to(tab):

@@ -88,6 +88,22 @@ def test_a_model_that_predicts_v_gives_the_host_s_picture(host, editors):
     host.edit()  # the next test finds the first checkpoint again
 
 
+def test_a_chain_means_what_it_means_to_the_host(host, editors):
+    mask = host.defaults["image"].convert("L").point(lambda level: 255 * (level > 100))
+    assert levels_apart(host, editors("edit"), instruction="make it winter\nadd a hat", count=2, mask=mask) <= 2
+
+
+@pytest.mark.parametrize("sampler", ("Euler", "DDIM"))
+@pytest.mark.parametrize("checkpoint", ("edit", "v-edit"))
+def test_the_heat_map_is_the_host_s(host, editors, checkpoint, sampler):
+    fields = dict(heat_map=True, sampler_name=sampler, steps=10)
+    with host.options(sd_model_checkpoint=checkpoint):
+        theirs = host.edit(**fields).heat_maps[0]
+    (ours,) = editors(checkpoint).edit(edit_like(host, **fields))
+    assert abs(np.asarray(ours.heat_map, dtype=int) - np.asarray(theirs, dtype=int)).max() <= 4
+    host.edit()  # the next test finds the first checkpoint again
+
+
 def test_the_infotext_is_the_host_s_but_for_its_own_fields(host, editors):
     fields = dict(negative_prompt="a: b, c", text_end=0.8, denoising_strength=0.75, steps=10)
     theirs = host.edit(**fields).infotexts[0].splitlines()

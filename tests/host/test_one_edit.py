@@ -146,14 +146,14 @@ def test_the_same_seed_gives_the_same_picture_alone_and_in_a_batch(host, sampler
         assert abs(host.edit(**{**fields, "seed": seed}).pixels[0] - picture).max() <= 1
 
 
-def test_a_drawn_seed_is_told_and_gives_the_picture_again(host):
+def test_a_drawn_seed_is_reported_and_gives_the_picture_again(host):
     drawn = host.edit(seed=-1)
     assert f"Seed: {drawn.seeds[0]}" in drawn.infotexts[0]
     assert (host.edit(seed=drawn.seeds[0]).pixels == drawn.pixels).all()
     assert host.edit(seed=-1).seeds != drawn.seeds
 
 
-def test_drawn_scales_belong_to_the_seed_and_stand_in_the_infotext(host):
+def test_drawn_scales_belong_to_the_seed_and_are_in_the_infotext(host):
     result = host.edit(randomise_scales=True, count=1, batch_size=2)
     scales = [
         dict(part.split(": ") for part in text.split(", ") if part.startswith(("CFG scale", "Image CFG scale")))
@@ -169,12 +169,22 @@ def test_drawn_scales_belong_to_the_seed_and_stand_in_the_infotext(host):
 
 def test_without_both_passes_there_is_no_heat_map_and_a_sentence_why(host):
     result = host.edit(heat_map=True, text_scale=1.5, image_scale=1.5)
-    assert len(result.images) == 1
+    assert len(result.images) == 1 and result.heat_maps == [None]
     assert "no step runs both passes" in result.info["comments"]
 
 
-def test_the_heat_map_is_one_more_picture(host):
-    result = host.edit(heat_map=True, batch_size=2)
-    assert len(result.images) == 3
-    assert result.images[2].size == (64, 64)
-    assert (np.asarray(result.images[2]) != np.asarray(result.images[1])).any()
+def test_every_result_has_its_heat_map_in_a_field_of_its_own(host):
+    result = host.edit(heat_map=True, count=2, batch_size=2)
+    assert len(result.images) == len(result.seeds) == len(result.infotexts) == len(result.heat_maps) == 4
+    assert len({heat_map.tobytes() for heat_map in result.heat_maps}) == 4
+    for seed, heat_map in zip(result.seeds, result.heat_maps):
+        alone = host.edit(heat_map=True, seed=seed).heat_maps[0]
+        assert heat_map.size == (64, 64) and abs(np.asarray(alone, dtype=int) - np.asarray(heat_map, dtype=int)).max() <= 3
+    assert host.edit().heat_maps == []
+
+
+def test_the_heat_map_of_a_single_result_is_also_where_it_was_before(host):
+    result = host.edit(heat_map=True)
+    assert len(result.images) == len(result.infotexts) == 2 and len(result.seeds) == 1
+    assert result.images[1].tobytes() == result.heat_maps[0].tobytes()
+    assert "where the instruction acts" in result.infotexts[1]

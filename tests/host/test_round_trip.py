@@ -301,6 +301,35 @@ def test_output_folder_and_file_names_are_those_of_the_tab_alone(tab, host, phot
     assert pattern() == before, "a refused job left its pattern behind"
 
 
+def test_settings_that_are_saved_during_an_edit_keep_the_webui_s_own_pattern(tab, host, tmp_path):
+    with host.options(instruct_edit_outdir=str(tmp_path), instruct_edit_filename_pattern="[seed]-trip"):
+        host.probe("switch", seconds=0.1)
+        tab.set(steps=20)
+        tab.start()
+        wait_until(lambda: len(host.rows()) > 2)
+        with host.options(jpeg_quality=81):
+            stored = json.loads((host.folder / "config.json").read_text(encoding="utf8"))
+        host.probe("switch", seconds=0.0)
+        tab.finished()
+        assert stored["jpeg_quality"] == 81 and stored.get("samples_filename_pattern", "") == ""
+    assert [name.partition("-")[2] for name in edits_saved(tmp_path)] == ["7-trip.png"]
+
+
+def wait_until(condition, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def test_the_pattern_is_that_of_results_and_not_of_their_grid(tab, host, tmp_path):
+    options = dict(grid_extended_filename=True, save_images_add_number=False, samples_filename_pattern="host-[seed]")
+    with host.options(instruct_edit_outdir=str(tmp_path), instruct_edit_filename_pattern="[seed]-trip", **options):
+        tab.set(count=2)
+        tab.generate()
+    assert edits_saved(tmp_path) == ["7-trip.png", "8-trip.png", "host-7.png"]
+
+
 def test_without_a_pattern_the_tab_s_files_are_named_as_the_webui_s(tab, host, tmp_path):
     with host.options(instruct_edit_outdir=str(tmp_path)):
         tab.generate()

@@ -127,6 +127,7 @@ class Result:
     images: list[Image.Image]
     infotexts: list[str]
     seeds: list[int]
+    heat_maps: list[Image.Image | None]
     info: dict
 
     @property
@@ -243,7 +244,8 @@ class WebUI:
         answer = self.ask(**fields)
         assert answer.status_code == 200, answer.text[:2000]
         content = answer.json()
-        content["images"] = [Image.open(io.BytesIO(base64.b64decode(image))) for image in content["images"]]
+        for name in ("images", "heat_maps"):
+            content[name] = [image and Image.open(io.BytesIO(base64.b64decode(image))) for image in content[name]]
         return Result(**content)
 
     def refusal(self, **fields) -> str:

@@ -1,0 +1,45 @@
+"""A chain of edits: an instruction of several lines, each of which edits what the line before made.
+
+Result k of a line starts from result k of the line before and has its seed, so scales that are drawn from the seed stay the same
+too. A mask holds for every line, and no line changes the size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from PIL import Image
+
+from .edit import MAX_COUNT, Edit
+from .errors import EditError
+from .images import fit, working_size
+
+
+def lines_of(edit: Edit) -> list[Edit]:
+    """One edit for every line of the instruction; a line that begins or ends with AND belongs to its neighbour.
+
+    Raises EditError when there are too many, and for a contact sheet of more than one.
+    """
+    lines: list[str] = []
+    for line in filter(None, map(str.strip, edit.instruction.splitlines())):
+        if lines and (line.startswith("AND ") or lines[-1].endswith(" AND")):
+            lines[-1] += " " + line
+        else:
+            lines.append(line)
+    if len(lines) > MAX_COUNT:
+        raise EditError(f"A chain has at most {MAX_COUNT} instructions, one a line, not {len(lines)}.")
+    if len(lines) > 1 and edit.variants:
+        raise EditError("A contact sheet is of one instruction, and this one has several lines.")
+    return [replace(edit, instruction=line) for line in lines] or [edit]
+
+
+def next_edit(line: Edit, result: Image.Image, seed: int) -> Edit:
+    """What `line` makes of one result of the line before, which had this seed.
+
+    Where results have the working size, a mask is fitted to it as the first picture was.
+    """
+    mask = line.mask and fit(line.mask.convert("L"), result.size)
+    edit = replace(line, image=result.convert("RGB"), mask=mask, seed=seed, count=1, batch_size=1)
+    if line.own_size or working_size(result, line.width, line.height, line.longest_side) == result.size:
+        return edit
+    return replace(edit, width=result.width, height=result.height)

@@ -1,0 +1,3 @@
+"""Names by which the host knows the tab."""
+
+TAB_LABEL, TAB_ID = "Instruct edit", "ip2p"
