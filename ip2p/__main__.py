@@ -1,4 +1,4 @@
-"""python -m ip2p VERB …: the table of verbs, and how each of them ends."""
+"""python -m ip2p VERB …, or instruct-edit VERB …: the table of verbs, and how each of them ends."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 
 from . import __version__
 
@@ -24,6 +25,12 @@ NEEDS = "This needs the package {}: install it with pip install 'sd-webui-instru
 EXTRAS = {"datasets": "train", "pyarrow": "train"}  # of a package that `edit` does not bring
 
 
+def program() -> str:
+    """What this was started with: the console command where that was it."""
+    name = Path(sys.argv[0]).stem
+    return name if name == "instruct-edit" else "python -m ip2p"
+
+
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line."""
 
@@ -35,11 +42,11 @@ def parser_for(verb: str | None) -> argparse.ArgumentParser:
     """The parser of one verb, or of the table when there is none of that name."""
     if verb in VERBS:
         module, summary = VERBS[verb]
-        parser = Parser(prog=f"python -m ip2p {verb}", description=summary[0].upper() + summary[1:] + ".")
+        parser = Parser(prog=f"{program()} {verb}", description=summary[0].upper() + summary[1:] + ".")
         import_module(f".cli.{module}", __package__).add_arguments(parser)
         return parser
     parser = Parser(
-        prog="python -m ip2p", description="Edit a picture by saying what to change.", formatter_class=argparse.RawTextHelpFormatter
+        prog=program(), description="Edit a picture by saying what to change.", formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--version", action="version", version=__version__)
     width = max(map(len, VERBS))
