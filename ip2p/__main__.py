@@ -45,9 +45,7 @@ def parser_for(verb: str | None) -> argparse.ArgumentParser:
         parser = Parser(prog=f"{program()} {verb}", description=summary[0].upper() + summary[1:] + ".")
         import_module(f".cli.{module}", __package__).add_arguments(parser)
         return parser
-    parser = Parser(
-        prog=program(), description="Edit a picture by saying what to change.", formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = Parser(prog=program(), description="Edit a picture by saying what to change.", formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--version", action="version", version=__version__)
     width = max(map(len, VERBS))
     table = "\n".join(f"{name:{width}}  {summary}" for name, (_, summary) in VERBS.items())
