@@ -3,6 +3,12 @@ VENV := .venv
 VENV_PYTHON := $(VENV)/bin/python
 READY := $(VENV)/ready
 
+# ruff, import-linter and pip: what looks at the code without running it needs no torch.
+LINT := .venv-lint
+LINT_PYTHON := $(LINT)/bin/python
+LINT_READY := $(LINT)/ready
+LINTERS := ruff==0.17.6 import-linter==2.17
+
 # A name on PATH can be a launcher that fails, or a Python without venv: a candidate counts only when it runs.
 define FIND_PYTHON
 for version in 3.11 3.12 3.13 3.10 3; do \
@@ -14,13 +20,23 @@ for version in 3.11 3.12 3.13 3.10 3; do \
 done
 endef
 
+# An empty environment in the folder $(1).
+define MAKE_VENV
+@python="$${PYTHON:-$$($(FIND_PYTHON))}"; \
+	if [ -z "$$python" ]; then echo "No Python 3.10 or later with venv was found: install one, or run make PYTHON=/path/to/python." >&2; exit 2; fi; \
+	echo "Setting up $(1) with $$("$$python" --version)"; \
+	"$$python" -m venv --clear $(1)
+endef
+
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
+
 EDITED := outputs/winter.png
 
 # A WebUI's own versions of what the shared modules use, on its Python.
 PINNED := torch==2.1.2 numpy==1.26.2 Pillow==9.5.0 einops==0.4.1 omegaconf==2.2.3 safetensors==0.4.2
 WEBUI ?= $(HOME)/stable-diffusion-webui
 
-.PHONY: setup test edit host-test shared-test webui lint format docs build bench clean
+.PHONY: setup test edit browser host-test shared-test oldest-test webui lint types format docs build bench clean
 
 setup: $(READY)
 
@@ -32,6 +48,12 @@ edit: $(READY)
 	@start=$$SECONDS; HF_HUB_OFFLINE=1 $(VENV_PYTHON) -m ip2p edit ip2p/examples/chelsea.jpg "make it winter" --output $(EDITED) --compare --seed 1 --force \
 		&& echo "Before and after, side by side: $(EDITED), in $$((SECONDS - start)) s."
 
+# Playwright's own Chromium, which the browser tests then take before any other.
+browser: $(READY)
+	$(VENV_PYTHON) -m playwright install --with-deps chromium
+	mkdir -p .cache
+	ln -sf "$$($(VENV_PYTHON) -c 'from playwright.sync_api import sync_playwright as start; print(start().start().chromium.executable_path)')" .cache/chromium
+
 host-test: $(READY)
 	$(VENV_PYTHON) -m pytest tests/host
 
@@ -41,35 +63,48 @@ webui:
 
 shared-test:
 	python3.10 -m venv --clear .cache/python3.10
-	.cache/python3.10/bin/python -m pip install --quiet --disable-pip-version-check $(PINNED)
+	.cache/python3.10/bin/python $(PIP_INSTALL) $(PINNED)
 	PYTHONPATH=. .cache/python3.10/bin/python tests/shared_modules_check.py
 
-lint: $(READY)
-	$(VENV_PYTHON) -m ruff check .
-	$(VENV_PYTHON) -m ruff format --check .
+# The oldest releases that the extras allow, on the oldest Python they are for.
+oldest-test:
+	python3.11 -m venv --clear .cache/oldest
+	.cache/oldest/bin/python $(PIP_INSTALL) --constraint tests/oldest.txt -e '.[app]' pytest pytest-xdist hypothesis requests filelock playwright
+	.cache/oldest/bin/python -m pytest tests/test_editor.py tests/test_app.py tests/test_cli.py
 
-format: $(READY)
-	$(VENV_PYTHON) -m ruff check --fix .
-	$(VENV_PYTHON) -m ruff format .
+lint: $(LINT_READY)
+	$(LINT)/bin/ruff check .
+	$(LINT)/bin/ruff format --check .
+	$(LINT)/bin/lint-imports
+
+# With the libraries installed whose types it reads.
+types: $(READY)
+	$(VENV_PYTHON) -m mypy
+
+format: $(LINT_READY)
+	$(LINT)/bin/ruff check --fix .
+	$(LINT)/bin/ruff format .
 
 # docs/api.md too when a WebUI runs with --api: make docs URL=http://127.0.0.1:7860
 docs: $(READY)
 	$(VENV_PYTHON) docs/reference.py $(URL)
 
-build: $(READY)
-	$(VENV_PYTHON) -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+build: $(LINT_READY)
+	$(LINT_PYTHON) -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 
 bench: $(READY)
 	$(VENV_PYTHON) tests/bench/passes.py
 
 $(READY): pyproject.toml
-	@python="$${PYTHON:-$$($(FIND_PYTHON))}"; \
-	if [ -z "$$python" ]; then echo "No Python 3.10 or later with venv was found: install one, or run make PYTHON=/path/to/python." >&2; exit 2; fi; \
-	echo "Setting up $(VENV) with $$("$$python" --version)"; \
-	"$$python" -m venv --clear $(VENV)
-	$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check torch==2.13.0
-	$(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	$(call MAKE_VENV,$(VENV))
+	$(VENV_PYTHON) $(PIP_INSTALL) torch==2.13.0
+	$(VENV_PYTHON) $(PIP_INSTALL) -e '.[test]'
+	@touch $@
+
+$(LINT_READY): Makefile
+	$(call MAKE_VENV,$(LINT))
+	$(LINT_PYTHON) $(PIP_INSTALL) $(LINTERS)
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LINT) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -1,14 +1,17 @@
-"""Writes docs/cli.md from the command line's parsers and docs/api.md from the routes of a running WebUI.
+"""Writes docs/cli.md from the command line's parsers, the tree in docs/architecture.md from the files' docstrings, and docs/api.md
+from the routes of a running WebUI.
 
     python docs/reference.py [http://127.0.0.1:7860]
 
-Without the address of a WebUI that was started with --api, docs/api.md stays as it is. Tests compare both with the code.
+Without the address of a WebUI that was started with --api, docs/api.md stays as it is. Tests compare them with the code.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import json
+import re
 import sys
 import urllib.request
 from pathlib import Path
@@ -71,6 +74,26 @@ def meaning(action: argparse.Action) -> str:
     return (action.help or "") % {**vars(action), "prog": ""} if action.help else ""
 
 
+def tree() -> str:
+    """The modules of ip2p, each with the first sentence of its docstring."""
+    lines = []
+    for path in sorted((HERE.parent / "ip2p").rglob("*.py"), key=lambda path: (path.parent.as_posix(), path.name)):
+        docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf8"))) or ""
+        sentence = re.split(r"(?<=\.)\s", " ".join(docstring.partition("\n\n")[0].split()))[0]
+        name = path.relative_to(HERE.parent).as_posix()
+        if path.name == "__init__.py":
+            lines.append(f"\n{name.removesuffix('__init__.py')}    {sentence}")
+        else:
+            lines.append(f"    {path.name:20}  {sentence}")
+    return "```" + "\n".join(lines) + "\n```\n"
+
+
+def with_tree(page: str) -> str:
+    """docs/architecture.md with the tree as it is now."""
+    before, _, rest = page.partition("<!-- tree -->\n")
+    return before + "<!-- tree -->\n" + tree() + "<!-- /tree -->\n" + rest.partition("<!-- /tree -->\n")[2]
+
+
 def api_reference(openapi: dict) -> str:
     """docs/api.md: the extension's routes as the WebUI's own description of its API has them."""
     text = NOTE + (
@@ -116,6 +139,8 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 def main(arguments: list[str]) -> None:
     (HERE / "cli.md").write_text(cli_reference(), encoding="utf8")
+    page = HERE / "architecture.md"
+    page.write_text(with_tree(page.read_text(encoding="utf8")), encoding="utf8")
     if arguments:
         with urllib.request.urlopen(f"{arguments[0].rstrip('/')}/openapi.json") as answer:
             (HERE / "api.md").write_text(api_reference(json.load(answer)), encoding="utf8")

@@ -1,4 +1,4 @@
-"""python -m ip2p VERB …: the table of verbs, and how each of them ends."""
+"""python -m ip2p VERB …, or instruct-edit VERB …: the table of verbs, and how each of them ends."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
@@ -27,6 +28,12 @@ EXTRAS = {
     "cv2": "photos",
     "skimage": "photos",
 }  # the extra that brings a package, where it is not `edit`
+
+
+def program() -> str:
+    """What this was started with: the console command where that was it."""
+    name = Path(sys.argv[0]).stem
+    return name if name == "instruct-edit" else "python -m ip2p"
 
 
 class Parser(argparse.ArgumentParser):
@@ -66,12 +73,10 @@ def module_of(verb: str) -> ModuleType:
 def parser_for(verb: str | None) -> argparse.ArgumentParser:
     """The parser of one verb, or of the table when there is none of that name."""
     if verb in VERBS:
-        parser = Parser(prog=f"python -m ip2p {verb}", description=VERBS[verb][0].upper() + VERBS[verb][1:] + ".")
+        parser = Parser(prog=f"{program()} {verb}", description=VERBS[verb][0].upper() + VERBS[verb][1:] + ".")
         module_of(verb).add_arguments(parser)
         return parser
-    parser = Parser(
-        prog="python -m ip2p", description="Edit a picture by saying what to change.", formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = Parser(prog=program(), description="Edit a picture by saying what to change.", formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--version", action="version", version=__version__)
     width = max(map(len, VERBS))
     table = "\n".join(f"{name:{width}}  {summary}" for name, summary in VERBS.items())

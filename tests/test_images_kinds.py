@@ -282,7 +282,7 @@ def test_the_turns_in_a_damaged_avif_are_none_or_some():
     exif = Image.Exif()
     exif[0x0112] = 6
     file = saved(Image.fromarray(LEVELS), "AVIF", exif=exif)
-    for at in range(0, min(len(file), 400)):
+    for at in range(min(len(file), 400)):
         assert orientation(file[:at]) in range(1, 9)
         assert orientation(file[:at] + b"\xff" + file[at + 1 :]) in range(1, 9)
 

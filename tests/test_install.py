@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from webui_folder import NONE_FOUND, webui_folder, webui_python
+from webui_folder import NONE_FOUND, missing_repositories, webui_folder, webui_python
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 def install(python, host: Path, **env) -> str:
     """Runs it as the WebUI does, with the host's folder on PYTHONPATH; returns what it says."""
     env = {**os.environ, "PYTHONPATH": str(host), "PYTHONDONTWRITEBYTECODE": "1", **env}
-    done = subprocess.run([python, str(ROOT / "install.py")], env=env, capture_output=True, text=True)
+    done = subprocess.run([python, str(ROOT / "install.py")], env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -46,3 +46,34 @@ def test_a_real_webui_installs_nothing_and_uses_no_network():
     # pip would fail at once: it has no index to ask.
     said = install(str(python), webui_folder(), PIP_NO_INDEX="1", COMMANDLINE_ARGS="")
     assert "install" not in said.lower()
+
+
+def webui_without(repository: str, folder: Path) -> Path:
+    """What the host tests look at in a WebUI, with every repository but one."""
+    (folder / "modules").mkdir(parents=True)
+    (folder / "venv" / "bin").mkdir(parents=True)
+    for file in ("launch.py", "venv/bin/python"):
+        (folder / file).touch()
+    names = ("stable-diffusion-webui-assets", "k-diffusion")
+    clones = [f"    git_clone({name[0]}_repo, repo_dir('{name}'), \"its name\", its_commit_hash)\n" for name in names]
+    (folder / "modules" / "launch_utils.py").write_text("".join(clones), encoding="utf8")
+    for name in names:
+        (folder / "repositories" / name).mkdir(parents=True)
+        if name != repository:
+            (folder / "repositories" / name / "README.md").touch()
+    return folder
+
+
+def test_host_tests_are_skipped_with_the_reason_where_the_webui_cannot_start(tmp_path):
+    webui = webui_without("stable-diffusion-webui-assets", tmp_path / "webui")
+    command = [sys.executable, "-m", "pytest", "-q", "tests/host", "-p", "no:cacheprovider"]
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "SD_WEBUI_DIR": str(webui)}, capture_output=True, text=True, check=False)
+    assert done.returncode == 5, done.stdout  # pytest's status for no tests
+    assert f"the WebUI at {webui.resolve()} cannot start, it lacks repositories/{{stable-diffusion-webui-assets}}" in done.stdout
+
+
+def test_a_real_webui_lacks_none_of_the_repositories_that_its_launcher_names():
+    if webui_python() is None:
+        pytest.skip(NONE_FOUND)
+    launcher = (webui_folder() / "modules" / "launch_utils.py").read_text(encoding="utf8")
+    assert launcher.count("git_clone(") - 1 == 5 and missing_repositories(webui_folder()) == []

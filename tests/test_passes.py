@@ -22,7 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 @torch.inference_mode()
 def test_the_example_of_the_documentation_gives_the_editor_s_picture():
-    (example,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf8"), re.S)
+    (example,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf8"), re.DOTALL)
     editor = tiny_editor()
     picture = Image.linear_gradient("L").resize((64, 64)).convert("RGB")
     edit = Edit(picture, "make it winter", "blurry", seed=7, steps=4, width=64, height=64, sampler_name="Euler")

@@ -183,7 +183,7 @@ def test_braces_and_the_like_in_a_choice_are_literal(text):
 def test_one_word_may_stand_twice_and_a_word_may_be_called_self():
     twice = Preset(name="Twins", instruction="turn {self} and {self} into {x}", defaults={"self": "him", "x": "twins"})
     assert twice.words == ("self", "x")
-    assert twice.instruction_for(**{"self": "her"}) == "turn her and her into twins"
+    assert twice.instruction_for(self="her") == "turn her and her into twins"
 
 
 def test_a_choice_stays_in_its_line_and_lines_stay_a_chain():

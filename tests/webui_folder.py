@@ -1,6 +1,7 @@
 """Where a real WebUI is on this machine."""
 
 import os
+import re
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -19,3 +20,11 @@ def webui_python() -> Path | None:
     folder = webui_folder()
     python = folder and folder / "venv" / "bin" / "python"
     return python if python and python.exists() else None
+
+
+def missing_repositories(webui: Path) -> list[str]:
+    """Folders below repositories/ that this WebUI clones at its first start and cannot start without, and that are missing or empty."""
+    launcher = (webui / "modules" / "launch_utils.py").read_text(encoding="utf8")
+    names = re.findall(r"git_clone\(.*repo_dir\('([^']+)'\)", launcher)
+    folders = [webui / "repositories" / name for name in names]
+    return [folder.name for folder in folders if not folder.is_dir() or not any(folder.iterdir())]

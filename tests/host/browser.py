@@ -18,7 +18,9 @@ try:
 except ImportError:
     pytest.skip("browser tests skipped: playwright is not installed", allow_module_level=True)
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+# `make browser` puts its own first.
+PLAYWRIGHTS = Path(__file__).resolve().parents[2] / ".cache" / "chromium"
+CHROMIUM = next(filter(None, map(shutil.which, (str(PLAYWRIGHTS), "chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]  # fmt: skip
 RESULT = "#ip2p_gallery .preview img, #ip2p_gallery .thumbnail-item img"
 WIDE, PHONE = {"width": 1400, "height": 1000}, {"width": 390, "height": 844}

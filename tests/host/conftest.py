@@ -7,20 +7,30 @@ import pytest
 from PIL import Image
 
 from webui import REPOSITORY, WebUI, drawn_picture, find_webui, to_array
+from webui_folder import missing_repositories
 
-NO_WEBUI = (
-    "tests/host skipped: no WebUI with its own environment (launch.py and venv/) at $SD_WEBUI_DIR, at ../.. or at ~/stable-diffusion-webui"
-)
+
+def obstacle() -> str | None:
+    """Why no WebUI can be started here, None when one can."""
+    webui = find_webui()
+    if webui is None:
+        return "no WebUI with its own environment (launch.py and venv/) at $SD_WEBUI_DIR, at ../.. or at ~/stable-diffusion-webui"
+    missing = missing_repositories(webui)
+    if missing:
+        return f"the WebUI at {webui} cannot start, it lacks repositories/{{{','.join(missing)}}}: run make webui WEBUI={webui}"
+    return None
+
+
+OBSTACLE = obstacle()
 
 
 def pytest_ignore_collect(collection_path):
-    if find_webui() is None and collection_path.name.startswith("test_"):
-        return True
+    return True if OBSTACLE and collection_path.name.startswith("test_") else None
 
 
 def pytest_terminal_summary(terminalreporter):
-    if find_webui() is None:
-        terminalreporter.write_line(NO_WEBUI)
+    if OBSTACLE:
+        terminalreporter.write_line(f"tests/host skipped: {OBSTACLE}")
 
 
 @pytest.fixture(scope="session")
