@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 
 import torch
 
@@ -95,4 +96,4 @@ def pass_weights(text_scale: float, image_scale: float, prompt_weights: Sequence
 def combine(predictions: Sequence[torch.Tensor], weights: Sequence[float]) -> torch.Tensor:
     """Equation 3: the weighted sum of the predictions of one picture's passes. predictions: (…) each, of any parameterisation
     affine in ε; weights: theirs, adding up to one."""
-    return sum(prediction * weight for prediction, weight in zip(predictions, weights))
+    return reduce(torch.add, (prediction * weight for prediction, weight in zip(predictions, weights)))

@@ -253,5 +253,5 @@ def token_count(text: Text) -> int:
 def stacked(texts: Sequence[Text]) -> Text:
     """(tokens, width) of some rows → (rows, tokens, width), or a dictionary of such."""
     if isinstance(texts[0], Mapping):
-        return {key: torch.stack([text[key] for text in texts]) for key in texts[0]}
-    return torch.stack(list(texts))
+        return {key: torch.stack([text[key] for text in texts]) for key in texts[0]}  # type: ignore[index]
+    return torch.stack(list(texts))  # type: ignore[arg-type]

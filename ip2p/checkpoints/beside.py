@@ -9,7 +9,8 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from ..errors import EditError
-from .clip import CLIP_FILES, clip_folder, copy_tokenizer
+from .clip import clip_folder, copy_tokenizer
+from .recognise import CLIP_FILES
 from .together import written_together
 
 VERSION = "model.params.cond_stage_config.params.version"  # where the yaml names the folder

@@ -14,16 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import EditError
 from ..files import why
+from .recognise import CLIP_FILES, MERGES, VOCABULARY
 
 if TYPE_CHECKING:
     from transformers import CLIPTokenizer
 
 HUB = "openai/clip-vit-large-patch14"
-VOCABULARY, MERGES = "vocab.json", "merges.txt"
 MERGES_OF_OPENAI = "bpe_simple_vocab_16e6.txt.gz"
-CLIP_FILES = (  # of a .clip folder, by which it is recognised as ours
-    "config.json", VOCABULARY, MERGES, "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-)  # fmt: skip
 STANDARD = {
     "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12, "vocab_size": 49408,
     "max_position_embeddings": 77,

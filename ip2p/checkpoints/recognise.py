@@ -15,6 +15,10 @@ from .header import Tensor, is_safetensors, safetensors_header
 from .pickles import torch_file
 
 FIRST_LAYER = "model.diffusion_model.input_blocks.0.0.weight"
+VOCABULARY, MERGES = "vocab.json", "merges.txt"
+CLIP_FILES = (  # of a .clip folder, by which it is recognised as ours
+    "config.json", VOCABULARY, MERGES, "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+)  # fmt: skip
 EDIT_CHANNELS = 8  # four of the noised latent, four of the picture's
 UNET, VAE, EMA = "model.diffusion_model.", "first_stage_model.", "model_ema."
 TEXT_1, TEXT_2, TEXT_XL = "cond_stage_model.transformer.", "cond_stage_model.model.", "conditioner.embedders."

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..edit import IMAGE_SCALE, TEXT_SCALE, Edit
 from ..errors import EditError
-from .clip import CLIP_FILES
+from .recognise import CLIP_FILES
 from .together import written_together
 
 NAME, OFFICIAL = "small", "official"  # what --model takes beside a file, a folder and a name on the hub

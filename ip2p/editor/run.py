@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import torch
 
+from ..edit import Edit
 from ..errors import EditError
 from ..guidance import progress_at
 from ..passes import GuidedDenoiser, Text
 from .jobs import Job
 
-if TYPE_CHECKING:
-    from .editor import Editor
-
 OUT_OF_MEMORY = "There is not enough GPU memory for this edit: choose a smaller size."
+
+
+class Model(Protocol):
+    """What a run needs of an editor."""
+
+    unet: Any
+    vae: Any
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def dtype(self) -> torch.dtype: ...
+
+    def timesteps(self, edit: Edit) -> tuple[Any, torch.Tensor]: ...
 
 
 class Run:
@@ -25,7 +38,7 @@ class Run:
     UNet was given.
     """
 
-    def __init__(self, editor: Editor, jobs: list[Job], rows: list[int] | None = None):
+    def __init__(self, editor: Model, jobs: list[Job], rows: list[int] | None = None):
         self.editor, self.jobs = editor, jobs
         edit = jobs[0].context.edit
         self.scheduler, self.timesteps = editor.timesteps(edit)
