@@ -98,6 +98,7 @@ def test_min_is_white_is_no_negative(bits):
 def test_32_bit_grey_keeps_its_range():
     grey = LEVELS[..., 0].astype(np.uint32) * 0x01010101
     assert np.array_equal(read(tiff(grey, photometric="minisblack"))[..., 0], LEVELS[..., 0])
+    assert read(tiff(np.array([[0, 0x20202020]], np.uint32), photometric="minisblack"))[0, :, 0].tolist() == [0, 0x20], "dark stays dark"
 
 
 def test_16_bit_grey_with_alpha_is_laid_on_white():
