@@ -103,7 +103,7 @@ def test_a_missing_tensor_and_missing_weights_are_named(folder):
 def test_a_trainer_s_checkpoint_says_what_is_missing_and_where_it_is(folder):
     for part in ("vae", "text_encoder", "tokenizer"):
         shutil.rmtree(folder / part)
-    with pytest.raises(EditError, match="no folder “vae” and “text_encoder” and “tokenizer”.*model that the training started from"):
+    with pytest.raises(EditError, match=r"no folder “vae” and “text_encoder” and “tokenizer”.*model that the training started from"):
         load_networks(str(folder))
 
 
