@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,19 +13,24 @@ import pytest
 pytest.importorskip("diffusers", reason="diffusers is not installed")
 pytest.importorskip("transformers", reason="transformers is not installed")
 
+import numpy as np
 import torch
 from diffusers import AutoencoderKL, StableDiffusionInstructPix2PixPipeline, UNet2DConditionModel
 from omegaconf import OmegaConf
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from ip2p.__main__ import main
-from ip2p.checkpoints import ldm
+from ip2p.checkpoints import ldm, small
 from ip2p.checkpoints.clip import tokenizer_files
 from ip2p.checkpoints.convert import convert
 from ip2p.checkpoints.keys import POSITIONS, ema_name, names_in_ldm
+from ip2p.checkpoints.merge import merge
 from ip2p.checkpoints.recognise import UNET, describe, is_edit_checkpoint
 from ip2p.checkpoints.tensors import Weights
+from ip2p.edit import Edit
+from ip2p.editor import Editor
 from ip2p.errors import EditError
 from webui_folder import NONE_FOUND, webui_folder, webui_python
 
@@ -240,7 +246,11 @@ def test_a_file_is_made_smaller(ldm_file, tmp_path):
     small = load_file(tmp_path / "small.safetensors")
     assert torch.equal(small[UNET + "out.2.weight"], state["model_ema.diffusion_modelout2weight"].half())
     assert describe(tmp_path / "small.safetensors")["precision"] == "fp16" and not describe(tmp_path / "small.safetensors")["ema"]
-    assert len(small) == done.kept + 1 and (tmp_path / "small.yaml").read_text() == (tmp_path / "ldm.yaml").read_text()
+    assert len(small) == done.kept + 1
+    before, after = (OmegaConf.load(tmp_path / f"{name}.yaml").model.params for name in ("ldm", "small"))
+    for params, name in ((before, "ldm"), (after, "small")):
+        assert params.cond_stage_config.params.pop("version") == str(tmp_path / f"{name}.clip")
+    assert before == after
     assert (tmp_path / "small.safetensors").stat().st_size < 0.35 * ldm_file.stat().st_size
 
 
@@ -255,6 +265,7 @@ def test_a_ckpt_is_read_and_nothing_in_it_is_run(ldm_file, tmp_path):
     state = load_file(ldm_file)
     torch.save({"state_dict": state, "epoch": 3}, tmp_path / "model.ckpt")
     (tmp_path / "model.yaml").write_bytes((tmp_path / "ldm.yaml").read_bytes())
+    shutil.copytree(tmp_path / "ldm.clip", tmp_path / "model.clip")
     convert(tmp_path / "model.ckpt", tmp_path / "again.safetensors")
     assert same_bits(state, load_file(tmp_path / "again.safetensors"))
 
@@ -263,9 +274,8 @@ def test_a_ckpt_is_read_and_nothing_in_it_is_run(ldm_file, tmp_path):
             return os.mkdir, (str(tmp_path / "trap"),)
 
     torch.save({"state_dict": state, "callback": Foreign()}, tmp_path / "model.ckpt")
-    with pytest.raises(EditError, match="more than weights"):
-        convert(tmp_path / "model.ckpt", tmp_path / "more.safetensors")
-    assert not (tmp_path / "trap").exists()
+    convert(tmp_path / "model.ckpt", tmp_path / "more.safetensors")
+    assert same_bits(state, load_file(tmp_path / "more.safetensors")) and not (tmp_path / "trap").exists()
 
 
 def test_former_names_of_a_vaes_attention_are_known(made, tmp_path, ldm_file):
@@ -318,7 +328,7 @@ def test_what_does_not_fit_is_refused_in_a_sentence(made, ldm_file, tmp_path, mo
     save_file({"lora_down.weight": torch.zeros(1)}, lone)
     with pytest.raises(EditError, match="no checkpoint"):
         convert(lone, tmp_path / "out")
-    with pytest.raises(EditError, match=r"no unet/config\.json"):
+    with pytest.raises(EditError, match="no “unet” folder"):
         convert(clip, tmp_path / "out.safetensors")
     for arguments in ({"ema": True}, {}):
         with pytest.raises(EditError, match=r"--ema is for files|name a \.safetensors file"):
@@ -386,3 +396,186 @@ def test_the_configurations_convert_back(networks):
     for given, back in ((unet, ldm.unet_config(params)), (vae, ldm.vae_config(params))):
         kept = {key: value for key, value in back.items() if key not in ("sample_size",)}
         assert {key: given[key] for key in kept} == kept
+
+
+def listing(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def model(ldm_file, made, tmp_path):
+    """A file and a folder to convert, in a place of their own."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for suffix in ("safetensors", "yaml", "clip"):
+        (tmp_path / f"ldm.{suffix}").rename(folder / f"ldm.{suffix}")
+    return {"file": folder / "ldm.safetensors", "folder": made}
+
+
+@pytest.mark.parametrize("source", ["file", "folder"])
+def test_a_failure_leaves_nothing_and_the_next_run_is_not_refused(model, source, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    out.mkdir()
+
+    def full(path, *rest):
+        Path(path).write_bytes(b"some")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("ip2p.checkpoints.convert.write_safetensors", full)
+        with pytest.raises(EditError, match="no space left"):
+            convert(model[source], out / "model.safetensors")
+    assert list(out.iterdir()) == []
+    convert(model[source], out / "model.safetensors")
+    assert {path.name for path in out.iterdir()} == {"model.clip", "model.yaml", "model.safetensors"}
+    before = listing(out)
+    with monkeypatch.context() as patched:
+        patched.setattr("ip2p.checkpoints.convert.write_safetensors", full)
+        with pytest.raises(EditError, match="no space left"):
+            convert(model[source], out / "model.safetensors", half=True, force=True)
+    assert listing(out) == before, "what was to be replaced is as it was"
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from ip2p.checkpoints import convert as module
+
+source, output, moment = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+replace, write, count = os.replace, module.write_safetensors, 0
+
+def replaced(*places):
+    global count
+    count += 1
+    if count == moment:
+        os.kill(os.getpid(), signal.SIGKILL)
+    replace(*places)
+
+def written(*rest):
+    if moment == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    write(*rest)
+
+os.replace, module.write_safetensors = replaced, written
+module.convert(source, output, force="--force" in sys.argv)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="this system has no SIGKILL")
+def test_a_killed_run_is_cleared_by_the_next(model, tmp_path):
+    """Killed when the text encoder's folder is in its place and the weights are not."""
+    out = tmp_path / "out"
+    argv = [sys.executable, "-c", KILLED, str(model["file"]), str(out / "model.safetensors"), "2"]
+    done = subprocess.run(argv, env={**os.environ, "PYTHONPATH": str(MAKER.parents[2])}, capture_output=True)
+    assert done.returncode == -9, done.stderr
+    assert (out / "model.clip").exists() and not (out / "model.safetensors").exists()
+    convert(model["file"], out / "model.safetensors")
+    assert {path.name for path in out.iterdir()} == {f"model.{suffix}" for suffix in ("clip", "yaml", "safetensors")}
+    assert same_bits(load_file(out / "model.safetensors"), load_file(model["file"]))
+
+
+def test_the_yaml_and_the_text_encoder_come_along_and_are_found_after_a_move(tmp_path):
+    half, merged = tmp_path / "one" / "half.safetensors", tmp_path / "one" / "merged.safetensors"
+    convert(small.FILE, half, half=True)
+    merge(*[small.FILE] * 3, merged)
+    expected = pixels(Editor.load("small", device="cpu"))
+    for path in (half, merged):
+        assert {f"{path.stem}.{suffix}" for suffix in ("clip", "yaml", "safetensors")} <= {other.name for other in path.parent.iterdir()}
+        assert np.abs(pixels(Editor.load(path, device="cpu")) - expected).max() <= 2
+    moved = half.parent.rename(tmp_path / "two")
+    assert np.abs(pixels(Editor.load(moved / half.name, device="cpu")) - expected).max() <= 2
+
+
+def pixels(editor: Editor) -> np.ndarray:
+    edit = Edit(image=Image.radial_gradient("L").resize((64, 64)).convert("RGB"), instruction="make it winter", seed=3, steps=2)
+    return np.asarray(editor.edit(edit)[0].image, dtype=np.int16)
+
+
+def test_a_ckpt_becomes_a_safetensors_file_of_the_same_name(ldm_file, tmp_path):
+    state = load_file(ldm_file)
+    torch.save({"state_dict": state}, tmp_path / "ldm.ckpt")
+    ldm_file.unlink()
+    before = listing(tmp_path)
+    convert(tmp_path / "ldm.ckpt", ldm_file)
+    assert same_bits(load_file(ldm_file), state) and listing(tmp_path).items() >= before.items()
+
+
+def test_fp8_is_kept_and_becomes_fp16(ldm_file, tmp_path):
+    state = {name: value.to(torch.float8_e4m3fn) if value.is_floating_point() else value for name, value in load_file(ldm_file).items()}
+    save_file(state, ldm_file)
+    convert(ldm_file, tmp_path / "fp8.safetensors")
+    convert(ldm_file, tmp_path / "fp16.safetensors", half=True)
+    name = UNET + "out.2.weight"
+    assert load_file(tmp_path / "fp8.safetensors")[name].dtype == torch.float8_e4m3fn
+    assert torch.equal(load_file(tmp_path / "fp16.safetensors")[name], state[name].half())
+    merge(ldm_file, ldm_file, ldm_file, tmp_path / "merged.safetensors")
+    assert torch.equal(load_file(tmp_path / "merged.safetensors")[name].float(), state[name].float())
+
+
+BROKEN_CLIP = {
+    "no JSON": b"{",
+    "a list": b"[]",
+    "deep": b"[" * 100_000,
+    "another width": b'{"hidden_size": 7}',
+    "a width of text": b'{"hidden_size": "wide"}',
+    "layers without end": b'{"num_hidden_layers": 1000000000}',
+    "heads that do not fit": b'{"num_attention_heads": 5}',
+    "no heads": b'{"num_attention_heads": 0}',
+    "an unknown activation": b'{"num_attention_heads": 1, "hidden_act": "none such"}',
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN_CLIP)
+def test_a_broken_text_encoder_s_folder_is_a_sentence(ldm_file, tmp_path, broken):
+    (tmp_path / "ldm.clip" / "config.json").write_bytes(BROKEN_CLIP[broken])
+    with pytest.raises(EditError):
+        convert(ldm_file, tmp_path / "out")
+    with pytest.raises(EditError):
+        Editor.load(ldm_file)
+
+
+@pytest.mark.parametrize("content", [b"{", b"[1]", b'{"a": "b"}'])
+def test_a_broken_vocabulary_is_a_sentence(ldm_file, tmp_path, content):
+    (tmp_path / "ldm.clip" / "vocab.json").write_bytes(content)
+    with pytest.raises(EditError):
+        Editor.load(ldm_file)
+
+
+BROKEN_YAML = {
+    "unet_config.params.model_channels": ["wide", -1, 2**40, True, None],
+    "unet_config.params.channel_mult": [[], "12", [1] * 1000, [0], 3],
+    "unet_config.params.num_res_blocks": [10**9, -1, "2"],
+    "unet_config.params.transformer_depth": [10**9, "deep"],
+    "unet_config.params.attention_resolutions": [None, 4],
+    "unet_config.params.num_heads": [0, "x"],
+    "unet_config": [None, [], "x"],
+    "first_stage_config.params.ddconfig": [None, [], {}],
+    "first_stage_config.params.ddconfig.ch_mult": [None, [10**9], "1"],
+    "first_stage_config.params.norm_groups": ["x", -8, 0],
+    "scale_factor": ["x", float("nan"), None],
+    "cond_stage_config.params.version": [5, []],
+    "cond_stage_config": [5, []],
+}
+
+
+@pytest.mark.parametrize("place", BROKEN_YAML)
+def test_a_broken_yaml_is_a_sentence_or_of_no_matter(ldm_file, tmp_path, place):
+    good = (tmp_path / "ldm.yaml").read_text()
+    for i, value in enumerate(BROKEN_YAML[place]):
+        config = OmegaConf.create(good)
+        OmegaConf.update(config, f"model.params.{place}", value, merge=False)
+        OmegaConf.save(config, tmp_path / "ldm.yaml")
+        try:
+            convert(ldm_file, tmp_path / f"out{i}")
+        except EditError as e:
+            assert str(e).endswith(".")
+        else:
+            assert place.startswith("cond_stage_config")
+
+
+def test_a_yaml_that_refers_to_itself_is_refused(ldm_file, tmp_path):
+    lines = ["a: &a0 [x]", *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 12))]
+    with (tmp_path / "ldm.yaml").open("a") as file:
+        file.write("\n".join(["", *lines]))
+    with pytest.raises(EditError, match="refers to itself"):
+        convert(ldm_file, tmp_path / "out")

@@ -528,11 +528,8 @@ def test_what_is_no_edit_model_is_a_sentence(tmp_path):
         Editor.load(tmp_path)
     for name in ("bad.safetensors", "bad.ckpt"):
         (tmp_path / name).write_bytes(b"\x08\0\0\0\0\0\0\0no model")
-        with pytest.raises(EditError, match=r"can't be read|holds more than weights"):
+        with pytest.raises(EditError, match="can't be read"):
             Editor.load(tmp_path / name)
-    torch.save({"state_dict": {}, "callback": Path("x")}, tmp_path / "program.ckpt")
-    with pytest.raises(EditError, match="holds more than weights"):
-        Editor.load(tmp_path / "program.ckpt")
     torch.save({"state_dict": {"a": torch.zeros(1)}}, tmp_path / "other.ckpt")
     with pytest.raises(EditError, match="has no UNet"):
         Editor.load(tmp_path / "other.ckpt")
@@ -546,7 +543,7 @@ def test_what_is_no_edit_model_is_a_sentence(tmp_path):
 def test_a_damaged_folder_is_a_sentence(editor, tmp_path):
     save_folder(editor, tmp_path)
     os.truncate(tmp_path / "text_encoder" / "model.safetensors", 1000)
-    with pytest.raises(EditError, match="can't be read in this folder"):
+    with pytest.raises(EditError, match=r"model\.safetensors can't be read"):
         Editor.load(tmp_path)
 
 

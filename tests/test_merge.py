@@ -179,24 +179,32 @@ def test_a_full_disk_leaves_nothing_behind(files, monkeypatch):
 
 
 MEASURE = """
-import sys
+import sys, threading
 from pathlib import Path
 import torch
 from ip2p.checkpoints.merge import merge
 
-def memory(field):
-    return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith(field))
+def memory():
+    return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("RssAnon"))
+
+def watch():
+    while not done.wait(0.001):
+        peaks.append(memory())
 
 torch.zeros(1).add_(1)
-Path("/proc/self/clear_refs").write_text("5")  # the peak of the imports is forgotten
-before = memory("VmRSS")
+before, peaks, done = memory(), [0], threading.Event()
+watcher = threading.Thread(target=watch)
+watcher.start()
 merge(*map(Path, sys.argv[1:]))
-print(memory("VmHWM") - before)
+done.set()
+watcher.join()
+print(max(peaks) - before)
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read as Linux tells it")
-def test_memory_stays_under_one_and_a_half_files(tmp_path):
+def test_a_few_tensors_are_in_memory_at_a_time(tmp_path):
+    """Pages of the files that the system can drop at any time are not counted."""
     for name, channels in (("mine", 4), ("edit", 8), ("base", 4)):
         tensors = {f"model.diffusion_model.{i}.weight": torch.rand(1024, 1024) for i in range(32)}
         save_file({**state(1, channels), **tensors}, tmp_path / f"{name}.safetensors")
@@ -205,6 +213,6 @@ def test_memory_stays_under_one_and_a_half_files(tmp_path):
     done = subprocess.run([sys.executable, "-c", MEASURE, *map(str, paths)], env=env, capture_output=True, text=True, check=True)
     size, peak = paths[3].stat().st_size, int(done.stdout)
     print(f"peak {peak / 1e6:.0f} MB above the imports, one file {size / 1e6:.0f} MB")
-    assert size > 130e6 and 1e6 < peak < 1.5 * size
+    assert size > 130e6 and peak < 0.5 * size
     with safe_open(paths[3], "pt") as file:
         assert len(file.keys()) == 37

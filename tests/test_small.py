@@ -76,11 +76,11 @@ def test_a_model_or_a_size_that_is_named_is_taken(photo, tmp_path, capsys):
 
 def test_official_is_the_published_one(monkeypatch):
     asked = []
-    monkeypatch.setattr("ip2p.checkpoints.load.read_folder", lambda source, name, **options: asked.append((source, name)))
+    monkeypatch.setattr("ip2p.checkpoints.load.read_hub", asked.append)
     from ip2p.checkpoints.load import load_networks
 
     load_networks("official")
-    assert asked == [("timbrooks/instruct-pix2pix",) * 2]
+    assert asked == ["timbrooks/instruct-pix2pix"]
 
 
 def test_it_has_its_own_usual_settings_wherever_it_is_named(webui):
@@ -182,3 +182,9 @@ def test_the_package_s_own_is_small_fp16_and_without_a_place_of_its_maker_s():
     version = (OmegaConf.load(small.FILE.with_suffix(".yaml")).model.params.cond_stage_config.get("params") or {}).get("version")
     assert not version or not version.startswith("/")
     assert (small.FILE.parent / "MODEL_CARD.md").is_file()
+
+
+def test_it_is_described_by_its_name(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert ip2p("model", "info", "small") == 0
+    assert capsys.readouterr().out.startswith("small.safetensors\n  kind          edit model, SD 1.x\n")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import EditError
 from .clip import clip_folder, text_config
-from .folder import check_fit, normal, shapes
+from .folder import check_config, check_fit, normal, shapes
 from .keys import Name, ema_name, names_in_ldm, text_name_in_ldm
 from .ldm import read_yaml, standard, unet_config, vae_config
 from .recognise import EDIT_CHANNELS, EMA, FIRST_LAYER, TEXT_1, UNET, VAE, family_of, refusal_of
@@ -37,6 +37,8 @@ def ldm_file(path: Path, weights: Weights, ema: bool = False, half: bool = False
         "vae": vae_config(params),
         "text_encoder": text_config(clip, {name.removeprefix(TEXT_1): s.tensor.shape for name, s in sources.items()}),
     }
+    for part, config in configs.items():
+        check_config(path, part, config)
     names, yaml = names_of(configs), path.with_suffix(".yaml")
     hint = f", {yaml.name}" if yaml.is_file() else f", which is SD 1.x's, as it has no {yaml.name} beside it"
     networks = {part: renamed(part, config, names[part], sources, path, hint) for part, config in configs.items()}

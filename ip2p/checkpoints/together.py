@@ -77,7 +77,8 @@ def move(folder: Path, places: Sequence[Path], targets: Sequence[Path], force: b
         file.flush()
         os.fsync(file.fileno())
     for place, target in moves:
-        refuse_existing(target, force)
+        if not force:
+            refuse_existing(target, False)  # another run was faster
         if target.is_dir() or (target != moves[-1][1] and (target.exists() or target.is_symlink())):
             os.replace(target, old(place))
         os.replace(place, target)
