@@ -96,8 +96,8 @@ class Preset:
             if word not in self.words:
                 known = ", ".join(map(quoted, self.words)) or "none"
                 raise EditError(f"The preset {quoted(self.name)} has no choice {quoted(word)}; it has {known}.")
-        given = {word: one_line(f"choice for {quoted(word)}", text, MAX_CHOICE) for word, text in choices.items() if text is not None}
-        filled = FIELD.sub(lambda found: {**self.defaults, **given}[found[1]], self.instruction)
+        chosen = {word: one_line(f"choice for {quoted(word)}", text, MAX_CHOICE) for word, text in choices.items() if text is not None}
+        filled = FIELD.sub(lambda match: {**self.defaults, **chosen}[match[1]], self.instruction)
         if len(filled) > MAX_INSTRUCTION:
             raise EditError(f"The instruction is {len(filled)} characters long with these choices; {MAX_INSTRUCTION} are allowed.")
         return filled

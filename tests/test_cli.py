@@ -107,11 +107,11 @@ def ip2p(*argv, **options) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, "-m", "ip2p", *map(str, argv)], cwd=ROOT, env=env, capture_output=True, text=True, **options)
 
 
-def test_the_table_of_verbs_is_told_and_each_has_help(capsys):
+def test_the_table_of_verbs_is_printed_and_each_has_help(capsys):
     with pytest.raises(SystemExit) as e:
         main(["--help"])
-    told = capsys.readouterr().out
-    assert e.value.code == 0 and all(verb in told for verb in VERBS)
+    printed = capsys.readouterr().out
+    assert e.value.code == 0 and all(verb in printed for verb in VERBS)
     for argv in (["edit", "--help"], ["model", "--help"], *(["model", verb, "--help"] for verb in ("info", "fetch", "convert", "merge"))):
         with pytest.raises(SystemExit) as e:
             main(argv)
@@ -154,11 +154,11 @@ def test_ctrl_c_ends_with_130_and_a_line(capsys, monkeypatch, pictures, tmp_path
     assert capsys.readouterr().err.strip() == "Interrupted."
 
 
-def test_info_is_told_to_people_and_to_programs(tmp_path):
+def test_info_is_for_people_and_for_programs(tmp_path):
     path = tmp_path / "model.safetensors"
     save_file({FIRST_LAYER: torch.zeros(6, 8, 3, 3).half(), "cond_stage_model.transformer.x": torch.zeros(1).half()}, path)
-    told = ip2p("model", "info", path)
-    assert told.returncode == 0 and "edit model, SD 1.x" in told.stdout and "fp16" in told.stdout and not told.stderr
+    info = ip2p("model", "info", path)
+    assert info.returncode == 0 and "edit model, SD 1.x" in info.stdout and "fp16" in info.stdout and not info.stderr
     found = json.loads(ip2p("model", "info", path, "--json", "--hash").stdout)
     assert found["edit"] and len(found["sha256"]) == 64
     bad = tmp_path / "bad.ckpt"
@@ -188,7 +188,7 @@ def test_a_folder_is_edited_in_natural_order(pictures, tmp_path, capsys, fake_ed
     assert sorted([Path("a10"), Path("A9b"), Path("9"), Path("a9")], key=natural) == [Path("9"), Path("a9"), Path("A9b"), Path("a10")]
 
 
-def test_one_bad_file_is_told_and_does_not_end_the_run(pictures, tmp_path, capsys, fake_editor):
+def test_one_bad_file_is_reported_and_does_not_end_the_run(pictures, tmp_path, capsys, fake_editor):
     (pictures / "p1.jpg").write_bytes(b"hello")
     argv = ["edit", str(pictures), "make it winter", "--output", str(tmp_path / "out")]
     assert main(argv) == 1
@@ -254,7 +254,7 @@ def test_a_sheet_has_its_cells_in_place_and_its_labels_beside_them():
         assert (sheet[:top, left + x * 168 :][:, :160] < 100).any(), "a label above the column"
 
 
-def test_cells_of_other_sizes_stand_in_the_middle_of_their_places():
+def test_cells_of_other_sizes_are_in_the_middle_of_their_places():
     black, wide = Image.new("RGB", (20, 40), "black"), Image.new("RGB", (60, 20), "red")
     sheet = contact_sheet([black, wide, None, wide], ["", ""], ["", ""])
     places = [sheet.crop((16 + x * 68, 26 + y * 48, 76 + x * 68, 66 + y * 48)) for y in (0, 1) for x in (0, 1)]

@@ -207,14 +207,14 @@ def test_a_picture_is_encoded_once_whatever_the_count(editor, edit, monkeypatch)
     assert rows == [1]
 
 
-def test_a_drawn_seed_is_told_and_gives_the_picture_again(editor, edit):
+def test_a_drawn_seed_is_reported_and_gives_the_picture_again(editor, edit):
     (drawn,) = editor.edit(replace(edit, seed=-1))
     assert f"Seed: {drawn.seed}," in drawn.infotext
     assert difference(drawn, editor.edit(replace(edit, seed=drawn.seed))[0]) == 0
     assert editor.edit(replace(edit, seed=-1))[0].seed != drawn.seed
 
 
-def test_drawn_scales_belong_to_the_seed_and_stand_in_the_infotext(editor, edit):
+def test_drawn_scales_belong_to_the_seed_and_are_in_the_infotext(editor, edit):
     for result in editor.edit(replace(edit, randomise_scales=True, count=2)):
         assert (result.text_scale, result.image_scale) == random_scales(result.seed)
         assert f"CFG scale: {result.text_scale}, Image CFG scale: {result.image_scale}," in result.infotext

@@ -117,8 +117,8 @@ class Run:
             if job.context.latent_mask is None:
                 continue
             if self.scheduler.config.prediction_type == "v_prediction":  # v = α·ε − σ·x0 (Salimans and Ho, arXiv 2202.00512)
-                kept = (alpha * x[i] - self.start[i]) / sigma
+                original = (alpha * x[i] - self.start[i]) / sigma
             else:
-                kept = (x[i] - alpha * self.start[i]) / sigma
-            guided[i] = torch.lerp(kept, guided[i], job.context.latent_mask)
+                original = (x[i] - alpha * self.start[i]) / sigma
+            guided[i] = torch.lerp(original, guided[i], job.context.latent_mask)
         return guided

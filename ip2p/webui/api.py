@@ -210,9 +210,9 @@ def _authentication():
 
     credentials = dict(pair.split(":", 1) for pair in shared.cmd_opts.api_auth.split(","))
 
-    def check(given: HTTPBasicCredentials = Depends(HTTPBasic())):
-        expected = credentials.get(given.username)
-        if expected is None or not compare_digest(given.password.encode(), expected.encode()):
+    def check(login: HTTPBasicCredentials = Depends(HTTPBasic())):
+        expected = credentials.get(login.username)
+        if expected is None or not compare_digest(login.password.encode(), expected.encode()):
             raise HTTPException(401, "Incorrect username or password", headers={"WWW-Authenticate": "Basic"})
 
     return check

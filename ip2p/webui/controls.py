@@ -136,13 +136,13 @@ def edit_of(names, values, **more) -> Edit:
     """The edit that the tab's inputs ask for. names: of the controls; values: instruction, negative prompt and styles, then
     the controls'; more: settings that take the place of the controls'. Raises EditError."""
     instruction, negative_prompt, styles, *rest = values
-    given = dict(zip(names, rest))
-    if given.pop("size_mode") == AS_PICTURE:
-        given["width"] = given["height"] = None
-    given["image"] = given["image"] and images.read_base64(given["image"])
-    given["mask"] = painted_mask(given["mask"])
-    given = {**whole_numbers(given), **more}
-    return Edit(instruction=instruction, negative_prompt=negative_prompt, styles=tuple(styles), **given)
+    settings = dict(zip(names, rest))
+    if settings.pop("size_mode") == AS_PICTURE:
+        settings["width"] = settings["height"] = None
+    settings["image"] = settings["image"] and images.read_base64(settings["image"])
+    settings["mask"] = painted_mask(settings["mask"])
+    settings = {**whole_numbers(settings), **more}
+    return Edit(instruction=instruction, negative_prompt=negative_prompt, styles=tuple(styles), **settings)
 
 
 def picture_to_paint_on(picture: str | None):
@@ -158,12 +158,12 @@ def painted_mask(sketch: dict | None):
     return mask if mask and mask.getbbox() else None
 
 
-def whole_numbers(given: dict) -> dict:
+def whole_numbers(settings: dict) -> dict:
     """Gradio's sliders and number fields give 20.0 or None for what is a whole number."""
     whole = ("steps", "count", "batch_size", "seed", "width", "height", "longest_side")
-    if given["seed"] is None:
-        given["seed"] = -1
-    return {k: int(v) if k in whole and v is not None else v for k, v in given.items()}
+    if settings["seed"] is None:
+        settings["seed"] = -1
+    return {k: int(v) if k in whole and v is not None else v for k, v in settings.items()}
 
 
 def seed_of_selected(generation_info: str, index: int):

@@ -37,7 +37,7 @@ OUT_OF_MEMORY = "There is not enough GPU memory for this edit: choose a smaller 
 
 
 class EditRun:
-    """What one run of the denoiser is told, and what it leaves behind. guidance: one for every picture of the batch, or one for all."""
+    """What one run of the denoiser is given, and what it leaves behind. guidance: one for every picture of the batch, or one for all."""
 
     def __init__(self, guidance: list[Guidance], denoiser):
         self.guidance, self._denoiser = guidance, denoiser

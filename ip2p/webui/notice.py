@@ -49,15 +49,15 @@ def connect(parts: dict, controls: dict, load) -> None:
 def notice() -> list:
     """What the line says and which of its buttons are there."""
     status = model_status()
-    found, offered = status["edit_checkpoints"], False
+    checkpoints, offered = status["edit_checkpoints"], False
     if status["is_edit_model"] or edits_once_loaded():
-        text, found = small_text() if small_is_chosen() else "", []
+        text, checkpoints = small_text() if small_is_chosen() else "", []
     else:
-        offered = not found
+        offered = not checkpoints
         loaded = f"“{html.escape(status['model'])}” is not an edit model" if status["model"] else "No checkpoint is loaded"
         text = f"{loaded}: {advice(offered)}"
-    choice = gr.update(choices=found, value=found[0]) if found else gr.update()
-    return [line(text), gr.update(visible=bool(found)), choice, gr.update(visible=offered)]
+    choice = gr.update(choices=checkpoints, value=checkpoints[0]) if checkpoints else gr.update()
+    return [line(text), gr.update(visible=bool(checkpoints)), choice, gr.update(visible=offered)]
 
 
 def suited(values: Sequence[float]) -> list:

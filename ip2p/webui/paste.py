@@ -111,8 +111,8 @@ def on_infotext_pasted(infotext: str, params: dict) -> None:
         return
     if scale := params.get("Text CFG scale"):
         params["CFG scale"] = scale
-    if found := FORMER_PROMPTS.match(infotext.strip()):
-        params["Prompt"], params["Negative prompt"] = (infotext_utils.unquote(text or "") for text in found.groups())
+    if prompts := FORMER_PROMPTS.match(infotext.strip()):
+        params["Prompt"], params["Negative prompt"] = (infotext_utils.unquote(text or "") for text in prompts.groups())
 
 
 class SendButtons:

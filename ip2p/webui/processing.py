@@ -84,8 +84,8 @@ def run_edit(
         except torch.cuda.OutOfMemoryError as e:
             raise EditError(OUT_OF_MEMORY) from e
         first = processed.index_of_first_image
-        made = zip(processed.images[first:], processed.infotexts[first:], processed.all_seeds)
-        results = [Result(p.start(i).image, *one, p.heat_map(i)) for i, one in enumerate(made)]
+        pictures = zip(processed.images[first:], processed.infotexts[first:], processed.all_seeds)
+        results = [Result(p.start(i).image, *one, p.heat_map(i)) for i, one in enumerate(pictures)]
     if edit.heat_map and results and not any(result.heat_map for result in results):
         processed.comments += "There is no picture of where the edit acts: at these scales no step runs both passes that it compares.\n"
     shared.total_tqdm.clear()
@@ -132,9 +132,9 @@ def check_host_can(job, from_noise: bool | None = None) -> None:
         raise EditError(f"Schedule type {schedule.label} needs at least {least} steps, not {job.steps}.")
     least = int(shared.opts.uni_pc_order) if job.sampler_name == "UniPC" else SAMPLER_MIN_STEPS.get(job.sampler_name, 1)
     from_noise = job.denoising_strength == 1 if from_noise is None else from_noise
-    made = job.steps if from_noise else steps_from_picture(job)
-    if made < least:
-        left = f", not {made}" if made == job.steps else f"; denoising strength {job.denoising_strength} leaves {made} of {job.steps}"
+    steps = job.steps if from_noise else steps_from_picture(job)
+    if steps < least:
+        left = f", not {steps}" if steps == job.steps else f"; denoising strength {job.denoising_strength} leaves {steps} of {job.steps}"
         raise EditError(f"{job.sampler_name} needs at least {least} steps{left}.")
 
 

@@ -103,8 +103,8 @@ class InstructEdit(scripts.Script):
     @staticmethod
     def interval_of(p, interval) -> list[float]:
         """The four ends: as an axis of the X/Y/Z plot set them, else as the accordion has them."""
-        given = dict(zip(INTERVALS, (0.0, 1.0, 0.0, 1.0))) | dict(zip(INTERVALS, interval))
-        return [getattr(p, axis_field(name), given[name]) for name in INTERVALS]
+        ends = dict(zip(INTERVALS, (0.0, 1.0, 0.0, 1.0))) | dict(zip(INTERVALS, interval))
+        return [getattr(p, axis_field(name), ends[name]) for name in INTERVALS]
 
     def guidance_of(self, p, interval) -> Guidance:
         text_start, text_end, image_start, image_end = self.interval_of(p, interval)

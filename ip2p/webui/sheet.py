@@ -82,11 +82,11 @@ def connect(s: dict, dummy, inputs, controls: dict, html_log) -> None:
     def choose(settings: str, event: gr.SelectData):
         return [*json.loads(settings)[event.index], False]
 
-    given = [s["over"], s["side"], s["text_scales"], s["image_scales"], s["seeds"]]
+    fields = [s["over"], s["side"], s["text_scales"], s["image_scales"], s["seeds"]]
     s["draw"].click(
         fn=call_queue.wrap_gradio_gpu_call(draw, extra_outputs=[gr.update(), ""]),
         _js="ip2p_submit_sheet",
-        inputs=[dummy, *given, *inputs],
+        inputs=[dummy, *fields, *inputs],
         outputs=[s["cells"], s["settings"], html_log],
         show_progress=False,
     )
