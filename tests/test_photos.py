@@ -11,7 +11,7 @@ from PIL import Image
 from ip2p.__main__ import main
 from ip2p.dataset import photos
 from ip2p.dataset.edits import mask as subject
-from ip2p.dataset.edits.kinds import KINDS
+from ip2p.dataset.edits.catalogue import KINDS
 from ip2p.dataset.edits.words import caption, held_out_pattern, phrasing_data, phrasings, thing_in, words_of
 from ip2p.dataset.licences import allowed
 from ip2p.dataset.open import open_pairs

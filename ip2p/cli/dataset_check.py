@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from ..errors import EditError
 from .pair_set_options import add_set, add_split
@@ -25,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
     from ..dataset.open import open_pairs
 
     pairs = open_pairs(args.set, args.split, in_order=True)
-    broken = broken_rows(pairs, print, again=args.again)
+    broken = broken_rows(pairs, sys.stdout, again=args.again)
     print(f"{len(pairs) - len(broken)} of {len(pairs)} rows are whole.")
     judge(pairs, len(broken), args.max_broken)
     return 0

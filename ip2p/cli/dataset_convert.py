@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from .pair_set_options import add_set, add_split
@@ -22,7 +21,7 @@ def run(args: argparse.Namespace) -> int:
     from ..dataset.open import open_pairs
 
     pairs = open_pairs(args.source, args.split, in_order=True)
-    written = convert(pairs, args.target, args.force, lambda reason: print(reason, file=sys.stderr), Path(args.source))
+    written = convert(pairs, args.target, args.force, source=Path(args.source))
     broken = len(pairs) - written
     print(f"Wrote {args.target}: {written} pairs{f'; {broken} broken ones were left out' if broken else ''}.")
     return 0

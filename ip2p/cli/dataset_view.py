@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from ..errors import EditError
@@ -33,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     from ..dataset.view import cells_of, sheet
 
     pairs = open_pairs(args.set, args.split, in_order=args.seed is None)
-    cells, broken = cells_of(pairs, args.count, args.seed, lambda reason: print(reason, file=sys.stderr))
+    cells, broken = cells_of(pairs, args.count, args.seed)
     if not cells:
         raise EditError(f"{pairs.name} has no row that can be shown.")
     with written_whole(args.output, args.force) as beside:

@@ -18,7 +18,7 @@ from ..images import size_of_whole
 from ..progress import bar
 from .checked_files import parse_json
 from .pairs import AFTER, BEFORE, BrokenRow, PairSet, check_aspects, mask_of
-from .report import Report, sayer
+from .saying import Report, sayer
 from .tables import cache_folder
 
 MAX_BROKEN = 0.01

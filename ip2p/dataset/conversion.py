@@ -12,7 +12,7 @@ from .check import verified
 from .folders import LAYOUT_FILES, write_layout
 from .pairs import BrokenRow, PairSet, white_is_edited
 from .parquet_writer import write_rows
-from .report import Report, sayer
+from .saying import Report, sayer
 
 
 def convert(pairs: PairSet, target: Path, force: bool = False, report: Report = None, source: Path | None = None) -> int:

@@ -18,7 +18,7 @@ import pyarrow as pa
 from ..errors import EditError
 from ..files import why
 from .checked_files import parse_json
-from .pairs import BROKEN, EXTRA, PICTURES, PairSet, columns_of, is_plain, listed, scores_of, seed_of
+from .pairs import BROKEN, EXTRA, NO_TEXT, PICTURES, PairSet, columns_of, is_plain, listed, scores_of, seed_of
 from .tables import IMAGE, indexed
 
 MAX_COLUMNS = 1000
@@ -137,7 +137,7 @@ def jsonl_columns(file: Path) -> tuple[list[str], list[str]]:
             raise EditError(f"{file} can't be read: it has more than {MAX_COLUMNS} names.")
     columns = list(kinds)
     ours = {name for names in columns_of(columns, file.name).values() for name in names} | set(JSON_COLUMNS)
-    return columns, [name for name in columns if kinds[name] == {str} and name not in ours]
+    return columns, [name for name in columns if kinds[name] == {str} and name not in ours and not NO_TEXT.search(name)]
 
 
 def jsonl_rows(file: Path, theirs: Mapping[str, list[str]], texts: list[str]) -> Iterator[dict[str, Any]]:

@@ -43,7 +43,7 @@ def kinds_named(names: str | None, say: Callable[[str], None]) -> list[str]:
 
     Raises EditError for an unknown kind, and for a local one without the model that finds the subject.
     """
-    from .edits.kinds import KINDS
+    from .edits.catalogue import KINDS
     from .edits.mask import INSTALL, weights
 
     wanted = list(KINDS) if names is None else [name.strip() for name in names.split(",") if name.strip()]
@@ -87,7 +87,7 @@ def pairs_of_photo(image: Image.Image, name: str, plan: Plan) -> Iterator[Pair]:
     """name: the photograph's file below the folder; with the seed it decides everything drawn, whatever other photographs there are."""
     import cv2
 
-    from .edits.kinds import KINDS
+    from .edits.catalogue import KINDS
     from .edits.mask import is_clear, subject_mask
     from .edits.words import caption, phrasings, thing_in, tidy
 

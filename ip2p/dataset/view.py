@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from ..contact_sheet import GAP, font_of
 from ..progress import bar
 from .pairs import LAYOUT, BrokenRow, Pair, PairSet
-from .report import Report, sayer
+from .saying import Report, sayer
 
 MAX_TEXT = 2000  # characters of a text that are looked at: many more than are shown
 SIDE = 224

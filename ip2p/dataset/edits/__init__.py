@@ -1,1 +1,1 @@
-"""Procedural edits of photographs, which `dataset photos` makes pairs of: kinds.py has the table of all of them."""
+"""Procedural edits of photographs, which `dataset photos` makes pairs of: catalogue.py has the table of all of them."""
