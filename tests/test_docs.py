@@ -14,7 +14,7 @@ import yaml
 from test_house import ROOT, project
 
 sys.path.insert(0, str(ROOT / "docs"))
-from reference import cli_reference
+from reference import cli_reference, with_tree
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 EACH_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
@@ -79,7 +79,7 @@ def check(command: str) -> None:
         for extras in re.findall(r"\[([a-z,]+)\]", command):
             assert set(extras.split(",")) <= project()["optional-dependencies"].keys(), f"there is no extra {extras}"
     else:
-        known = ("git clone", "python3.11 -m venv", ". .venv/bin/activate", "pytest", "(printf", "curl")
+        known = ("git clone", "python3.11 -m venv", ". .venv/bin/activate", "pytest", "(printf", "curl", ".ci/run")
         assert command.startswith(known), "no check knows this command: add one"
 
 
@@ -119,8 +119,8 @@ def test_the_command_lines_reference_says_what_its_parsers_say():
 
 
 def test_troubleshooting_quotes_sentences_that_the_program_says():
-    section = text_of(ROOT / "README.md").partition("## Troubleshooting")[2].partition("\n## ")[0]
-    quoted = re.findall(r"^\| (.+?) \|", section, re.MULTILINE)[2:]
+    page = text_of(ROOT / "docs" / "troubleshooting.md")
+    quoted = re.findall(r"^\| (.+?) \|", page, re.MULTILINE)[2:]
     assert len(quoted) >= 8
     plain = " ".join(SOURCES.split())
     for sentence in quoted:
@@ -136,16 +136,66 @@ def test_the_notebook_and_the_set_up_of_host_tests_pin_the_same_webui():
     assert len(commits) == 1
 
 
+def test_the_readme_is_short():
+    assert len(text_of(ROOT / "README.md").splitlines()) < 200
+
+
+def test_the_tree_in_the_readme_is_the_tree():
+    block = text_of(ROOT / "README.md").partition("## How it is built")[2].split("```")[1]
+    assert all(
+        (ROOT / path).exists() for path in re.findall(r"^(?:scripts|javascript|tests)/\S*|style\.css|install\.py", block, re.MULTILINE)
+    )
+    inside = block.partition("ip2p/\n")[2].partition("\ntests/")[0]
+    listed = {name.rstrip("/") for line in inside.splitlines() for name in line[2:30].split()}
+    there = {path.name for path in (ROOT / "ip2p").iterdir() if path.name not in ("__init__.py", "__pycache__")}
+    assert listed == there
+
+
+def test_the_tree_of_all_files_is_the_tree():
+    page = text_of(ROOT / "docs" / "architecture.md")
+    assert page == with_tree(page), "run make docs"
+    assert "guidance.py" in page
+
+
+def test_layers_are_told_as_they_are_checked():
+    layers = project("tool")["importlinter"]["contracts"][0]["layers"]
+    checked = [{name.strip(" ()") for name in layer.split("|")} for layer in layers[3:] if not layer.startswith("(")]
+    listed = re.findall(r"^\d+\. (.*)", text_of(ROOT / "docs" / "architecture.md"), re.MULTILINE)[1:]
+    assert [{name.removesuffix("/").removesuffix(".py") for name in re.findall(r"`(.+?)`", line)} for line in listed] == checked
+
+
 def runs(job: str) -> list[str]:
     return [re.sub(r"\$\{\{.*?\}\}", "…", step["run"]) for step in WORKFLOW["jobs"][job]["steps"] if "run" in step]
 
 
 def test_the_workflows_run_the_makefiles_commands_and_no_others():
-    assert WORKFLOW["jobs"].keys() == {"lint", "test", "shared", "host", "build"}
-    for job, wanted in (("lint", "lint"), ("test", "test"), ("shared", "shared-test"), ("host", "host-test"), ("build", "build")):
-        targets = {word for run in runs(job) if run.startswith("make ") for word in run.split()[1:] if "=" not in word}
-        assert wanted in targets <= TARGETS
-        assert all(run.startswith(("make ", ".venv/bin/python -m playwright install")) for run in runs(job))
+    wanted = {
+        "lint": ["lint"],
+        "types": ["types"],
+        "test": ["browser", "test"],
+        "oldest": ["oldest-test"],
+        "shared": ["shared-test"],
+        "host": ["webui", "browser", "host-test"],
+        "build": ["build"],
+    }
+    assert WORKFLOW["jobs"].keys() == {*wanted, "windows", "macos"}
+    for job, targets in wanted.items():
+        assert runs(job) == [f"make {target}" for target in targets] and set(targets) <= TARGETS
+    for job in ("windows", "macos"):  # no make there
+        assert runs(job) == ["python -m pip install -e .[test]", "python -m pytest -n 2 --dist loadgroup --ignore tests/host"]
+        assert job in WORKFLOW["jobs"][job]["runs-on"]
+
+
+def test_what_looks_at_the_code_needs_no_torch():
+    makefile = text_of(ROOT / "Makefile")
+    for target in ("lint", "format", "build"):
+        assert re.search(rf"^{target}: (.*)", makefile, re.MULTILINE)[1] == "$(LINT_READY)"
+    linters = re.search(r"^LINTERS := (.*)", makefile, re.MULTILINE)[1].split()
+    assert {linter.partition("==")[0] for linter in linters} == {"ruff", "import-linter"}
+    hooks = yaml.safe_load(text_of(ROOT / ".pre-commit-config.yaml"))["repos"][0]["hooks"]
+    pinned = {package for hook in hooks for package in hook["additional_dependencies"]}
+    assert set(linters) <= pinned, "the hooks have the Makefile's versions"
+    assert {package for package in pinned if package.startswith("ruff")} <= set(linters)
 
 
 def test_the_workflows_cover_the_supported_pythons():
@@ -156,7 +206,7 @@ def test_the_workflows_cover_the_supported_pythons():
 
 def test_contributing_has_one_command_each():
     text = text_of(ROOT / "CONTRIBUTING.md")
-    for command in ("make setup", "make test", "make host-test", "make lint"):
+    for command in ("make setup", "make test", "make host-test", "make lint", "make types"):
         assert f"| `{command}` |" in text
 
 
