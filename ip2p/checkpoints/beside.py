@@ -10,10 +10,8 @@ from omegaconf import OmegaConf
 
 from ..errors import EditError
 from .clip import clip_folder, copy_tokenizer
-from .recognise import CLIP_FILES
+from .recognise import CLIP_FILES, CLIP_PLACE
 from .together import written_together
-
-VERSION = "model.params.cond_stage_config.params.version"  # where the yaml names the folder
 
 
 @contextmanager
@@ -57,5 +55,5 @@ def yaml_for(yaml: Path, checkpoint: Path | None) -> str:
     if checkpoint is None:
         return yaml.read_text(encoding="utf8")
     config = OmegaConf.load(yaml)
-    OmegaConf.update(config, VERSION, str(checkpoint.with_suffix(".clip").resolve()), force_add=True)
+    OmegaConf.update(config, CLIP_PLACE, str(checkpoint.with_suffix(".clip").resolve()), force_add=True)
     return OmegaConf.to_yaml(config)

@@ -19,6 +19,7 @@ VOCABULARY, MERGES = "vocab.json", "merges.txt"
 CLIP_FILES = (  # of a .clip folder, by which it is recognised as ours
     "config.json", VOCABULARY, MERGES, "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
 )  # fmt: skip
+CLIP_PLACE = "model.params.cond_stage_config.params.version"  # where a checkpoint's yaml names that folder
 EDIT_CHANNELS = 8  # four of the noised latent, four of the picture's
 UNET, VAE, EMA = "model.diffusion_model.", "first_stage_model.", "model_ema."
 TEXT_1, TEXT_2, TEXT_XL = "cond_stage_model.transformer.", "cond_stage_model.model.", "conditioner.embedders."

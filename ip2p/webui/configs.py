@@ -17,9 +17,7 @@ from omegaconf import OmegaConf
 
 from modules import sd_models_config
 
-from ..checkpoints.recognise import EDIT_CHANNELS, FIRST_LAYER
-
-VERSION = "model.params.cond_stage_config.params.version"  # where a yaml names the text encoder's folder
+from ..checkpoints.recognise import CLIP_PLACE, EDIT_CHANNELS, FIRST_LAYER
 
 SD2_TEXT = "cond_stage_model.model.transformer.resblocks.0.attn.in_proj_weight"
 SDXL_TEXT = "conditioner.embedders.1.model.ln_final.weight"
@@ -50,9 +48,9 @@ def with_text_encoder(config: str, info) -> str:
     if not clip or not clip.is_dir() or Path(config) != Path(info.filename).with_suffix(".yaml"):
         return config
     content = OmegaConf.load(config)
-    if OmegaConf.select(content, VERSION) == str(clip):
-        return config
-    OmegaConf.update(content, VERSION, str(clip), force_add=True)
+    if OmegaConf.select(content, CLIP_PLACE) == str(clip) or OmegaConf.select(content, CLIP_PLACE.partition(".params.v")[0]) is None:
+        return config  # SDXL's text encoders are not named there
+    OmegaConf.update(content, CLIP_PLACE, str(clip), force_add=True)
     path = Path(temporary()) / f"{clip.stem}.yaml"
     OmegaConf.save(content, path)
     return str(path)
