@@ -32,7 +32,7 @@ def contact_sheet(cells: Sequence[Image.Image | None], rows: Sequence[str], colu
     return sheet
 
 
-def font_of(size: int):
+def font_of(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
     """Pillow's own font; before Pillow 10.1 it has one size."""
     try:
         return ImageFont.load_default(size)

@@ -60,7 +60,7 @@ def infotext_of(edit: Edit, *, seed: int, scales: tuple[float, float], size: tup
     return f"{edit.instruction}{negative}\n" + ", ".join(f"{name}: {quoted(value)}" for name, value in fields.items())
 
 
-def quoted(value) -> str:
+def quoted(value: object) -> str:
     """A value as the WebUI writes it: in quotes when it holds what separates fields."""
     text = str(value)
     return json.dumps(text, ensure_ascii=False) if {",", "\n", ":"} & {*text} else text

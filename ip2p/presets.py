@@ -66,7 +66,7 @@ class Preset:
     own: bool = False
 
     def __post_init__(self):
-        def put(name, value):
+        def put(name: str, value: object) -> None:
             object.__setattr__(self, name, value)
 
         put("name", one_line("name", self.name, MAX_NAME))

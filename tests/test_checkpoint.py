@@ -323,7 +323,7 @@ def test_a_plain_model_of_that_family_is_not_refused_as_an_edit_model(tmp_path):
 
 
 CKPT = {
-    "of today": lambda content, path: torch.save(content, path),
+    "of today": torch.save,
     "of torch before 1.6": lambda content, path: torch.save(content, path, _use_new_zipfile_serialization=False),
 }
 

@@ -147,7 +147,7 @@ def test_convert_writes_parquet_and_the_original_layout(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("args", "said"),
+    "args, said",
     [
         (["view", "no.parquet", "--output", "a.png"], "There is no pair set no.parquet"),
         (["view", "SET", "--output", "sheet.gif"], "sheet.gif is not"),

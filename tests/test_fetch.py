@@ -48,6 +48,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body[: self.server.cuts.pop(0)] if self.server.cuts else body)
         self.close_connection = True
+        return None
 
     def log_message(self, *args):
         pass

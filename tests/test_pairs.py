@@ -154,7 +154,7 @@ def test_a_set_can_be_sent_to_other_processes_and_read_in_threads(tmp_path):
 
 def test_parquet_with_small_row_groups_is_read_where_it_lies(tmp_path):
     write_pairs((a_pair(i) for i in range(5)), tmp_path / "set.parquet")
-    assert len([pair for pair in open_pairs(tmp_path / "set.parquet")]) == 5
+    assert len(list(open_pairs(tmp_path / "set.parquet"))) == 5
     assert not list(Path(datasets.config.HF_DATASETS_CACHE).rglob("*.arrow"))
 
 

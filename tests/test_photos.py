@@ -161,14 +161,14 @@ def test_words_of_held_out_phrasings_mostly_occur_in_training():
 
 
 @pytest.mark.parametrize(
-    ("name", "thing"), [("red-panda-2.jpg", "red panda"), ("a/fish12.jpg", "fish"), ("IMG_2041.jpg", ""), ("wine-by-jane-doe.jpg", "wine")]
+    "name, thing", [("red-panda-2.jpg", "red panda"), ("a/fish12.jpg", "fish"), ("IMG_2041.jpg", ""), ("wine-by-jane-doe.jpg", "wine")]
 )
 def test_a_file_s_name_tells_what_is_on_it(name, thing):
     assert thing_in(name) == thing
 
 
 @pytest.mark.parametrize(
-    ("licence", "free"),
+    "licence, free",
     [("PD/CC0 (README.txt)", True), ("CC-BY-SA*/PD per file", True), ("GPL-3+/PD", False), ("per file", False), ("CC-BY-NC 4.0", False)],
 )
 def test_a_licence_is_allowed_when_it_names_nothing_else(licence, free):
@@ -246,7 +246,7 @@ def test_only_photographs_with_an_allowed_licence_are_taken(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    "options, told",
     [
         (["--kinds", "winter,sommer"], "sommer"),
         (["--hold-out", "dog"], "dog"),

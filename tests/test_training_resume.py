@@ -97,7 +97,7 @@ def filling(stage: str, what: str):
 
 def finishing(stage: str):
     """The last state is there, and the networks are not."""
-    return lambda run: lambda: (run / stage / f"state-{STEPS:08d}").is_dir()
+    return lambda run: (run / stage / f"state-{STEPS:08d}").is_dir
 
 
 def exporting(run: Path):
@@ -146,7 +146,7 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bits(trained, tmp_path):
         if not moments or command.process.exitcode == 0:
             last = ended(*argv, said=tmp_path / "said")
             assert_same_run(trained, run)
-            assert not [path for path in run.rglob("*.part")], last.out
+            assert not list(run.rglob("*.part")), last.out
             finished += 1
             assert finished <= KILLS, f"IP2P_SEED={SEED}: only {killed}"
     print(f"killed {len(killed)} times in {finished} runs (IP2P_SEED={SEED}): {', '.join(killed)}")
@@ -222,7 +222,7 @@ def test_asked_to_stop_it_saves_and_says_so(edited, edit_only, number, tmp_path)
 
 def test_asked_to_stop_while_it_starts_it_says_so(edit_only, tmp_path):
     command = Command(*edit_only, said=tmp_path / "said")
-    command.wait_until(lambda: (tmp_path / "run" / "config.yaml").exists())
+    command.wait_until((tmp_path / "run" / "config.yaml").exists)
     os.kill(command.pid, signal.SIGTERM)
     assert (command.status(), len(command.errors)) == (130, 1)
 

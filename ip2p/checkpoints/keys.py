@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -87,7 +87,7 @@ def names_in_ldm(unet: dict, vae: dict) -> tuple[dict[str, Name], dict[str, Name
     """
     from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, convert_ldm_vae_checkpoint
 
-    def tagged(prefix: str, layers: Iterator[str], convert, config: dict) -> dict[str, Name]:
+    def tagged(prefix: str, layers: Iterator[str], convert: Callable[[dict, dict], dict], config: dict) -> dict[str, Name]:
         names = [f"{prefix}{layer}.{kind}" for layer in layers for kind in ("weight", "bias")]
         tags = {name: torch.full((1, 1, 1, 1) if name.endswith("weight") else (1,), i) for i, name in enumerate(names)}
         tags |= {name: torch.tensor([i]) for i, name in enumerate(names) if "norm" in name}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..edit import IMAGE_SCALE, TEXT_SCALE, Edit
 from ..errors import EditError
-from .recognise import CLIP_FILES
+from .recognise import CLIP_FILES, CLIP_PLACE
 from .together import written_together
 
 NAME, OFFICIAL = "small", "official"  # what --model takes beside a file, a folder and a name on the hub
@@ -58,7 +58,7 @@ def install(folder: Path, force: bool = False) -> Path:
     target = place_in(folder)
     yaml, clip = target.with_suffix(".yaml"), target.with_suffix(".clip")
     config = OmegaConf.load(FILE.with_suffix(".yaml"))
-    OmegaConf.update(config, "model.params.cond_stage_config.params.version", str(clip), force_add=True)
+    OmegaConf.update(config, CLIP_PLACE, str(clip), force_add=True)
     same = is_copy(target)
     if target.exists() and not same and not force:
         raise EditError(f"{target} is there already and is another file: move it away, or overwrite it with --force.")

@@ -286,6 +286,7 @@ def edit_one(editor: Editor, source: Path, targets: list[Path], request: Request
         return write(targets[0], sheet, lines[-1][0].infotext, request)
     for target, result in zip(targets, results if request.every_step else lines[-1]):
         write(target, result.image, result.infotext, request)
+    return None
 
 
 def comparison(edit: Edit, lines: Sequence[Sequence[Result]], every_step: bool) -> Image.Image:

@@ -11,7 +11,8 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -39,7 +40,7 @@ CHUNK, NEAR_COMMA = 75, 20  # tokens between BOS and EOS; a chunk ends at a comm
 class Editor:
     """An edit model, ready. `rows`: of every step of the last `edit` how many rows the UNet was given."""
 
-    def __init__(self, unet, vae, text_encoder, tokenizer, *, name: str = "model", prediction_type: str = "epsilon"):
+    def __init__(self, unet: Any, vae: Any, text_encoder: Any, tokenizer: Any, *, name: str = "model", prediction_type: str = "epsilon"):
         if unet.config.in_channels != EDIT_CHANNELS:
             raise EditError(
                 f"“{name}” is not an edit model: its network has {unet.config.in_channels} input channels, not {EDIT_CHANNELS}."
@@ -49,7 +50,7 @@ class Editor:
         self.rows: list[int] = []
 
     @classmethod
-    def load(cls, model, device: str | torch.device | None = None, dtype: str | torch.dtype | None = None) -> Editor:
+    def load(cls, model: str | Path, device: str | torch.device | None = None, dtype: str | torch.dtype | None = None) -> Editor:
         """model: a diffusers folder, a single LDM file, a model's name on the Hugging Face hub, or `small`, the checkpoint that
         comes with the package; only a name on the hub, which `official` stands for, asks the network.
 

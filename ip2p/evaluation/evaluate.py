@@ -128,7 +128,7 @@ class Run:
             return []
         with Lines(self.options.output / REFERENCES) as references:
             for name in self.models:
-                measure_references(self.photos, name, lambda image: reconstruction(self.makers[name]())(image), self.bench, references)  # noqa: B023
+                measure_references(self.photos, name, reconstruction(self.makers[name]()), self.bench, references)
         return [
             figures(self.photos, lines, references.lines, Setting(name, self.text_scales[0], self.image_scales[0])) for name in self.models
         ]

@@ -83,7 +83,7 @@ def read_phrasings(path: Path) -> tuple[str, dict[str, list[str]]]:
         "value",
         "thing",
     }:
-        raise EditError(f"{path} has {{{sorted(unknown)[0]}}} to fill in: only {{value}} and {{thing}} are known.")
+        raise EditError(f"{path} has {{{min(unknown)}}} to fill in: only {{value}} and {{thing}} are known.")
     return text, {str(kind): phrasings for kind, phrasings in content.items()}
 
 

@@ -14,9 +14,9 @@ from .summary import MEASURES, Means
 from .sweep import UNTOUCHED, Setting
 
 try:
-    import matplotlib
+    import matplotlib as mpl
 
-    matplotlib.use("Agg")
+    mpl.use("Agg")
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 except ImportError as e:
@@ -43,7 +43,7 @@ STYLE: dict[str, Any] = {
 def draw_plot(draw: Callable[[Axes], None], name: str, folder: Path, size: tuple[float, float] = SIZE) -> str:
     """draw(axes) → SVG for the page; the same as a PNG in `folder`. size: inches. Raises EditError."""
     style: Any = {**STYLE, "svg.hashsalt": name}
-    with matplotlib.rc_context(style):
+    with mpl.rc_context(style):
         figure = Figure(figsize=size, layout="constrained")
         draw(figure.add_subplot())
         figure.draw_without_rendering()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from einops import rearrange
 from skimage.segmentation import find_boundaries, slic
 
 from .filters import Array, blur, contrasted, from_hsv, hsv, mix, ramp, saturated, unit
@@ -32,8 +33,7 @@ def blocks(image: Array, side: int) -> Array:
     before = [-(n // 2) % side for n in (h, w)]
     after = [-(n + b) % side for n, b in zip((h, w), before)]
     padded = np.pad(image, (*zip(before, after), (0, 0)), mode="edge")
-    H, W = padded.shape[:2]
-    means = padded.reshape(H // side, side, W // side, side, 3).mean((1, 3))
+    means = rearrange(padded, "(h down) (w across) c -> h down w across c", down=side, across=side).mean((1, 3))
     return means.repeat(side, 0).repeat(side, 1)[before[0] : before[0] + h, before[1] : before[1] + w]
 
 
