@@ -127,9 +127,12 @@ def tokenizer(place: Path | None, vocabulary: int) -> CLIPTokenizer:
     from transformers import CLIPTokenizer
 
     with tempfile.TemporaryDirectory() as folder:
-        for name, content in tokenizer_files(place).items():
+        files = tokenizer_files(place)
+        for name, content in files.items():
             (Path(folder) / name).write_bytes(content)
         try:
+            if not all(type(number) is int for number in json.loads(files[VOCABULARY]).values()):
+                raise ValueError(f"{VOCABULARY} does not number its tokens")
             read = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
         except Exception as e:  # a file of any content
             raise EditError(f"The tokenizer in {place} can't be read: {why(e)}.") from e
