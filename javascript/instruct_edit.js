@@ -48,7 +48,7 @@ function ip2p_watch(id, inactivityTimeout) {
         showRestoreProgressButton('ip2p', false);
     }, function(progress) {
         if (!progress.active) return;
-        request('./internal/instruct-edit-heat-map', {id_task: id}, function(heat) {
+        request('./internal/instruct-edit-heat-map', {id_task: id, page: ip2p_page()[0]}, function(heat) {
             if (running) ip2p_show_heat(heat.image);
         }, function() {});
     }, inactivityTimeout);
@@ -62,6 +62,7 @@ function ip2p_restore() {
     return [id ?? null];
 }
 
+// image: colours alone; the picture under them is the one that this window has sent.
 function ip2p_show_heat(image) {
     const container = ip2p_element('gallery_container');
     let box = ip2p_element('heat');
@@ -72,10 +73,13 @@ function ip2p_show_heat(image) {
     if (!box) {
         box = document.createElement('figure');
         box.id = 'ip2p_heat';
-        box.append(new Image(), Object.assign(document.createElement('figcaption'), {textContent: 'where the edit acts'}));
+        const layers = document.createElement('div');
+        if (ip2p_before) layers.append(Object.assign(new Image(), {src: ip2p_before, alt: '', className: 'ip2p-under'}));
+        layers.append(Object.assign(new Image(), {alt: 'where the edit acts', className: 'ip2p-colours'}));
+        box.append(layers, Object.assign(document.createElement('figcaption'), {textContent: 'where the edit acts'}));
         container.append(box);
     }
-    box.querySelector('img').src = image;
+    box.querySelector('.ip2p-colours').src = image;
 }
 
 function ip2p_selected_result(gallery) {

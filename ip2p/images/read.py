@@ -22,6 +22,7 @@ from .limits import HERE, MAX_FILE, Limits
 Source = str | Path | IO[bytes] | bytes  # a file's name, an open file, or what one holds
 
 TURN = "ip2p_orientation"  # in a picture's `info`: EXIF's number for how to turn it, where the file says so elsewhere
+WHITE_SPACE = b" \t\r\n\v\f"
 TURNED_SIDEWAYS = (5, 6, 7, 8)
 
 
@@ -68,7 +69,8 @@ def from_base64(text: str, what: str = "picture") -> bytes:
     if text.startswith("data:"):
         text = text.partition(",")[2]
     try:
-        return base64.b64decode("".join(text.split()), validate=True)
+        # Deleted in place: a text of many spaces, split, takes twenty times its size.
+        return base64.b64decode(text.encode().translate(None, WHITE_SPACE), validate=True)
     except (binascii.Error, ValueError) as e:
         raise EditError(f"The {what} is not valid base64: send the file's bytes in base64, or a data URL.") from e
 

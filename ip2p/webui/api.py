@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 from reprlib import repr as short
 
@@ -11,8 +10,9 @@ from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
-from PIL import PngImagePlugin
-from pydantic import BaseModel, Field, validator
+from PIL import Image
+from pydantic import BaseModel, Field, root_validator, validator
+from starlette.concurrency import run_in_threadpool
 
 from modules import progress, sd_samplers, sd_schedulers, shared
 from modules.call_queue import queue_lock
@@ -21,13 +21,16 @@ from .. import __version__, images
 from ..checkpoints import small
 from ..edit import IMAGE_SCALE, MAX_BATCH, MAX_COUNT, MAX_SCALE, MAX_SEED, MAX_SIDE, MAX_STEPS, MIN_SIDE, TEXT_SCALE, Edit
 from ..errors import EditError
-from ..presets import preset_named, quoted
+from ..presets import MAX_FIELDS, preset_named, quoted
 from . import picker
 from .chain import heat_infotext, run_chain
-from .processing import live_heat_map, model_status
+from .processing import NO_ROOM, is_lack_of_memory, live_heat_map, model_status
 
 PREFIX = "/instruct-edit/v1"
 MAX_BODY = 400_000_000  # bytes: room for 64 megapixels in base64 without any compression, and for their mask
+MAX_MARKS = 50_000  # commas and brackets of a body, base64 has none: each can cost hundreds of bytes once it is an object
+MAX_NAME = 200  # characters of a preset's key, a sampler, a schedule type, a style
+MAX_STYLES = 100
 
 
 class EditRequest(BaseModel):
@@ -39,6 +42,7 @@ class EditRequest(BaseModel):
     )
     preset: str | None = Field(
         None,
+        max_length=MAX_NAME,
         description="Key of a ready instruction, one of those that presets lists: fills what the request leaves out of instruction, scales, steps.",
     )
     choices: dict[str, str] = Field({}, description="Words to fill into the preset's instruction.")
@@ -63,8 +67,8 @@ class EditRequest(BaseModel):
     image_end: float = Field(1.0, ge=0, le=1, description="… and up to which; it is 1 after.")
     randomise_scales: bool = Field(False, description="Draw text scale from 6–9 and image scale from 1.2–1.8, by the picture's seed.")
     steps: int = Field(20, ge=1, le=MAX_STEPS)
-    sampler_name: str = Field("Euler a", title="Sampler", description="One of those that status lists.")
-    scheduler: str = Field("Automatic", title="Schedule type", description="One of those that status lists.")
+    sampler_name: str = Field("Euler a", max_length=MAX_NAME, title="Sampler", description="One of those that status lists.")
+    scheduler: str = Field("Automatic", max_length=MAX_NAME, title="Schedule type", description="One of those that status lists.")
     seed: int = Field(-1, ge=-1, le=MAX_SEED, description="-1 draws one.")
     count: int = Field(1, ge=1, le=MAX_COUNT, description="Number of batches, with seeds one after another.")
     batch_size: int = Field(1, ge=1, le=MAX_BATCH, description="Results computed at once; count × batch size are returned.")
@@ -84,6 +88,27 @@ class EditRequest(BaseModel):
 
     class Config:
         extra = "forbid"  # a misspelt field would be left out in silence
+
+    @root_validator(pre=True)
+    def known(cls, fields):  # noqa: N805
+        unknown = next((name for name in fields if name not in cls.__fields__), None)
+        if unknown is not None:  # one of them: pydantic would list all
+            raise ValueError(f"There is no field {quoted(unknown)}. Known ones: {', '.join(cls.__fields__)}.")
+        return fields
+
+    @validator("styles", "choices", pre=True)
+    def few(cls, entries, field):
+        most = MAX_STYLES if field.name == "styles" else MAX_FIELDS
+        if isinstance(entries, (list, tuple, dict)) and len(entries) > most:
+            raise ValueError(f"{len(entries)} entries, and {most} are allowed")
+        return entries
+
+    @validator("styles", "choices")
+    def short_texts(cls, entries):
+        for text in (*entries, *(entries.values() if isinstance(entries, dict) else ())):
+            if len(text) > MAX_NAME:
+                raise ValueError(f"a text of {len(text)} characters, and {MAX_NAME} are allowed")
+        return entries
 
     @validator("steps", "seed", "count", "batch_size", "width", "height", "longest_side", pre=True)
     def whole(cls, value):
@@ -108,7 +133,9 @@ class EditResponse(BaseModel):
     heat_maps: list[str | None] = Field(
         description="Where the instruction acts, of each result, if that was asked for: PNG in base64; null where no step ran both passes that it compares."
     )
-    info: dict = Field(description="The WebUI's description of the job, and its comments.")
+    info: dict = Field(
+        description="The WebUI's description of the job, its comments, and as interrupted whether a result is half done or missing."
+    )
 
 
 class StatusResponse(BaseModel):
@@ -185,6 +212,13 @@ class LimitedRequest(Request):
         if size > MAX_BODY:
             raise HTTPException(413, f"The request has {size // 10**6} MB; {MAX_BODY // 10**6} are allowed: send a smaller picture.")
 
+    async def json(self):
+        body = await self.body()
+        marks = sum(map(body.count, (b",", b"[", b"{")))
+        if marks > MAX_MARKS:
+            raise HTTPException(422, f"The request has {marks} commas and brackets; {MAX_MARKS} are allowed.")
+        return await run_in_threadpool(json.loads, body)  # not here, where every other answer would wait for it
+
 
 def first_fault(error: RequestValidationError) -> str:
     """A sentence that names the field and says what may be in it."""
@@ -192,10 +226,12 @@ def first_fault(error: RequestValidationError) -> str:
     if fault["type"] == "value_error.jsondecode" or len(fault["loc"]) < 2:
         return f"The request is no JSON object in a body of type application/json: {fault['msg']}."
     name = str(fault["loc"][1])
-    if fault["type"] == "value_error.extra":
-        return f"There is no field {quoted(name)}. Known ones: {', '.join(EditRequest.__fields__)}."
+    if name == "__root__":
+        return fault["msg"]
     if fault["type"] == "value_error.missing":
         return f"The field {quoted(name)} is missing."
+    if fault["type"] == "value_error.any_str.max_length":
+        return f"The {name.replace('_', ' ')} is {len(error.body[name])} characters long; {MAX_NAME} are allowed."
     field = EditRequest.__fields__.get(name)
     low, high = (getattr(field.field_info, limit, None) if field else None for limit in ("ge", "le"))
     if low is None:
@@ -233,8 +269,8 @@ def edit(request: EditRequest) -> EditResponse:
             fields.update((k, v) for k, v in ready.items() if k not in request.__fields_set__)
         elif request.choices:
             raise EditError("Choices fill in the words of a preset: name one, or leave them out.")
-        fields["image"] = images.read_base64(request.image) if request.image else None
-        fields["mask"] = images.read_base64(request.mask, "mask").convert("L") if request.mask else None
+        fields["image"] = read_picture(request.image) if request.image else None
+        fields["mask"] = read_mask(request.mask) if request.mask else None
         fields["styles"] = tuple(request.styles)
         settings = Edit(**fields)
         task = progress.create_task_id("instruct-edit")
@@ -247,11 +283,15 @@ def edit(request: EditRequest) -> EditResponse:
             finally:
                 progress.finish_task(task)
                 shared.state.end()
+        pictures = [png_base64(result.image, result.infotext) for result in run.results]
+        infotexts = [result.infotext for result in run.results]
+        heat_maps = [result.heat_map and png_base64(result.heat_map, heat_infotext(result)) for result in run.results]
     except EditError as e:
         raise HTTPException(422, str(e)) from e
-    pictures = [png_base64(result.image, result.infotext) for result in run.results]
-    infotexts = [result.infotext for result in run.results]
-    heat_maps = [result.heat_map and png_base64(result.heat_map, heat_infotext(result)) for result in run.results]
+    except (MemoryError, RuntimeError) as e:
+        if not is_lack_of_memory(e):
+            raise
+        raise HTTPException(422, NO_ROOM) from e
     if len(heat_maps) == settings.count * settings.batch_size == 1 and heat_maps[0]:  # where it was before there was a field for it
         pictures, infotexts = pictures + heat_maps, [*infotexts, heat_infotext(run.results[0])]
     return EditResponse(
@@ -259,27 +299,41 @@ def edit(request: EditRequest) -> EditResponse:
         infotexts=infotexts,
         seeds=[result.seed for result in run.results],
         heat_maps=heat_maps if settings.heat_map else [],
-        info={**json.loads(run.processed.js()), "comments": run.processed.comments},
+        info={**json.loads(run.processed.js()), "comments": run.processed.comments, "interrupted": run.interrupted},
     )
 
 
+def read_picture(text: str) -> Image.Image:
+    return images.read_base64(text, background=shared.opts.img2img_background_color, limits=images.HTTP)
+
+
+def read_mask(text: str) -> Image.Image:
+    return images.read_mask(images.from_base64(text, "mask"), limits=images.HTTP)
+
+
 class HeatMapRequest(BaseModel):
-    id_task: str
+    """page: the browser window's own id, which no other knows; anyone can list the ids of tasks."""
+
+    id_task: str = Field(max_length=MAX_NAME)
+    page: str = Field("", max_length=MAX_NAME)
 
 
-def heat_map(request: HeatMapRequest) -> dict:
-    """Where the running edit acts, for the page that started it (its task id is known to no other)."""
-    image = live_heat_map() if request.id_task == progress.current_task else None
+def heat_map(body: HeatMapRequest, request: Request) -> dict:
+    """Where the running edit acts, as colours to lay over its picture, for the browser window that started it."""
+    check_page_login(request)
+    image = live_heat_map(body.page) if body.id_task == progress.current_task else None
     return {"image": image and "data:image/png;base64," + png_base64(image)}
 
 
-def png_base64(image, infotext: str = "") -> str:
-    info = PngImagePlugin.PngInfo()
-    if infotext:
-        info.add_text("parameters", infotext)
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", pnginfo=info)
-    return base64.b64encode(buffer.getvalue()).decode()
+def check_page_login(request: Request) -> None:
+    """The page's own rule, Gradio's: with --gradio-auth a cookie that its login has given. Raises HTTPException."""
+    cookies = (request.cookies.get(name) for name in ("access-token", "access-token-unsecure"))
+    if getattr(request.app, "auth", None) and not any(request.app.tokens.get(cookie) for cookie in cookies):
+        raise HTTPException(401, "Not authenticated")
+
+
+def png_base64(image: Image.Image, infotext: str = "") -> str:
+    return base64.b64encode(images.picture_bytes(image, infotext=infotext)).decode()
 
 
 def presets() -> list[PresetResponse]:

@@ -9,20 +9,28 @@ from modules.processing import Processed
 
 from ..chain import lines_of, next_edit
 from ..edit import Edit
-from .processing import Result, run_edit
+from ..images import notes_of
+from .processing import Result, check_room, run_edit
 
 
 @dataclass
 class ChainRun:
-    """What a chain made. processed: the host's description of all lines as one job; lines: of every line its results."""
+    """What a chain made. processed: the host's description of all lines as one job; lines: of every line its results; asked: how many
+    results were asked for."""
 
     processed: Processed
+    asked: int
     lines: list[list[Result]] = field(default_factory=list)
 
     @property
     def results(self) -> list[Result]:
         """Those of every line, in order."""
         return [result for line in self.lines for result in line]
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a result is half done or missing."""
+        return len(self.results) < self.asked or any(result.cut_short for result in self.results)
 
     def add(self, processed: Processed, results: list[Result]) -> None:
         self.lines.append(results)
@@ -38,15 +46,22 @@ def run_chain(edit: Edit, **options) -> ChainRun:
     options: as for `run_edit`. Raises EditError as that does.
     """
     lines = lines_of(edit)
+    check_room(edit)
     shared.state.job_count = edit.count * len(lines)
     run = None
     for line in lines:
         starts = [next_edit(line, result.image, result.seed) for result in run.lines[-1]] if run else []
         processed, results = run_edit(line, starts, **options)
-        run = run or ChainRun(processed)
+        run = run or ChainRun(processed, (len(edit.variants) or edit.count * edit.batch_size) * len(lines))
         run.add(processed, results)
         if shared.state.interrupted or shared.state.stopping_generation or not results:
             break
+    for what, picture in (("picture", edit.image), ("mask", edit.mask)):
+        for note in notes_of(picture) if picture else ():
+            run.processed.comments += f"The {what}: {note}.\n"
+    if run.interrupted:
+        whole = sum(not result.cut_short for result in run.results)
+        run.processed.comments += f"The edit was interrupted: {whole} of {run.asked} results are finished.\n"
     return run
 
 

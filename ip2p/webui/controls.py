@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import gradio as gr
+from PIL import Image
 
 from modules import infotext_utils, sd_samplers, sd_schedulers, shared
 from modules.ui_components import FormRow, ToolButton
@@ -39,13 +40,14 @@ class PictureInput(gr.Image):
 
 
 class PaintInput(gr.Image):
-    """A picture field to paint on. Gradio's own fails on what the page sends before it has put its canvas up: the picture alone."""
+    """A picture field to paint on, which hands on what was sent. Gradio's own decodes it unchecked, where nothing else is answered
+    meanwhile, and fails on what the page sends before it has put its canvas up: the picture alone."""
 
     def get_block_name(self):
         return "image"
 
     def preprocess(self, x):
-        return super().preprocess(x) if isinstance(x, dict) and x["mask"] else None
+        return x
 
 
 def build_controls() -> tuple[dict, gr.Button, dict]:
@@ -139,7 +141,7 @@ def edit_of(names, values, **more) -> Edit:
     settings = dict(zip(names, rest))
     if settings.pop("size_mode") == AS_PICTURE:
         settings["width"] = settings["height"] = None
-    settings["image"] = settings["image"] and images.read_base64(settings["image"])
+    settings["image"] = settings["image"] and picture_of(settings["image"])
     settings["mask"] = painted_mask(settings["mask"])
     settings = {**whole_numbers(settings), **more}
     return Edit(instruction=instruction, negative_prompt=negative_prompt, styles=tuple(styles), **settings)
@@ -147,15 +149,27 @@ def edit_of(names, values, **more) -> Edit:
 
 def picture_to_paint_on(picture: str | None):
     try:
-        return picture and images.read_base64(picture)
+        return picture and picture_of(picture)
     except EditError:
         return None
 
 
-def painted_mask(sketch: dict | None):
-    """The mask of a sketch field, white where it is painted over; None when nothing is."""
-    mask = sketch and sketch["mask"].convert("L")
-    return mask if mask and mask.getbbox() else None
+def picture_of(text: str) -> Image.Image:
+    """A picture that the page sent. Raises EditError."""
+    return images.read_base64(text, background=shared.opts.img2img_background_color, limits=images.HTTP)
+
+
+def painted_mask(sketch: dict | str | None) -> Image.Image | None:
+    """The mask of a sketch field, white where it is painted over, whatever the colour of the brush; None when nothing is.
+
+    Raises EditError for what can't be read.
+    """
+    text = sketch.get("mask") if isinstance(sketch, dict) else None
+    if not text:
+        return None
+    mask = images.read_as_it_is(images.from_base64(text, "mask"), "mask", limits=images.HTTP)
+    mask = mask.getchannel("A") if mask.mode == "RGBA" else mask.convert("L")
+    return mask if mask.getbbox() else None
 
 
 def whole_numbers(settings: dict) -> dict:

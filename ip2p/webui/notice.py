@@ -53,9 +53,9 @@ def notice() -> list:
     if status["is_edit_model"] or edits_once_loaded():
         text, checkpoints = small_text() if small_is_chosen() else "", []
     else:
-        offered = not checkpoints
+        offered = not checkpoints and not checkpoint_is_frozen()
         loaded = f"“{html.escape(status['model'])}” is not an edit model" if status["model"] else "No checkpoint is loaded"
-        text = f"{loaded}: {advice(offered)}"
+        text = f"{loaded}: {advice(checkpoints, offered)}"
     choice = gr.update(choices=checkpoints, value=checkpoints[0]) if checkpoints else gr.update()
     return [line(text), gr.update(visible=bool(checkpoints)), choice, gr.update(visible=offered)]
 
@@ -68,14 +68,14 @@ def suited(values: Sequence[float]) -> list:
     return list(wanted) if tuple(values) == other else [gr.update() for _ in values]
 
 
-def advice(offered: bool) -> str:
+def advice(checkpoints: Sequence[str], offered: bool) -> str:
     """offered: whether the small checkpoint is, since there is no other."""
-    if not offered:
+    if checkpoints:
         return "choose one of the edit checkpoints that were found."
-    return (
-        f"put an InstructPix2Pix checkpoint into {html.escape(str(checkpoint_folder()))} and refresh the checkpoint list at the top of the "
-        f"page, or install the small one that comes with this extension, {small.FILE.stat().st_size / 1e6:.0f} MB and no download. {small.ABOUT}"
-    )
+    put = f"put an InstructPix2Pix checkpoint into {html.escape(str(checkpoint_folder()))} and refresh the checkpoint list at the top of the page"
+    if not offered:
+        return f"{put}."
+    return f"{put}, or install the small one that comes with this extension, {small.FILE.stat().st_size / 1e6:.0f} MB and no download. {small.ABOUT}"
 
 
 def small_text() -> str:
@@ -86,10 +86,21 @@ def small_text() -> str:
     )
 
 
+def checkpoint_is_frozen() -> bool:
+    """Whether the host refuses to change the checkpoint, as with --freeze-settings and its kin: it is asked by setting the same again."""
+    try:
+        shared.opts.sd_model_checkpoint = shared.opts.sd_model_checkpoint
+    except (AssertionError, RuntimeError):
+        return True
+    return False
+
+
 def install() -> list:
     """Puts the small checkpoint into the WebUI's folder and loads it: the line, the button, its title for the WebUI's page, and the
     settings that suit it. A failure is a sentence in the line, and the button stays."""
     try:
+        if checkpoint_is_frozen():
+            raise EditError("This WebUI does not let its settings be changed (--freeze-settings), the checkpoint among them.")
         title = load(small.install(checkpoint_folder()))
     except EditError as e:
         return [line(html.escape(str(e)), error=True), gr.update(), "", *(gr.update() for _ in vars(small.DEFAULTS))]

@@ -9,7 +9,7 @@ import gradio as gr
 from modules import infotext_utils, sd_samplers
 from modules.infotext_utils import ParamBinding, PasteField
 
-from ..edit import Edit
+from ..edit import MAX_SEED, Edit
 from ..guidance import Guidance
 from ..infotext import OWN_FIELDS, PREFIX, field_name
 from ..infotext import fields_of as shared_fields_of
@@ -34,6 +34,14 @@ def guidance_of(edit: Edit, p, index: int) -> Guidance:
     """Guidance of a picture by its place in the current batch."""
     index = min(p.iteration * p.batch_size + index, len(p.all_seeds) - 1)
     return edit.guidance(p.all_seeds[index], index)
+
+
+def pasted_seed(params: dict) -> int | None:
+    """None for one that no field holds: the whole paste would fail at it without a word."""
+    seed = str(params.get("Seed", ""))
+    if seed == "-1":
+        return -1
+    return int(seed) if len(seed) <= len(str(MAX_SEED)) and seed.isdecimal() and int(seed) <= MAX_SEED else None
 
 
 def is_edit(params: dict) -> bool:
@@ -74,7 +82,7 @@ def connect(toprow, controls: dict) -> list[PasteField]:
         PasteField(controls["scheduler"], sd_samplers.get_scheduler_from_infotext),
         PasteField(controls["text_scale"], "CFG scale"),
         PasteField(controls["image_scale"], "Image CFG scale"),
-        PasteField(controls["seed"], "Seed"),
+        PasteField(controls["seed"], pasted_seed),
         PasteField(controls["size_mode"], size_mode),
         PasteField(controls["longest_side"], field_name("longest_side")),
         # Functions: by the names alone the host would also send a picture's size, in a race with the one in its infotext.

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
+from secrets import compare_digest
 
 import torch
 from PIL import Image
 
 from modules import (
     devices,
-    extra_networks,
     processing,
-    prompt_parser,
     scripts,
     sd_models,
     sd_samplers,
@@ -24,18 +24,23 @@ from modules import (
 )
 
 from .. import images
+from ..chain import lines_of
 from ..checkpoints import small
 from ..checkpoints.recognise import is_edit_checkpoint
-from ..edit import MAX_SCALE, Edit, check_number
+from ..edit import Edit
 from ..errors import EditError
 from ..pixels import latent_mask, to_levels, to_tensor
 from ..presets import quoted
 from . import paste
 from .denoiser import OUT_OF_MEMORY, EditRun, edit_denoiser, is_edit_model, refusal_of_model
+from .one_by_one import OneByOne
+from .prompts import check_prompts
 
-_running: tuple[EditRun, Image.Image] | None = None  # the edit in the sampler, for the live heat map
+_running: tuple[EditRun, str] | None = None  # the edit in the sampler and the browser window that asked for it
 
 TIMESTEPS = 1000
+MAX_TOGETHER = 1_000_000_000  # pixels of all results of a job, which the host keeps until its end: 3 GB
+NO_ROOM = "There is not enough memory for this edit: choose a smaller size or fewer results."
 
 # Below these a sampler makes no call of the network or fails; UniPC's is a setting of the host. Every sampler is tested at them.
 SAMPLER_MIN_STEPS = {
@@ -44,28 +49,35 @@ SAMPLER_MIN_STEPS = {
 }  # fmt: skip
 # At one step these schedules consist of their last noise level, at which there is no picture left to make.
 SCHEDULE_MIN_STEPS = {"DDIM": 2, "Align Your Steps": 2}
-MARKS, MAX_MARKS = "()[]:|", 200  # the time that the host's parser takes grows with their cube: seconds for so many
-MAX_EMPHASIS = 1e6
 
 
 @dataclass(frozen=True)
 class Result:
     """One edited picture: what it was made from, and what made it. heat_map: where the instruction acts, if asked for and if any step
-    ran both passes that it compares."""
+    ran both passes that it compares; cut_short: interrupted or skipped, so that it is half done."""
 
     picture: Image.Image
     image: Image.Image
     infotext: str
     seed: int
     heat_map: Image.Image | None = None
+    cut_short: bool = False
 
 
 def run_edit(
-    edit: Edit, starts: Sequence[Edit] = (), *, outdir: str = "", save: bool = False, grid: bool = False, user: str | None = None
+    edit: Edit,
+    starts: Sequence[Edit] = (),
+    *,
+    outdir: str = "",
+    save: bool = False,
+    grid: bool = False,
+    user: str | None = None,
+    window: str = "",
 ) -> tuple[processing.Processed, list[Result]]:
     """Runs one line of a chain; call it with the host's queue lock held and its state begun.
 
-    starts: for every result the edit that makes it, where each has a picture of its own (`chain.next_edit`).
+    starts: for every result the edit that makes it, where each has a picture of its own (`chain.next_edit`); window: the id of the
+    browser window that asks, the only one that may see where the edit acts while it runs.
     Raises EditError for what the person who asked can mend.
     """
     check_host_can(edit)
@@ -74,7 +86,7 @@ def run_edit(
     if (sd_models.model_data.sd_model is None and not sd_models.checkpoints_list) or shared.sd_model is None:
         raise EditError("No checkpoint is loaded: choose an InstructPix2Pix checkpoint at the top of the page.")
     with closing(EditProcessing.of(edit, starts, outdir)) as p:
-        p.user = user
+        p.user, p.window = user, window
         p.do_not_save_samples = p.do_not_save_grid = not save
         p.do_not_save_grid |= not grid
         try:
@@ -83,36 +95,48 @@ def run_edit(
             raise EditError(str(e)) from e  # the host's own advice: precision, or --no-half-vae
         except torch.cuda.OutOfMemoryError as e:
             raise EditError(OUT_OF_MEMORY) from e
+        except (MemoryError, RuntimeError) as e:
+            if not is_lack_of_memory(e):
+                raise
+            raise EditError(NO_ROOM) from e
         first = processed.index_of_first_image
         pictures = zip(processed.images[first:], processed.infotexts[first:], processed.all_seeds)
-        results = [Result(p.start(i).image, *one, p.heat_map(i)) for i, one in enumerate(pictures)]
+        results = [Result(p.start(i).image, *one, p.heat_map(i), p.cut_short[i]) for i, one in enumerate(pictures)]
     if edit.heat_map and results and not any(result.heat_map for result in results):
         processed.comments += "There is no picture of where the edit acts: at these scales no step runs both passes that it compares.\n"
     shared.total_tqdm.clear()
     return processed, results
 
 
+def is_lack_of_memory(error: Exception) -> bool:
+    """Of the machine's memory, not the GPU's: Python's error, or what torch raises in its place."""
+    return isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
+
+
 @contextmanager
-def live(run: EditRun, picture: Image.Image):
-    """Within the block `live_heat_map` shows this run."""
+def live(run: EditRun, window: str):
+    """Within the block `live_heat_map` shows this run to the browser window that asked for it."""
     global _running
-    _running = run, picture
+    _running = run, window
     try:
         yield
     finally:
         _running = None
 
 
-def live_heat_map(longest_side: int = 256) -> Image.Image | None:
-    """Where the running edit acts on its first picture so far; None when no edit runs or none of its steps needed both passes."""
-    running = _running
-    heat = running and running[0].heat_of(0)
+def live_heat_map(window: str, longest_side: int = 256) -> Image.Image | None:
+    """Where the running edit acts on its first picture so far, to be laid over that picture: RGBA, nothing of the picture in it.
+
+    None when no edit of this browser window runs, none of its steps needed both passes, or live previews are off.
+    """
+    running = _running if shared.opts.live_previews_enable else None
+    if running is None or not window or not compare_digest(running[1].encode(), window.encode(errors="replace")):
+        return None
+    heat = running[0].heat_of(0)
     if heat is None:
         return None
-    picture = running[1]
-    small = picture.copy()
-    small.thumbnail((longest_side, longest_side))
-    return images.heat_picture(heat.cpu().numpy(), small)
+    scale = longest_side / max(heat.shape)
+    return images.heat_layer(heat.cpu().numpy(), (round(heat.shape[1] * scale), round(heat.shape[0] * scale)))
 
 
 def check_host_can(job, from_noise: bool | None = None) -> None:
@@ -138,53 +162,22 @@ def check_host_can(job, from_noise: bool | None = None) -> None:
         raise EditError(f"{job.sampler_name} needs at least {least} steps{left}.")
 
 
+def check_room(edit: Edit) -> None:
+    """Raises EditError for results of a chain that together take more memory than one job should."""
+    width, height = edit.image.size if edit.own_size else images.working_size(edit.image, edit.width, edit.height, edit.longest_side)
+    results = (len(edit.variants) or edit.count * edit.batch_size) * len(lines_of(edit))
+    if results * width * height > MAX_TOGETHER:
+        raise EditError(
+            f"{results} results of {width}x{height} are too large together: ask for {MAX_TOGETHER // (width * height)} at most, or smaller ones."
+        )
+
+
 def check_styles(edit: Edit) -> None:
     """Raises EditError for a style that the host would leave out in silence."""
     known = shared.prompt_styles.styles
     for style in edit.styles:
         if style not in known:
             raise EditError(f"There is no style {quoted(style)}. Known ones: {', '.join(known) or 'none'}.")
-
-
-def check_prompts(p) -> None:
-    """Raises EditError for a prompt that the host's parser fails at or takes minutes for. p: the host's processing object, set up."""
-    for what, texts in (("instruction", p.all_prompts), ("negative prompt", p.all_negative_prompts)):
-        for text in set(texts):
-            marks = sum(map(text.count, MARKS))
-            if marks > MAX_MARKS:
-                raise EditError(f"The {what} has {marks} brackets, colons and bars; {MAX_MARKS} are allowed.")
-            parts, weights = [text], []
-            if what == "instruction":
-                text, networks = extra_networks.parse_prompt(text)
-                check_networks(networks)
-                (indexes,), parts, _ = prompt_parser.get_multicond_prompt_list([text])
-                weights = [weight for _, weight in indexes]
-            try:
-                schedules = prompt_parser.get_learned_conditioning_prompt_schedules(parts, p.steps)
-                versions = {version for schedule in schedules for _, version in schedule}
-                emphasis = [weight for version in versions for _, weight in prompt_parser.parse_prompt_attention(version)]
-            except Exception as e:  # lark, the numbers of Python and its recursion limit have no error in common
-                raise EditError(f"The {what} can't be read, a number or a bracket in it is wrong: {e}.") from e
-            for weight in weights:
-                check_number("weight of a part of the instruction", weight, -MAX_SCALE, MAX_SCALE)
-            for weight in emphasis:
-                check_number(f"emphasis in the {what}", weight, -MAX_EMPHASIS, MAX_EMPHASIS)
-
-
-def check_networks(networks: dict) -> None:
-    """Raises EditError for a LoRA or a hypernetwork without a name or with a weight that is no number, of which the host would
-    print a traceback, or that would turn the network to NaN."""
-    for kind in ("lora", "lyco", "hypernet"):
-        for network in networks.get(kind, ()):
-            try:
-                _, *numbers = network.positional
-                for weight in (*numbers[:2], network.named.get("te", 1), network.named.get("unet", 1)):
-                    check_number("weight", float(weight), -MAX_SCALE, MAX_SCALE)
-                for rank in (*numbers[2:3], network.named.get("dyn", 1)):
-                    int(rank)
-            except ValueError as e:
-                asked = quoted(f"<{kind}:{':'.join(network.items)}>")
-                raise EditError(f"{asked} can't be used: write <{kind}:name:1>, with a weight between -100 and 100.") from e
 
 
 def steps_from_picture(job) -> int:
@@ -208,6 +201,8 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
     pictures: list[Image.Image] = field(default_factory=list, init=False)  # at working size: one, or one for every result
     modes: torch.Tensor = field(default=None, init=False)  # (pictures, 4, h, w): the posterior's, unscaled
     heats: list[torch.Tensor | None] = field(default_factory=list, init=False)  # (h, w), of every result
+    window: str = field(default="", init=False)
+    cut_short: list[bool] = field(default_factory=list, init=False)  # of every result, whether its run was interrupted or skipped
     named: set[tuple[int, int]] = field(default_factory=set, init=False)  # (batch, place) of results whose files have names
 
     @classmethod
@@ -295,7 +290,7 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
             )
         args = (conditioning, unconditional_conditioning)
         guidance = [paste.guidance_of(self.edit, self, i) for i in range(len(self.seeds))]
-        with edit_denoiser(self.sampler, guidance) as run, live(run, self.pictures[self._place(0)]):
+        with edit_denoiser(self.sampler, guidance) as run, live(run, self.window):
             self.sampler.model_wrap_cfg.init_latent = self.init_latent
             if self.denoising_strength < 1:
                 latents = self.sampler.sample_img2img(self, self.init_latent, noise, *args, image_conditioning=self.image_conditioning)
@@ -305,6 +300,7 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
             raise EditError(f"{self.sampler_name} makes no step at {self.steps} steps: choose more.")
         if self.mask is not None:
             latents = self._keep_outside_mask(latents)
+        self.cut_short += [shared.state.interrupted or shared.state.skipped] * len(self.seeds)
         heats = [run.heat_of(i) for i in range(len(self.seeds))]
         self.heats += [None if heat is None else heat.cpu() for heat in heats]
         devices.torch_gc()
@@ -328,14 +324,15 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
         if shared.opts.sd_vae_decode_method != "Full":
             self.extra_generation_params["VAE Decoder"] = shared.opts.sd_vae_decode_method
         decoded = processing.decode_latent_batch(self.sd_model, latents, target_device=devices.cpu, check_for_nans=True)
-        finished = processing.DecodedSamples()
-        for i, sample in enumerate(decoded):
-            place = self._place(i)
-            picture, mask = (self.start(place).image, edit.mask) if edit.own_size else (self.pictures[place], self.mask_for_result)
-            levels = images.finish(to_levels(sample), picture, mask)
-            # The host cuts the fraction off: half a level up, a kept pixel comes out as it went in.
-            finished.append(to_tensor(levels + 0.5 * (edit.mask is not None)))
-        return finished
+        return OneByOne([partial(self._finished, sample, self._place(i)) for i, sample in enumerate(decoded)])
+
+    def _finished(self, sample: torch.Tensor, place: int) -> torch.Tensor:
+        """sample: (3, h, w) in [-1, 1] at working size → as `_finish`."""
+        edit = self.edit
+        picture, mask = (self.start(place).image, edit.mask) if edit.own_size else (self.pictures[place], self.mask_for_result)
+        levels = images.finish(to_levels(sample), picture, mask)
+        # The host cuts the fraction off: half a level up, a kept pixel comes out as it went in.
+        return to_tensor(levels + 0.5 * (edit.mask is not None))
 
 
 def posterior_mode(sd_model, pixels: torch.Tensor) -> torch.Tensor:

@@ -19,7 +19,8 @@ from ..infotext import field_name, own_fields
 from ..presets import preset_named
 from . import paste, picker
 from .denoiser import edit_denoiser, is_edit_model
-from .processing import check_host_can, check_prompts
+from .processing import check_host_can
+from .prompts import check_prompts
 
 TITLE = "Instruct edit"
 INTERVALS = ("text_start", "text_end", "image_start", "image_end")

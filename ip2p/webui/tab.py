@@ -121,7 +121,9 @@ def make_generate(names: tuple[str, ...]):
     def generate(id_task: str, request: gr.Request, page: str, *values):
         try:
             edit = edit_of(names, values)
-            run = run_chain(edit, outdir=settings.outdir(), save=True, grid=True, user=request.username)
+            run = run_chain(
+                edit, outdir=settings.outdir(), save=True, grid=True, user=request.username, window=page if isinstance(page, str) else ""
+            )
         except EditError as e:
             return gr.update(), "", "", f"<div class='error'>{html.escape(str(e))}</div>"
 

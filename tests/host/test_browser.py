@@ -16,7 +16,9 @@ def test_a_photograph_is_edited_with_progress_preview_and_heat_map(tab):
     tab.start()
     expect(tab.page.locator("#ip2p_results .progressDiv")).to_contain_text("ETA")
     expect(tab.page.locator("#ip2p_gallery .livePreview img").first).to_be_attached()
-    expect(tab["heat"].locator("img")).to_be_visible()
+    expect(tab["heat"].locator(".ip2p-colours")).to_be_visible()
+    under = tab["heat"].locator(".ip2p-under")
+    assert under.get_attribute("src") == tab["image"].locator("img").get_attribute("src"), "the picture that the page has already"
     screenshot(tab, "running")
     info = tab.finished()
     assert "Steps: 60" in info["infotexts"][0] and info["prompt"] == "make it winter"

@@ -11,6 +11,7 @@ from modules import processing, script_callbacks, sd_samplers, sd_samplers_commo
 SWITCHES = {
     "oom_times": 0,  # so many calls of the UNet run out of memory
     "oom_above": None,  # every call with more rows than this does
+    "no_memory": False,  # every call finds the machine's memory full
     "fail_at": None,  # this call raises RuntimeError, counted from 1
     "seconds": 0.0,  # every call takes at least so long
     "text_factor": None,  # a cfg_denoiser callback multiplies the text of the sub-prompts
@@ -62,6 +63,8 @@ class Recorder:
         if self.calls:
             self.calls[-1].append(rows)
         time.sleep(self.switches["seconds"])
+        if self.switches["no_memory"]:
+            raise MemoryError
         if self.switches["fail_at"] == len(self.unet):
             raise RuntimeError("the probe was told to fail here")
         above = self.switches["oom_above"]

@@ -1,0 +1,255 @@
+"""What a stranger sends and asks for: a sentence in a moment, nothing of other people, and everybody else is answered meanwhile."""
+
+import base64
+import io
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import requests
+from PIL import Image
+
+from ip2p.checkpoints import small
+from ip2p.images.heat import COLD, HOT
+from picture_files import DISPLAY_P3, jpeg_of_scans, png, rgb_profile, saved
+from test_bad_input import PICTURE, base64_of, good, growth, host, sentence  # noqa: F401  (fixtures)
+from test_runs import background, wait_for  # noqa: F401  (fixtures)
+from webui import WebUI, checkpoints, find_webui, to_base64
+
+HEAT = "/internal/instruct-edit-heat-map"
+STATUS = "/instruct-edit/v1/status"
+WINDOW, OTHER_WINDOW = "a" * 32, "b" * 32
+TASK = "task(of-a-person)"
+MOMENT = 3  # seconds; on a busy machine
+
+
+def generate(session, url: str, window: str, **settings) -> requests.Response:
+    """Presses Generate as a browser window does."""
+    page = session.get(f"{url}/config").json()
+    props = {c["id"]: c["props"] for c in page["components"]}
+    (button,) = (i for i, p in props.items() if p.get("elem_id") == "ip2p_generate")
+    (index,) = (i for i, e in enumerate(page["dependencies"]) if e["targets"] == [button] and e["trigger"] == "click")
+    values = {"ip2p_image": to_base64(PICTURE), "ip2p_prompt": "make it winter", "ip2p_longest_side": 64, "ip2p_page": window, **settings}
+    _, *inputs = page["dependencies"][index]["inputs"]
+    data = [TASK, *(values.get(props[i].get("elem_id"), props[i].get("value")) for i in inputs)]
+    return session.post(f"{url}/run/predict", json={"fn_index": index, "data": data, "session_hash": "test"})
+
+
+def heat(session, url: str, window: str) -> requests.Response:
+    return session.post(url + HEAT, json={"id_task": TASK, "page": window})
+
+
+# Other people's pictures
+
+
+def test_where_an_edit_acts_is_shown_to_the_window_that_asked_and_without_its_picture(host, background):  # noqa: F811
+    host.probe("switch", seconds=0.1)
+    job = background.submit(generate, host.session, host.url, WINDOW, ip2p_steps=40)
+    shown = wait_for(lambda: heat(host.session, host.url, WINDOW).json()["image"])
+    assert heat(host.session, host.url, OTHER_WINDOW).json() == heat(host.session, host.url, "").json() == {"image": None}
+    assert host.post(HEAT, {"id_task": TASK}).json() == {"image": None}
+    with host.options(live_previews_enable=False):
+        assert heat(host.session, host.url, WINDOW).json() == {"image": None}
+    assert host.post("/sdapi/v1/interrupt").ok
+    job.result()
+    image = Image.open(io.BytesIO(base64.b64decode(shown.partition(",")[2])))
+    assert image.mode == "RGBA"
+    pixels = np.asarray(image, dtype=float)
+    t = pixels[..., 3:] / 255
+    assert abs(pixels[..., :3] - (np.array(COLD) + (np.array(HOT) - COLD) * t)).max() <= 2, (
+        "every colour says how strongly, and nothing else"
+    )
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory):
+    """A WebUI of others: with a login on its page and another on its API, whose settings stay as they are."""
+    models = tmp_path_factory.mktemp("guarded")
+    for suffix in (".safetensors", ".yaml"):
+        (models / f"edit{suffix}").symlink_to(checkpoints(find_webui()) / f"edit{suffix}")
+    arguments = ("--gradio-auth", "someone:secret", "--api-auth", "program:secret", "--freeze-settings")
+    webui = WebUI(
+        find_webui(), models / "data", *arguments, "--ckpt-dir", models, "--ckpt", models / "edit.safetensors", auth=("program", "secret")
+    )
+    webui.models = models
+    webui.person = requests.Session()
+    webui.person.trust_env = False
+    try:
+        webui.wait()
+        assert webui.person.post(f"{webui.url}/login", data={"username": "someone", "password": "secret"}).ok
+        yield webui
+    finally:
+        webui.stop()
+
+
+def test_a_stranger_without_the_page_s_login_sees_nothing_of_an_edit(guarded, background):  # noqa: F811
+    stranger = requests.Session()
+    stranger.trust_env = False
+    guarded.probe("switch", seconds=0.1)
+    job = background.submit(generate, guarded.person, guarded.url, WINDOW, ip2p_steps=40)
+    try:
+        wait_for(lambda: heat(guarded.person, guarded.url, WINDOW).json().get("image"))
+        assert heat(stranger, guarded.url, WINDOW).status_code == 401
+        assert heat(guarded.person, guarded.url, OTHER_WINDOW).json() == {"image": None}
+    finally:
+        guarded.probe("clear")
+        job.result()
+
+
+def test_frozen_settings_keep_the_small_checkpoint_out(guarded):
+    page = guarded.person.get(f"{guarded.url}/config").json()
+    (button,) = (c["id"] for c in page["components"] if c["props"].get("elem_id") == "ip2p_install_small")
+    index = next(i for i, e in enumerate(page["dependencies"]) if e["targets"] == [button] and e["backend_fn"])
+    answer = guarded.person.post(f"{guarded.url}/run/predict", json={"fn_index": index, "data": [], "session_hash": "test"})
+    assert "--freeze-settings" in answer.json()["data"][0]
+    assert not list(guarded.models.glob(f"{small.IN_WEBUI}*"))
+
+
+# Small pictures of great cost
+
+
+def jpeg_2000() -> bytes:
+    return saved(Image.new("RGB", (64, 64), "orange"), "JPEG2000")
+
+
+COSTLY = {
+    "a column": (png(1, 64_000_000, b"", 0), "too long and thin"),
+    "a strip": (saved(Image.new("1", (20_000, 64)), "PNG"), "over HTTP a side has at most 16384 pixels"),
+    "a thread": (saved(Image.new("1", (8000, 64)), "PNG"), "at most 64 times"),
+    "JPEG 2000": (jpeg_2000(), "JPEG 2000 file, which is not taken over HTTP"),
+    "scans": (jpeg_of_scans(400, (3000, 2000)), "scans"),
+}
+
+
+@pytest.mark.parametrize("kind", COSTLY)
+def test_a_costly_picture_is_a_sentence_in_a_moment_and_stops_no_other_answer(host, growth, background, kind):  # noqa: F811
+    data, said = COSTLY[kind]
+    growth()
+    start = time.monotonic()
+    with ThreadPoolExecutor(8) as threads:
+        jobs = [threads.submit(host.refusal, **{field: base64_of(data)}) for field in ("image", "mask") * 4]
+        assert host.get(STATUS).ok
+        answered = time.monotonic() - start
+        assert all(said in job.result() for job in jobs)
+    assert answered < MOMENT and time.monotonic() - start < 8 * MOMENT
+    assert growth() < 150e6
+
+
+@pytest.mark.parametrize("field", ("ip2p_image", "ip2p_mask"))
+def test_a_costly_picture_in_the_tab_is_a_sentence(host, field):  # noqa: F811
+    costly = base64_of(COSTLY["JPEG 2000"][0])
+    value = {"image": to_base64(PICTURE), "mask": costly} if field == "ip2p_mask" else costly
+    answer = generate(host.session, host.url, WINDOW, **{field: value, "ip2p_steps": 2})
+    assert answer.ok, answer.text
+    assert "not taken over HTTP" in answer.json()["data"][3]
+
+
+def test_what_was_converted_is_among_the_comments(host):  # noqa: F811
+    wide = saved(PICTURE, "PNG", icc_profile=rgb_profile("Display P3", DISPLAY_P3))
+    assert "converted from Display P3 to sRGB" in host.edit(image=base64_of(wide)).info["comments"]
+    assert "no white" in host.edit(mask=Image.new("L", PICTURE.size)).info["comments"]
+    assert host.edit().info["comments"] == ""
+
+
+def test_transparency_lies_on_the_host_s_own_colour(host):  # noqa: F811
+    clear = Image.new("RGBA", (64, 64), (0, 0, 255, 0))
+    with host.options(img2img_background_color="#ff0000"):
+        kept = host.edit(image=clear, mask=Image.new("L", (64, 64)), steps=1).pixels
+    assert (kept == (255, 0, 0)).all()
+
+
+# Fields of great cost
+
+
+@pytest.mark.parametrize(
+    "fields, said",
+    (
+        (dict(preset="a" * 20_000_000), "preset is 20000000 characters long"),
+        (dict(sampler_name="a" * 20_000_000), "sampler name is 20000000 characters long"),
+        (dict(scheduler="a" * 20_000_000), "scheduler is 20000000 characters long"),
+        (dict(styles=[{}] * 1_000_000), "commas and brackets; 50000 are allowed"),
+        (dict(styles=[{}] * 20_000), "20000 entries, and 100 are allowed"),
+        (dict(styles=["a" * 10_000_000]), "a text of 10000000 characters"),
+        (dict(choices={str(i): [] for i in range(300_000)}), "commas and brackets; 50000 are allowed"),
+        (dict(preset="change-weather", choices={str(i): "a" for i in range(20_000)}), "20000 entries, and 10 are allowed"),
+        (dict(preset="change-weather", choices={"a" * 10_000_000: "a"}), "a text of 10000000 characters"),
+        ({f"field {i}": i for i in range(40_000)}, "no field “field 0”"),
+        ({f"field {i}": i for i in range(400_000)}, "commas and brackets; 50000 are allowed"),
+        (dict(image=" ".join(["AA"] * 10_000_000)), "not a picture"),
+    ),
+    ids=lambda value: repr(value)[:40],
+)
+def test_a_costly_field_is_a_sentence_in_a_moment(host, growth, background, fields, said):  # noqa: F811
+    body = json.dumps(host._fields(fields)).encode()
+    growth()
+    start = time.monotonic()
+    job = background.submit(host.request, "POST", "/instruct-edit/v1/edit", data=body, headers={"Content-Type": "application/json"})
+    assert said in sentence(job.result())
+    assert time.monotonic() - start < MOMENT
+    assert growth() < 8 * len(body) + 50e6
+
+
+@pytest.mark.parametrize("text, said", ((" BREAK" * 1600, "120000 tokens"), (" AND ".join("a" * 1000), "1000 parts"), ("[" + "a " * 1900 + "|b]", "changes so often")), ids=("BREAK", "AND", "alternating"))  # fmt: skip
+def test_a_text_that_would_hold_the_queue_is_a_sentence_in_a_moment(host, text, said):  # noqa: F811
+    start = time.monotonic()
+    assert said in host.refusal(instruction=text, steps=60)
+    assert time.monotonic() - start < MOMENT
+
+
+# Results of great cost
+
+
+def test_results_at_the_picture_s_own_size_are_finished_one_after_another(host, growth):  # noqa: F811
+    megapixels = 6
+    large = base64_of(saved(Image.new("RGB", (3000, 2000), "orange"), "JPEG"))
+    ask = dict(image=large, own_size=True, width=None, height=None, longest_side=64, steps=1)
+    host.edit(**ask)
+    peaks = []
+    for count in (1, 8):
+        growth()
+        assert len(host.edit(**ask, batch_size=count).images) == count
+        peaks.append(growth())
+    assert (peaks[1] - peaks[0]) / 7 < megapixels * 12e6, f"{peaks}: eight bytes a pixel are the picture and its PNG"
+
+
+def test_more_results_than_memory_should_hold_are_a_sentence(host):  # noqa: F811
+    large = base64_of(saved(Image.new("RGB", (8000, 8000), "orange"), "JPEG"))
+    assert "16 results of 8000x8000 are too large together: ask for 15" in host.refusal(image=large, own_size=True, batch_size=16)
+
+
+def test_memory_that_is_full_is_a_sentence(host):  # noqa: F811
+    host.probe("switch", no_memory=True)
+    assert "not enough memory" in host.refusal()
+    host.probe("clear")
+
+
+# Interrupted, and pasted
+
+
+def test_an_interrupted_edit_says_so(host, background):  # noqa: F811
+    host.probe("switch", seconds=0.05)
+    job = background.submit(host.edit, steps=60, count=3)
+    wait_for(lambda: len(host.rows()) >= 3)
+    assert host.post("/sdapi/v1/interrupt").ok
+    result = job.result()
+    assert result.info["interrupted"] is True and "interrupted: 0 of 3 results are finished" in result.info["comments"]
+    host.probe("clear")
+    assert host.edit().info["interrupted"] is False
+
+
+@pytest.mark.parametrize("seed", ("12345678901234567890123", "many"))
+def test_a_seed_that_no_field_holds_is_left_out_of_a_paste(host, seed):  # noqa: F811
+    page = host.page()
+    props = {c["id"]: c["props"] for c in page["components"]}
+    ids = {p.get("elem_id"): i for i, p in props.items()}
+    (index,) = (i for i, e in enumerate(page["dependencies"]) if e["inputs"] == [ids["ip2p_prompt"]] and ids["ip2p_seed"] in e["outputs"])
+    infotext = (
+        f"make it night\nSteps: 33, Sampler: Euler, CFG scale: 4.5, Image CFG scale: 1.2, Seed: {seed}, Size: 64x64, Instruct edit: 1"
+    )
+    answer = host.post("/run/predict", {"fn_index": index, "data": [infotext], "session_hash": "test"})
+    assert answer.ok, answer.text
+    values = dict(zip(page["dependencies"][index]["outputs"], answer.json()["data"]))
+    assert values[ids["ip2p_steps"]]["value"] == 33 and values[ids["ip2p_prompt"]]["value"] == "make it night"
+    assert "value" not in values[ids["ip2p_seed"]]
