@@ -16,6 +16,7 @@ function ip2p_submit() {
     ip2p_watch(id);
     const res = create_submit_args(arguments);
     res[0] = id;
+    res[1] = ip2p_page()[0]; // the field of it is still empty on a page whose loading is not over
     return res;
 }
 

@@ -61,8 +61,14 @@ def connect(h: dict, image, fields) -> None:
         return [*restore(History(request.username).step_back(page)), *shown(page, request)]
 
     h["strip"].select(fn=choose, outputs=[h["chosen"]], show_progress=False)
-    h["again"].click(fn=again, inputs=[h["page"], h["chosen"]], outputs=[*outputs, h["message"]], show_progress=False)
-    h["back"].click(fn=back, inputs=[h["page"]], outputs=[*outputs, h["strip"], h["message"]], show_progress=False)
+    h["again"].click(
+        fn=again,
+        _js="(page, chosen) => [...ip2p_page(), chosen]",
+        inputs=[h["page"], h["chosen"]],
+        outputs=[*outputs, h["message"]],
+        show_progress=False,
+    )
+    h["back"].click(fn=back, _js="ip2p_page", inputs=[h["page"]], outputs=[*outputs, h["strip"], h["message"]], show_progress=False)
 
 
 def of_page(page: str, request: gr.Request):

@@ -54,7 +54,9 @@ def build(faults) -> gr.Blocks:
             outputs=outputs,
             show_progress=False,
         )
-        show_history = dict(fn=history.shown, inputs=[chain["page"]], outputs=[chain["strip"], chain["message"]], show_progress=False)
+        show_history = dict(
+            fn=history.shown, _js="ip2p_page", inputs=[chain["page"]], outputs=[chain["strip"], chain["message"]], show_progress=False
+        )
         for event in (toprow.submit.click, toprow.prompt.submit):
             event(**submit).then(**show_history)
         blocks.load(

@@ -85,6 +85,11 @@ def test_a_chain_with_a_mask_keeps_the_size_and_every_pixel_outside(tab):
     assert len(info["infotexts"]) == 2 and all("Instruct edit mask: True" in text for text in info["infotexts"])
 
 
+def test_an_edit_of_a_page_whose_loading_is_not_over_is_in_its_history(tab):
+    sent = tab.page.evaluate("ip2p_submit(null, '', 'make it winter')")
+    assert sent[1] == tab.page.evaluate("localGet('ip2p_page')") and len(sent[1]) == 32
+
+
 def test_the_history_survives_a_reload_and_steps_can_be_gone_back_to(tab):
     start, shown = tab.pixels("#ip2p_image img"), tab["image"].locator("img").get_attribute("src")
     tab.set(prompt="first", text_scale=4)
