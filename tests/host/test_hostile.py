@@ -5,6 +5,7 @@ import io
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import numpy as np
 import pytest
@@ -105,6 +106,20 @@ def test_frozen_settings_keep_the_small_checkpoint_out(guarded):
     answer = guarded.person.post(f"{guarded.url}/run/predict", json={"fn_index": index, "data": [], "session_hash": "test"})
     assert "--freeze-settings" in answer.json()["data"][0]
     assert not list(guarded.models.glob(f"{small.IN_WEBUI}*"))
+
+
+def test_a_checkpoint_that_unpacks_to_gigabytes_costs_the_status_nothing(guarded):
+    with ZipFile(guarded.models / "packed.ckpt", "w", ZIP_DEFLATED) as archive, archive.open("archive/data.pkl", "w") as file:
+        for _ in range(64):
+            file.write(bytes(2**24))
+    (guarded.models / "marks.ckpt").write_bytes(b"\x80\x02" + b"(" * 31_000_000)
+    assert guarded.post("/sdapi/v1/refresh-checkpoints").ok
+    guarded.probe("peak")
+    before, start = guarded.probe("peak"), time.monotonic()
+    found = guarded.get(STATUS).json()["edit_checkpoints"]
+    assert time.monotonic() - start < 3 * MOMENT
+    assert guarded.probe("peak") - before < 200e6
+    assert [title.split()[0] for title in found] == ["edit.safetensors"]
 
 
 # Small pictures of great cost
