@@ -14,7 +14,7 @@ import torch
 from ..errors import EditError
 from . import small
 from .clip import tokenizer
-from .folder import WEIGHTS, check_config, check_fit, check_folder, read_json, shapes, sources_in, without_weights
+from .diffusers_folder import WEIGHTS, check_config, check_fit, check_folder, read_json, shapes, sources_in, without_weights
 from .ldm_file import ldm_file
 from .tensors import Source, Weights
 

@@ -16,7 +16,7 @@ from ip2p.checkpoints import small
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers' own, with numpy 2
 INSTRUCTION, SEED, STEPS = "make it winter", 7, 6
-SUITING = [f"{value:g}" for value in vars(small.USUAL).values()]
+SUITING = [f"{value:g}" for value in vars(small.DEFAULTS).values()]
 PICTURE = REPOSITORY / "ip2p" / "examples" / "chelsea.jpg"
 
 
@@ -140,8 +140,8 @@ def test_the_tab_gives_the_command_line_s_picture(installed, tab, tmp_path, samp
         steps=STEPS,
         seed=SEED,
         sampler_name=sampler,
-        text_scale=small.USUAL.text_scale,
-        image_scale=small.USUAL.image_scale,
+        text_scale=small.DEFAULTS.text_scale,
+        image_scale=small.DEFAULTS.image_scale,
     )
     sent = installed.edit(image=Image.open(PICTURE), width=ours.shape[1], height=ours.shape[0], **fields)
     assert abs(ours - sent.pixels[0]).max() <= 2, "API"
