@@ -60,7 +60,7 @@ def read_folder(folder: Path) -> dict[str, Any]:
 
 
 def read_hub(name: str) -> dict[str, Any]:
-    """A model on the hub, or in its cache on this machine; fp16 weights where there are no others. Raises EditError."""
+    """A model on the hub, or in its cache on this machine. Raises EditError."""
     from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTokenizer
 
