@@ -32,7 +32,7 @@ def main() -> None:
     editor, cells = Editor.load(small.NAME), []
     for path in args.photos:
         photo = read_image(path)
-        edits = [Edit(image=photo, instruction=said, seed=args.seed, **vars(small.USUAL)) for said in args.say]
+        edits = [Edit(image=photo, instruction=said, seed=args.seed, **vars(small.DEFAULTS)) for said in args.say]
         shown = [photo, *(result.image for result in editor.edit(edits))]
         cells += [ImageOps.pad(picture, CELL, color="white") for picture in shown]
     contact_sheet(cells, [""] * len(args.photos), ["before", *args.say]).save(args.picture, optimize=True)

@@ -23,7 +23,7 @@ SOURCES.append(ROOT / "install.py")
 HOST_SIDE = ("ip2p/webui", "scripts", "tests/host", "install.py")
 SHARED = [
     path
-    for name in ("guidance", "passes", "pixels", "images", "edit", "errors", "infotext", "presets", "files", "checkpoints/recognise")
+    for name in ("guidance", "passes", "pixels", "images", "edit", "errors", "infotext", "presets", "files", "chain", "checkpoints/recognise", "checkpoints/header", "checkpoints/pickles")
     for path in (
         [ROOT / "ip2p" / f"{name}.py"] if (ROOT / "ip2p" / f"{name}.py").exists() else sorted((ROOT / "ip2p" / name).rglob("*.py"))
     )
@@ -215,7 +215,7 @@ def test_dependencies_allow_the_pins_of_the_webui():
         re.findall(r"([A-Za-z]+)==([0-9.]+)", (ROOT / "Makefile").read_text(encoding="utf8").partition("PINNED :=")[2].partition("\n")[0])
     )
     core = bounds(project()["dependencies"])
-    assert {name: core[name] for name in pins} == pins and core.keys() - pins == {"gradio", "PyYAML"}
+    assert {name: core[name] for name in pins} == pins and core.keys() - pins == {"gradio", "PyYAML", "tqdm"}
     for line in project()["dependencies"] + [line for extra in project()["optional-dependencies"].values() for line in extra]:
         assert not set("<~!") & set(line), f"{line}: only a lower bound leaves the choice to the host"
 

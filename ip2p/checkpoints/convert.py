@@ -15,7 +15,7 @@ from ..errors import EditError
 from ..files import written_whole
 from .beside import with_configuration_of, written_beside
 from .clip import copy_tokenizer, is_standard, tokenizer_files
-from .folder import WEIGHTS, check_config, check_fit, check_folder, read_json, shapes, sources_in
+from .diffusers_folder import WEIGHTS, check_config, check_fit, check_folder, read_json, shapes, sources_in
 from .header import Tensor, is_safetensors
 from .keys import POSITIONS
 from .ldm import scheduler_config, to_yaml

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import EditError
 from .clip import clip_folder, text_config
-from .folder import check_config, check_fit, normal, shapes
+from .diffusers_folder import check_config, check_fit, normal, shapes
 from .keys import Name, ema_name, names_in_ldm, text_name_in_ldm
 from .ldm import read_yaml, standard, unet_config, vae_config
 from .recognise import EDIT_CHANNELS, EMA, FIRST_LAYER, TEXT_1, UNET, VAE, family_of, refusal_of

@@ -14,7 +14,7 @@ import torch
 from ..errors import EditError
 from . import small
 from .clip import tokenizer
-from .folder import WEIGHTS, check_config, check_fit, check_folder, read_json, shapes, sources_in, without_weights
+from .diffusers_folder import WEIGHTS, check_config, check_fit, check_folder, read_json, shapes, sources_in, without_weights
 from .ldm_file import ldm_file
 from .tensors import Source, Weights
 
@@ -60,7 +60,7 @@ def read_folder(folder: Path) -> dict[str, Any]:
 
 
 def read_hub(name: str) -> dict[str, Any]:
-    """A model on the hub, or in its cache on this machine; fp16 weights where there are no others. Raises EditError."""
+    """A model on the hub, or in its cache on this machine. Raises EditError."""
     from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTokenizer
 

@@ -79,7 +79,7 @@ def add_difference(mine: torch.Tensor, edit: torch.Tensor, base: torch.Tensor) -
     mine, base = padded(mine, edit), padded(base, edit)
     if torch.equal(mine, base):
         return edit
-    return edit.sub_(base).add_(mine)
+    return (edit - base).add_(mine)  # not in place: pages of the file that are written to stay in memory
 
 
 def padded(tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

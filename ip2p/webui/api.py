@@ -23,7 +23,7 @@ from ..edit import IMAGE_SCALE, MAX_BATCH, MAX_COUNT, MAX_SCALE, MAX_SEED, MAX_S
 from ..errors import EditError
 from ..presets import MAX_FIELDS, preset_named, quoted
 from . import picker
-from .chain import heat_infotext, run_chain
+from .chain_run import heat_infotext, run_chain
 from .processing import NO_ROOM, is_lack_of_memory, live_heat_map, model_status
 
 PREFIX = "/instruct-edit/v1"

@@ -15,7 +15,7 @@ from modules.ui_components import FormRow
 
 from ..edit import MAX_CELLS, MIN_SIDE, read_scales, scales_around, sheet_over_scales, sheet_over_seeds
 from ..errors import EditError
-from .chain import run_chain
+from .chain_run import run_chain
 from .controls import edit_of
 
 SCALES, SEEDS = "Text × image scale", "Seeds"

@@ -11,7 +11,7 @@ from modules.ui_components import FormRow, ResizeHandleRow
 
 from ..errors import EditError
 from . import history, notice, paste, picker, settings, sheet
-from .chain import heat_infotext, run_chain
+from .chain_run import heat_infotext, run_chain
 from .controls import build_controls, edit_of, seed_of_selected, show_size
 from .names import TAB_ID
 
