@@ -8,15 +8,18 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
-from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from PIL import Image
 
 pytest.importorskip("diffusers", reason="tests of the page need diffusers and transformers (pip install -e '.[edit]')")
 
+import gradio
+
 from host.browser import CHROMIUM, PHONE, WIDE, chromium_running, expect
-from ip2p import app
+from ip2p.app import events
+from ip2p.app.uploads import as_png
 from ip2p.edit import Edit
 from tiny_model import save_folder, tiny_editor
 
@@ -135,7 +138,7 @@ def apart(one: list[int], other: list[int]) -> float:
 
 
 def shows(page, picture: list[int]) -> None:
-    """Waits until the picture field shows this picture, which the page has compressed anew."""
+    """Waits until the picture field shows this picture, which the browser draws."""
     for _ in range(100):
         if apart(picture_of(page), picture) < 8:
             return
@@ -196,20 +199,35 @@ def test_a_chain_that_is_stopped_keeps_its_finished_steps(page):
 
 @pytest.fixture
 def chain():
-    pictures = [Image.new("RGB", (8, 8), colour) for colour in ("red", "green", "blue")]
+    pictures = [as_png(Image.new("RGB", (8, 8), colour), colour) for colour in ("red", "green", "blue")]
     return [(pictures[0], pictures[1], "first"), (pictures[1], pictures[2], "second")]
 
 
 def test_stepping_back_restores_the_last_step_s_picture_and_instruction(chain):
-    picture, rest, shown, instruction = app.step_back(chain)
+    picture, rest, shown, instruction = events.step_back(chain)
     assert (picture, rest, shown, instruction) == (chain[1][0], chain[:1], [(chain[0][1], "first")], "second")
-    assert app.use_result(chain) is chain[1][1]
+    assert events.use_result(chain) == chain[1][1]
+
+
+def test_a_file_of_the_chain_that_was_cleared_away_is_a_sentence(chain):
+    Path(chain[1][1]).unlink()
+    with pytest.raises(gradio.Error, match="no longer kept"):
+        events.use_result(chain)
 
 
 def test_a_step_of_a_chain_starts_from_the_result_of_the_one_before():
     edit = Edit(image=Image.new("RGB", (64, 64)), instruction="a\nb\nc")
-    results = [SimpleNamespace(image=Image.new("RGB", (64, 64), colour)) for colour in ("red", "green")]
-    assert app.steps_of(edit, results) == [(edit.image, results[0].image, "a"), (results[0].image, results[1].image, "b")]
+    assert events.steps_of(edit, "photo", ["one", "two"]) == [("photo", "one", "a"), ("one", "two", "b")]
+
+
+def test_what_was_converted_is_said(page, tmp_path):
+    Image.fromarray(np.full((64, 64), 30_000, np.uint16)).save(tmp_path / "deep.png")
+    page.locator("#ip2p_image input[type=file]").set_input_files(tmp_path / "deep.png")
+    page.locator("#ip2p_image img").wait_for()
+    field(page, "prompt").fill("make it winter")
+    field(page, "steps").fill("1")
+    page.locator("#ip2p_generate").click()
+    expect(page.locator(".toast-body")).to_contain_text("converted from 16 to 8 bits")
 
 
 def test_an_example_is_loaded_and_everything_reset(page):

@@ -11,10 +11,27 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ip2p import presets
+from ip2p import files, presets
 from ip2p.edit import MAX_SCALE, MAX_STEPS
 from ip2p.errors import EditError
-from ip2p.presets import FILE_NAME, GROUPS, MAX_INSTRUCTION, MAX_NAME, MAX_OWN, REGIONS, Preset, load, save_own, slug
+from ip2p.presets import (
+    FILE_NAME,
+    GROUPS,
+    MAX_INSTRUCTION,
+    MAX_NAME,
+    MAX_OWN,
+    REGIONS,
+    Preset,
+    delete_own,
+    folder_of,
+    load,
+    own,
+    preset_named,
+    save_own,
+    slug,
+)  # fmt: skip
+from ip2p.presets.preset import from_entry
+from ip2p.presets.yaml_text import parse
 from test_house import ROOT, tomllib
 
 SHIPPED = load()
@@ -351,13 +368,114 @@ def test_the_file_is_yaml_that_a_person_can_read(tmp_path):
     assert text.startswith("# ")
 
 
-def test_an_own_preset_replaces_the_shipped_one_of_its_key_and_keeps_its_place(tmp_path):
-    save_own(tmp_path, replace(SHIPPED["fog"], steps=99))
+def test_a_save_under_a_shipped_key_gets_a_key_of_its_own(tmp_path, problems):
+    saved = save_own(tmp_path, replace(SHIPPED["fog"], steps=99))
     save_own(tmp_path, FOG)
-    loaded = load(tmp_path)
-    assert loaded["fog"].steps == 99 and loaded["fog"].own
-    assert list(loaded) == [*SHIPPED, "pink-fog"]
-    assert load()["fog"].steps == SHIPPED["fog"].steps != 99
+    loaded = load(tmp_path, problems)
+    assert {key: loaded[key] for key in SHIPPED} == SHIPPED and problems == []
+    assert list(loaded) == [*SHIPPED, "fog-own", "pink-fog"]
+    assert loaded["fog-own"] == saved
+    assert (saved.name, saved.group, saved.steps, saved.own) == (SHIPPED["fog"].name + " (own)", SHIPPED["fog"].group, 99, True)
+    with pytest.raises(EditError, match="fog-own"):
+        save_own(tmp_path, replace(SHIPPED["fog"], steps=5))
+    save_own(tmp_path, replace(SHIPPED["fog"], steps=5), overwrite=True)
+    assert load(tmp_path)["fog-own"].steps == 5
+
+
+def test_a_file_that_has_a_shipped_key_is_read_beside_the_shipped_one(tmp_path, problems):
+    """Earlier versions let it take the shipped one's place."""
+    mine = "fog: {name: Mist, instruction: add mist}\n"
+    taken = "fog-own: {name: Other, instruction: add rain}\n"
+    assert preset_named("fog-own", load(own_file(tmp_path, mine))).name == "Mist (own)"
+    loaded = load(own_file(tmp_path, mine + taken), problems)
+    assert {key: loaded[key] for key in SHIPPED} == SHIPPED and problems == []
+    assert {key: preset.name for key, preset in own_only(tmp_path).items()} == {"fog-own-2": "Mist (own 2)", "fog-own": "Other"}
+    delete_own(tmp_path, "fog-own")
+    assert own_only(tmp_path)["fog-own"].instruction == "add mist"
+    save_own(tmp_path, Preset(name="Haze", key="fog", instruction="add haze"), overwrite=True)
+    assert {key: preset.name for key, preset in own_only(tmp_path).items()} == {"fog-own": "Haze (own)"}
+
+
+def test_a_long_key_and_name_get_their_ending_too(tmp_path, monkeypatch):
+    key = "k" * (MAX_NAME - 1)
+    monkeypatch.setattr(own, "shipped", lambda: {key: FOG})
+    saved = save_own(tmp_path, Preset(name="n" * MAX_NAME, key=key, instruction="add fog"))
+    assert saved.key == "k" * (MAX_NAME - 4) + "-own" and saved.name == "n" * (MAX_NAME - 6) + " (own)"
+    assert own_only(tmp_path) == {saved.key: saved}
+
+
+def test_everybody_has_presets_of_their_own(tmp_path):
+    folders = [folder_of(tmp_path, user) for user in (None, "anna", "../anna", "Anna", "a\udc80")]
+    for i, folder in enumerate(folders):
+        save_own(folder, replace(FOG, steps=i + 1))
+    assert [own_only(folder)["pink-fog"].steps for folder in folders] == [1, 2, 3, 4, 5]
+    assert folders[0] == folder_of(tmp_path, "") == tmp_path and all(folder.parent == tmp_path for folder in folders[1:])
+
+
+def test_an_own_preset_can_be_deleted_and_nothing_else(tmp_path, problems):
+    saved = save_own(tmp_path, FOG)
+    save_own(tmp_path, replace(FOG, name="Red fog", key=""))
+    assert delete_own(tmp_path, "pink-fog") == saved
+    assert list(own_only(tmp_path, problems)) == ["red-fog"] and problems == []
+    before = (tmp_path / FILE_NAME).read_bytes()
+    for key in ("pink-fog", "fog", "nowhere"):
+        with pytest.raises(EditError, match=f"“{key}”"):
+            delete_own(tmp_path, key)
+    assert (tmp_path / FILE_NAME).read_bytes() == before and load(tmp_path)["fog"] == SHIPPED["fog"]
+    delete_own(tmp_path, "red-fog")
+    assert load(tmp_path, problems) == SHIPPED and problems == []
+    assert save_own(tmp_path, FOG) == own_only(tmp_path)["pink-fog"]
+
+
+def test_deleting_keeps_the_entries_that_cannot_be_used(tmp_path):
+    own_file(tmp_path, BROKEN)
+    delete_own(tmp_path, "good")
+    problems = []
+    assert list(own_only(tmp_path, problems)) == ["also-good"] and len(problems) == len(BAD_KEYS)
+
+
+def test_a_save_reads_none_of_the_presets_that_are_there(tmp_path, monkeypatch):
+    """That takes two seconds for 178 of them; here it is counted, not timed."""
+    own_file(tmp_path, "".join(f"p{i}: {{name: P {i}, instruction: add fog}}\n" for i in range(MAX_OWN - 2)))
+    load(tmp_path)
+    read = []
+    monkeypatch.setattr(own, "parse", lambda text, path: read.append(len(text)) or parse(text, path))
+    for name in ("One", "Two"):
+        save_own(tmp_path, Preset(name=name, instruction="add fog"))
+        load(tmp_path)
+    assert len(read) == 2 and max(read) < 500
+    monkeypatch.undo()
+    own._known.clear()
+    assert list(own_only(tmp_path))[-3:] == ["p497", "one", "two"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "# only\n# comments", "{}", "null\n", "a: {name: A, instruction: add fog}", "{a: {name: A, instruction: add fog}}\n",
+     "a: {name: A, instruction: add fog}\n...\n", "---\na: {name: A, instruction: add fog}\n",
+     "  a:\n    name: A\n    instruction: add fog\n", "a:\n  name: A\n  instruction: |+\n    add fog\n\n", "a:\n  instruction: add fog\n  name: A"],
+)  # fmt: skip
+def test_a_preset_is_added_to_a_file_however_it_was_written(tmp_path, problems, text):
+    own_file(tmp_path, text)
+    kept = own_only(tmp_path)
+    saved = save_own(tmp_path, FOG)
+    own._known.clear()
+    assert own_only(tmp_path, problems) == {**kept, "pink-fog": saved} and problems == []
+    assert len(kept) == ("name" in text)
+
+
+def test_comments_stay_when_a_preset_is_added(tmp_path):
+    own_file(tmp_path, "# mine\na: {name: A, instruction: add fog}  # the first\n")
+    save_own(tmp_path, FOG)
+    text = (tmp_path / FILE_NAME).read_text(encoding="utf8")
+    assert "# mine" in text and "# the first" in text and list(own_only(tmp_path)) == ["a", "pink-fog"]
+
+
+def test_a_file_that_was_changed_by_hand_is_read_again(tmp_path):
+    save_own(tmp_path, FOG)
+    path = tmp_path / FILE_NAME
+    path.write_text(path.read_text(encoding="utf8").replace("steps: 25", "steps: 26"), encoding="utf8")
+    assert own_only(tmp_path)["pink-fog"].steps == 26
 
 
 def test_an_own_preset_is_not_overwritten_unless_asked(tmp_path):
@@ -502,12 +620,12 @@ def test_interpolations_are_never_resolved(tmp_path, problems, monkeypatch, text
         f'two:\n  name: Two\n  instruction: "add {text}"\nthree:\n  name: Three\n  instruction: add fog\n  steps: "{text}"\n'
         "four:\n  name: Four\n  instruction: add fog\n",
     )
-    own = own_only(tmp_path, problems)
+    mine = own_only(tmp_path, problems)
     literal = text.replace("\\x24", "$")
-    assert list(own) == ["one", "four"] and len(problems) == 2
-    assert own["one"].name == f"One {literal}" and own["one"].instruction_for() == f"add {literal}"
+    assert list(mine) == ["one", "four"] and len(problems) == 2
+    assert mine["one"].name == f"One {literal}" and mine["one"].instruction_for() == f"add {literal}"
     save_own(tmp_path, FOG)
-    save_own(tmp_path, replace(own["one"], name="Again", key=""))
+    save_own(tmp_path, replace(mine["one"], name="Again", key=""))
     everything = (tmp_path / FILE_NAME).read_text(encoding="utf8") + str(problems) + str(own_only(tmp_path))
     assert "hunter2" not in everything and own_only(tmp_path)["again"].instruction_for() == f"add {literal}"
 
@@ -526,7 +644,7 @@ def test_a_save_that_fails_halfway_leaves_the_old_file(tmp_path, monkeypatch, er
     def fail(*paths):
         raise error
 
-    monkeypatch.setattr(presets.os, "replace", fail)
+    monkeypatch.setattr(files.os, "replace", fail)
     with pytest.raises(seen):
         save_own(tmp_path, replace(FOG, steps=99), overwrite=True)
     assert (tmp_path / FILE_NAME).read_bytes() == before
@@ -552,7 +670,7 @@ def test_there_is_a_limit_to_ones_own_presets(tmp_path, problems):
 
 
 def test_a_file_that_would_become_too_large_is_not_written(tmp_path, monkeypatch, problems):
-    monkeypatch.setattr(presets, "MAX_FILE", 1000)
+    monkeypatch.setattr(own, "MAX_FILE", 1000)
     save_own(tmp_path, FOG)
     with pytest.raises(EditError) as error:
         save_own(tmp_path, Preset(name="Big", instruction="add {x}", choices={"x": ["x" * 190 + f" {i}" for i in range(5)]}))
@@ -561,5 +679,5 @@ def test_a_file_that_would_become_too_large_is_not_written(tmp_path, monkeypatch
 
 
 def test_the_shipped_file_reads_the_same_by_the_quick_way_and_by_that_of_own_files():
-    entries = presets.read_entries(presets.SHIPPED)
-    assert {key: presets.from_entry(presets.SHIPPED, key, entry, own=False) for key, entry in entries.items()} == presets.shipped()
+    entries, _ = parse(presets.SHIPPED.read_text(encoding="utf8"), presets.SHIPPED)
+    assert {key: from_entry(presets.SHIPPED, key, entry, own=False) for key, entry in entries.items()} == presets.shipped()

@@ -246,20 +246,26 @@ def _authentication():
 
     credentials = dict(pair.split(":", 1) for pair in shared.cmd_opts.api_auth.split(","))
 
-    def check(login: HTTPBasicCredentials = Depends(HTTPBasic())):
+    def check(request: Request, login: HTTPBasicCredentials = Depends(HTTPBasic())):
         expected = credentials.get(login.username)
         if expected is None or not compare_digest(login.password.encode(), expected.encode()):
             raise HTTPException(401, "Incorrect username or password", headers={"WWW-Authenticate": "Basic"})
+        request.state.user = login.username
 
     return check
 
 
-def edit(request: EditRequest) -> EditResponse:
+def user_of(request: Request) -> str | None:
+    """Who sent it; None where the API asks nobody for a name."""
+    return getattr(request.state, "user", None)
+
+
+def edit(request: EditRequest, user: str | None = Depends(user_of)) -> EditResponse:
     """Edits a picture by an instruction."""
     try:
         fields = request.dict(exclude={"preset", "choices"})
         if request.preset is not None:
-            preset = preset_named(request.preset, picker.presets(), picker.LISTED)
+            preset = preset_named(request.preset, picker.presets(user), picker.LISTED)
             ready = dict(
                 instruction=preset.instruction_for(**request.choices),
                 text_scale=preset.text_scale,
@@ -336,9 +342,9 @@ def png_base64(image: Image.Image, infotext: str = "") -> str:
     return base64.b64encode(images.picture_bytes(image, infotext=infotext)).decode()
 
 
-def presets() -> list[PresetResponse]:
-    """The ready instructions: the shipped ones and those saved here."""
-    return [PresetResponse(**preset.as_dict()) for preset in picker.presets().values()]
+def presets(user: str | None = Depends(user_of)) -> list[PresetResponse]:
+    """The ready instructions: the shipped ones and those that the user saved here."""
+    return [PresetResponse(**preset.as_dict()) for preset in picker.presets(user).values()]
 
 
 def status() -> StatusResponse:

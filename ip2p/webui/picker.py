@@ -9,7 +9,7 @@ import gradio as gr
 from modules.ui_components import FormRow
 
 from ..errors import EditError
-from ..presets import GROUPS, OWN_GROUP, Preset, load, save_own
+from ..presets import GROUPS, OWN_GROUP, Preset, delete_own, folder_of, load, save_own
 from .folder import KEPT
 from .processing import small_is_chosen
 
@@ -17,17 +17,18 @@ LISTED = "all are at /instruct-edit/v1/presets"  # where a person finds every ke
 MOST_WORDS = 3  # words to fill in that the picker has fields for; the rest keep their defaults
 
 
-def presets() -> dict[str, Preset]:
-    return load(KEPT)
+def presets(user: str | None = None) -> dict[str, Preset]:
+    """By key: the shipped ones and the user's own. user: the name they logged in with; None where nobody does."""
+    return load(folder_of(KEPT, user))
 
 
-def groups() -> list[str]:
-    return [*GROUPS, *sorted({p.group for p in presets().values()} - set(GROUPS) - {OWN_GROUP}), OWN_GROUP]
+def groups(user: str | None = None) -> list[str]:
+    return [*GROUPS, *sorted({p.group for p in presets(user).values()} - set(GROUPS) - {OWN_GROUP}), OWN_GROUP]
 
 
-def of_group(group: str) -> list[tuple[str, str]]:
+def of_group(group: str, user: str | None = None) -> list[tuple[str, str]]:
     """(name, key) of a group's presets."""
-    return [(preset.name, key) for key, preset in presets().items() if preset.group == group]
+    return [(preset.name, key) for key, preset in presets(user).items() if preset.group == group]
 
 
 def build() -> dict:
@@ -47,6 +48,7 @@ def build() -> dict:
             p["own_name"] = gr.Textbox("", label="Name of one's own", elem_id="ip2p_preset_own_name", placeholder="Name of your own preset",
                                        show_label=False)  # fmt: skip
             p["save"] = gr.Button("Save instruction and scales", elem_id="ip2p_preset_save", size="sm")
+            p["delete"] = gr.Button("Delete the chosen one", elem_id="ip2p_preset_delete", size="sm")
         p["message"] = gr.HTML(elem_id="ip2p_preset_message")
     for part in (p["group"], p["name"], *p["words"], p["own_name"]):
         part.do_not_save_to_config = True  # a way to fill other controls, not a setting
@@ -57,14 +59,14 @@ def connect(p: dict, prompt, controls: dict) -> None:
     """Choosing fills the instruction, the steps and, except for the small checkpoint, the scales; every choice of a word fills them anew."""
     filled = [prompt, controls["text_scale"], controls["image_scale"], controls["steps"]]
 
-    def chosen(group: str, name: str) -> Preset | None:
-        return next((preset for preset in presets().values() if (preset.group, preset.name) == (group, name)), None)
+    def chosen(group: str, name: str, user: str | None) -> Preset | None:
+        return next((preset for preset in presets(user).values() if (preset.group, preset.name) == (group, name)), None)
 
-    def show_group(group: str):
-        return gr.update(choices=[name for name, _ in of_group(group)], value=None)
+    def show_group(group: str, request: gr.Request):
+        return gr.update(choices=[name for name, _ in of_group(group, request.username)], value=None)
 
-    def pick(group: str, name: str):
-        preset = chosen(group, name)
+    def pick(group: str, name: str, request: gr.Request):
+        preset = chosen(group, name, request.username)
         if preset is None:
             return [gr.update()] * len(filled) + [gr.update(visible=False)] * MOST_WORDS
         words = [
@@ -76,8 +78,8 @@ def connect(p: dict, prompt, controls: dict) -> None:
         scales = [preset.text_scale, preset.image_scale] if suit else [gr.update()] * 2
         return [preset.instruction_for(), *scales, preset.steps, *words]
 
-    def fill(group: str, name: str, *words: str):
-        preset = chosen(group, name)
+    def fill(request: gr.Request, group: str, name: str, *words: str):
+        preset = chosen(group, name, request.username)
         if preset is None:
             return gr.update()
         try:
@@ -85,21 +87,39 @@ def connect(p: dict, prompt, controls: dict) -> None:
         except EditError:
             return gr.update()
 
-    def save(name: str, instruction: str, text_scale: float, image_scale: float, steps: float):
+    def listed(group: str, value: str | None, user: str | None):
+        """The two lists, with this group and this preset of it chosen."""
+        return gr.update(choices=groups(user), value=group), gr.update(choices=[name for name, _ in of_group(group, user)], value=value)
+
+    def save(name: str, instruction: str, text_scale: float, image_scale: float, steps: float, request: gr.Request):
         try:
             literal = instruction.replace("{", "(").replace("}", ")")
-            saved = save_own(KEPT, Preset(name, literal, text_scale=text_scale, image_scale=image_scale, steps=int(steps)))
+            preset = Preset(name, literal, text_scale=text_scale, image_scale=image_scale, steps=int(steps))
+            saved = save_own(folder_of(KEPT, request.username), preset)
         except EditError as e:
-            return f"<div class='error'>{html.escape(str(e))}</div>", gr.update(), gr.update()
+            return error(e), gr.update(), gr.update()
         message = f"Saved as “{html.escape(saved.name)}”: it is under “{OWN_GROUP}”."
-        return (
-            message,
-            gr.update(choices=groups(), value=OWN_GROUP),
-            gr.update(choices=[n for n, _ in of_group(OWN_GROUP)], value=saved.name),
-        )
+        return message, *listed(OWN_GROUP, saved.name, request.username)
 
+    def delete(group: str, name: str, request: gr.Request):
+        try:
+            preset = chosen(group, name, request.username)
+            if preset is None or not preset.own:
+                raise EditError(f"Choose one of your own first, for example under “{OWN_GROUP}”: only those can be deleted.")
+            delete_own(folder_of(KEPT, request.username), preset.key)
+        except EditError as e:
+            return error(e), gr.update(), gr.update()
+        group = group if group in groups(request.username) else OWN_GROUP
+        return f"Deleted “{html.escape(preset.name)}”.", *listed(group, None, request.username)
+
+    lists = [p["message"], p["group"], p["name"]]
     p["group"].input(fn=show_group, inputs=[p["group"]], outputs=[p["name"]], show_progress=False)
     p["name"].input(fn=pick, inputs=[p["group"], p["name"]], outputs=[*filled, *p["words"]], show_progress=False)
     for word in p["words"]:
         word.input(fn=fill, inputs=[p["group"], p["name"], *p["words"]], outputs=[prompt], show_progress=False)
-    p["save"].click(fn=save, inputs=[p["own_name"], *filled], outputs=[p["message"], p["group"], p["name"]], show_progress=False)
+    p["save"].click(fn=save, inputs=[p["own_name"], *filled], outputs=lists, show_progress=False)
+    p["delete"].click(fn=delete, inputs=[p["group"], p["name"]], outputs=lists, show_progress=False)
+
+
+def error(e: EditError) -> str:
+    return f"<div class='error'>{html.escape(str(e))}</div>"

@@ -154,7 +154,7 @@ def add_axes() -> None:
         return
 
     def apply_preset(p, key, keys):
-        preset = preset_named(key, picker.presets(), picker.LISTED)
+        preset = preset_named(key, picker.presets(p.user), picker.LISTED)
         p.prompt = preset.instruction_for()
         others = {info.axis.label for info in (shared.state.xyz_plot_x, shared.state.xyz_plot_y, shared.state.xyz_plot_z)}
         for field, value, labels in (
@@ -168,7 +168,7 @@ def add_axes() -> None:
     def confirm_presets(p, keys):
         try:
             for key in keys:
-                preset_named(key, picker.presets(), picker.LISTED)
+                preset_named(key, picker.presets(p.user), picker.LISTED)
         except EditError as e:
             raise (HTTPException(422, str(e)) if p.is_api else e) from e
 

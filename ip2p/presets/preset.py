@@ -1,25 +1,18 @@
-"""Ready instructions: templates with choices, scales and steps that suit them. The shipped ones, and a person's own beside them."""
+"""One ready instruction: what it may hold, and its words filled in."""
 
 from __future__ import annotations
 
-import os
 import re
-import threading
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
-from difflib import get_close_matches
-from functools import lru_cache
+from dataclasses import dataclass, field, fields
 from hashlib import sha256
 from pathlib import Path
 from reprlib import repr as short
 from typing import Any
 
-import yaml
-
-from .edit import IMAGE_SCALE, MAX_SCALE, MAX_STEPS, TEXT_SCALE, check_number
-from .errors import EditError
-from .files import why, written_whole
+from ..edit import IMAGE_SCALE, MAX_SCALE, MAX_STEPS, TEXT_SCALE, check_number
+from ..errors import EditError
 
 GROUPS = (
     "weather", "season", "time of day", "background", "material", "art medium and style",
@@ -27,18 +20,11 @@ GROUPS = (
 )  # fmt: skip
 OWN_GROUP = "own"
 REGIONS = ("all", "subject", "background", "sky", "face", "hair", "clothes", "eyes", "lips")
-FILE_NAME = "presets.yaml"
-SHIPPED = Path(__file__).with_name(FILE_NAME)
-HEADER = "# Your own presets for Instruct edit. Saving a preset rewrites this file: comments are lost then, entries are kept.\n\n"
-
 MAX_NAME, MAX_INSTRUCTION, MAX_CHOICE = 80, 1000, 200  # characters
 MAX_FIELDS, MAX_CHOICES = 10, 100  # words to fill in, and choices for each
-MAX_OWN, MAX_FILE = 500, 1_000_000  # own presets, and bytes of their file
 
 FIELD = re.compile(r"\{([^{}]*)\}")
 NOT_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufeff\ufffe\uffff]")  # what a YAML file cannot hold as it is
-
-_saving = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -122,72 +108,6 @@ class Preset:
 IN_FILE = tuple(f.name for f in fields(Preset) if f.name not in ("key", "own"))
 
 
-def load(user_folder: Path | None = None, problems: list[str] | None = None) -> dict[str, Preset]:
-    """Presets by key: the shipped ones, then the person's own from `user_folder`; an own preset replaces a shipped one of its key.
-
-    What is wrong with the person's file is appended to `problems`, a sentence each, and left out; it never raises.
-    """
-    presets = dict(shipped())
-    if user_folder is not None:
-        presets.update(own_presets(Path(user_folder) / FILE_NAME, [] if problems is None else problems))
-    return presets
-
-
-def save_own(user_folder: Path, preset: Preset, overwrite: bool = False) -> Preset:
-    """Adds a preset to the person's own, or with `overwrite` replaces theirs of the same key; returns it as saved.
-
-    The file is written beside and renamed: it is always whole. Entries that cannot be used stay in it.
-    Raises EditError when the preset exists, there are too many, or the file cannot be read or written.
-    """
-    path = Path(user_folder) / FILE_NAME
-    preset = replace(preset, own=True)
-    settings = preset.as_dict()
-    with _saving:
-        entries = read_entries(path)
-        if preset.key in entries and not overwrite:
-            raise EditError(f"You already have a preset {quoted(preset.key)}: choose another name, or allow it to be overwritten.")
-        if preset.key not in entries and len(entries) >= MAX_OWN:
-            raise EditError(f"You have {len(entries)} presets of your own, and {MAX_OWN} are allowed: remove some from {path} first.")
-        entries[preset.key] = {name: settings[name] for name in IN_FILE}
-        text = HEADER + yaml.safe_dump(entries, allow_unicode=True, sort_keys=False)
-        if repr(parse(text, path)) != repr(entries):  # repr, because what a person wrote by hand may hold a NaN
-            raise EditError(f"The preset {quoted(preset.name)} was not saved: {path} would not be read back as it was written.")
-        write(path, text)
-    return preset
-
-
-@lru_cache(maxsize=1)
-def shipped() -> dict[str, Preset]:
-    # Not by way of `parse`: a WebUI's start waits for this, and our own file needs none of its care.
-    entries = yaml.load(SHIPPED.read_text(encoding="utf8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    return {key: from_entry(SHIPPED, key, entry, own=False) for key, entry in entries.items()}
-
-
-def preset_named(key: str, presets: Mapping[str, Preset], listed: str = "") -> Preset:
-    """The preset of this key. listed: where a person finds all keys, for the refusal. Raises EditError with near keys when there is none."""
-    if key not in presets:
-        near = get_close_matches(key, presets, n=5, cutoff=0.3) or list(presets)[:5]
-        raise EditError(f"There is no preset {quoted(key)}. Near ones: {', '.join(near)}{listed and '; '}{listed}.")
-    return presets[key]
-
-
-def own_presets(path: Path, problems: list[str]) -> dict[str, Preset]:
-    try:
-        entries = read_entries(path)
-    except EditError as e:
-        problems.append(str(e))
-        return {}
-    if len(entries) > MAX_OWN:
-        problems.append(f"{path} has {len(entries)} presets and {MAX_OWN} are allowed: those after the first {MAX_OWN} are left out.")
-    presets = {}
-    for key, entry in list(entries.items())[:MAX_OWN]:
-        try:
-            presets[key] = from_entry(path, key, entry, own=True)
-        except EditError as e:
-            problems.append(str(e))
-    return presets
-
-
 def from_entry(path: Path, key: Any, entry: Any, own: bool) -> Preset:
     """One entry of a file as a preset. Raises EditError with a sentence that names file and key."""
     try:
@@ -204,62 +124,6 @@ def from_entry(path: Path, key: Any, entry: Any, own: bool) -> Preset:
     except EditError as e:
         sentence = str(e)
         raise EditError(f"The preset {quoted(key)} in {path} cannot be used: {sentence[0].lower()}{sentence[1:]}") from e
-
-
-def read_entries(path: Path) -> dict[Any, Any]:
-    """A file's entries by key, unchecked; none when there is no file. Raises EditError when it is not YAML with an entry a key."""
-    try:
-        if path.stat().st_size > MAX_FILE:
-            raise EditError(f"{path} is larger than {MAX_FILE // 1000} kB, too large for presets.")
-        return parse(path.read_text(encoding="utf-8-sig"), path)
-    except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError) as e:
-        raise EditError(f"{path} could not be read: {why(e)}.") from e
-
-
-class PlainLoader(yaml.SafeLoader):
-    """YAML without aliases, of which a few lines would fill the memory, without a key that stands twice, and with dates as text."""
-
-    yaml_implicit_resolvers = {  # noqa: RUF012
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark
-            raise yaml.MarkedYAMLError(problem="an alias (“*a”), which is not allowed: write the values out", problem_mark=mark)
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        mapping = super().construct_mapping(node, deep)
-        if len(mapping) < len(node.value):
-            raise yaml.MarkedYAMLError(problem="a name that stands twice", problem_mark=node.start_mark)
-        return mapping
-
-
-def parse(text: str, path: Path) -> dict[Any, Any]:
-    """YAML as plain values. Raises EditError when it is not a preset for every key."""
-    try:
-        entries = yaml.load(text, PlainLoader)
-    except Exception as e:  # YAML, its conversion of numbers and dates, and Python's recursion limit have no error in common
-        raise EditError(f"{path} could not be read as YAML: {yaml_fault(e)}.") from e
-    entries = {} if entries is None else entries
-    if not isinstance(entries, dict):
-        raise EditError(f"{path} must have a key for every preset, but it is a list.")
-    return entries
-
-
-def write(path: Path, text: str) -> None:
-    """Writes a file of at most MAX_FILE bytes, whole and on the disk before it takes its place. Raises EditError when that fails."""
-    data = text.encode()
-    if len(data) > MAX_FILE:
-        raise EditError(f"{path} would become larger than {MAX_FILE // 1000} kB, too large for presets: remove some first.")
-    with written_whole(path, force=True) as beside, open(beside, "xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def slug(name: str) -> str:
@@ -370,9 +234,3 @@ def quoted(text: Any) -> str:
     """In quotes and in one line, cut when it is long, whatever is in it."""
     text = " ".join(str(text).split()).encode(errors="replace").decode()
     return f"“{text}”" if len(text) <= MAX_NAME else f"“{text[:MAX_NAME]}…”"
-
-
-def yaml_fault(error: Exception) -> str:
-    """An error of reading YAML in one line: the problem and its line, where they are known."""
-    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
-    return f"{problem} in line {mark.line + 1}" if mark is not None and problem else why(error)

@@ -1,0 +1,11 @@
+"""The standalone page: what the official page of InstructPix2Pix offers, and a chain of edits. Ready to be a hosted Space.
+
+    python -m ip2p app [--model …] [--port …]
+
+As a Space: `app.py` with `from ip2p.app import build; build("timbrooks/instruct-pix2pix").launch()`, and `requirements.txt`
+with this package and its extra `edit`.
+"""
+
+from .layout import CSS, build
+
+__all__ = ["CSS", "build"]

@@ -1,0 +1,42 @@
+"""Ready instructions: templates with choices, scales and steps that suit them. The shipped ones, and a person's own beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+
+from ..errors import EditError
+from .own import FILE_NAME, MAX_FILE, MAX_OWN, delete_own, folder_of, read, save_own
+from .preset import GROUPS, MAX_CHOICE, MAX_INSTRUCTION, MAX_NAME, OWN_GROUP, REGIONS, Preset, quoted, slug
+from .shipped import SHIPPED, shipped
+
+__all__ = [
+    "FILE_NAME", "GROUPS", "MAX_CHOICE", "MAX_FILE", "MAX_INSTRUCTION", "MAX_NAME", "MAX_OWN", "OWN_GROUP", "REGIONS", "SHIPPED",
+    "Preset", "delete_own", "folder_of", "load", "preset_named", "quoted", "save_own", "shipped", "slug",
+]  # fmt: skip
+
+
+def load(user_folder: Path | None = None, problems: list[str] | None = None) -> dict[str, Preset]:
+    """Presets by key: the shipped ones, then the person's own from `user_folder`, none of which has a shipped one's key.
+
+    What is wrong with the person's file is appended to `problems`, a sentence each, and left out; it never raises.
+    """
+    problems = [] if problems is None else problems
+    if user_folder is None:
+        return dict(shipped())
+    try:
+        own = read(Path(user_folder) / FILE_NAME)
+    except EditError as e:
+        problems.append(str(e))
+        return dict(shipped())
+    problems.extend(own.faults)
+    return {**shipped(), **own.presets}
+
+
+def preset_named(key: str, presets: Mapping[str, Preset], listed: str = "") -> Preset:
+    """The preset of this key. listed: where a person finds all keys, for the refusal. Raises EditError with near keys when there is none."""
+    if key not in presets:
+        near = get_close_matches(key, presets, n=5, cutoff=0.3) or list(presets)[:5]
+        raise EditError(f"There is no preset {quoted(key)}. Near ones: {', '.join(near)}{listed and '; '}{listed}.")
+    return presets[key]

@@ -1,0 +1,235 @@
+"""The standalone page over HTTP, as a program or a hostile visitor uses it: which files it takes, and what it gives back."""
+
+import base64
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("diffusers", reason="tests of the page need diffusers and transformers (pip install -e '.[edit]')")
+pytest.importorskip("gradio")
+
+from gradio.utils import get_upload_folder
+from gradio_client import Client, handle_file
+
+from ip2p.app import build
+from ip2p.app.events import Running
+from ip2p.errors import EditError
+from ip2p.images import fit, infotext_in, read_image
+from tiny_model import save_folder, tiny_editor
+
+ROOT = Path(__file__).resolve().parents[1]
+FIELDS = ["make it winter", "", 1, "Fixed", 7, "Fixed", 7.5, 1.5, "Euler"]
+META = {"_type": "gradio.FileData"}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    save_folder(tiny_editor(), folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def url(model):
+    page = build(model)
+    _, address, _ = page.launch(prevent_thread_lock=True, quiet=True)
+    yield address
+    page.close()
+
+
+@pytest.fixture
+def client(url):
+    return Client(url, verbose=False)
+
+
+def call(url, endpoint, data):
+    """(whether it succeeded, what came back) of a request that says anything at all."""
+    start = urllib.request.Request(
+        f"{url}gradio_api/call/{endpoint}", json.dumps({"data": data}).encode(), {"Content-Type": "application/json"}
+    )
+    event = json.load(urllib.request.urlopen(start))["event_id"]
+    stream = urllib.request.urlopen(f"{url}gradio_api/call/{endpoint}/{event}", timeout=120).read().decode()
+    kind, data = next(part for part in stream.split("\n\n") if "heartbeat" not in part).split("\n")
+    return kind == "event: complete", json.loads(data.removeprefix("data: "))
+
+
+def data_url(image):
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return {"url": "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()}
+
+
+@pytest.fixture(scope="module")
+def private(tmp_path_factory):
+    path = tmp_path_factory.mktemp("home") / "private.png"
+    Image.new("RGB", (64, 64), "red").save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def link(private):
+    link = Path(get_upload_folder()) / f"link-{os.getpid()}.png"
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(private)
+    yield link
+    link.unlink()
+
+
+FORMS = {
+    "no meta": lambda path, link: {"path": str(path)},
+    "wrong meta": lambda path, link: {"path": str(path), "meta": {"_type": "file"}},
+    "meta": lambda path, link: {"path": str(path), "meta": META},
+    "list": lambda path, link: [{"path": str(path)}],
+    "list with meta": lambda path, link: [{"path": str(path), "meta": META}],
+    "text": lambda path, link: str(path),
+    "inside": lambda path, link: {"image": {"path": str(path)}, "path": None},
+    "link": lambda path, link: {"path": str(link)},
+    "link with meta": lambda path, link: {"path": str(link), "meta": META},
+    "upwards": lambda path, link: {"path": f"{get_upload_folder()}/../..{path}"},
+    "address": lambda path, link: {"path": str(path), "url": "http://localhost/a.png"},
+    "nowhere": lambda path, link: {"path": str(path) + "x", "meta": META},
+    "NUL": lambda path, link: {"path": f"{path}\0"},
+    "number": lambda path, link: {"path": 7},
+}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_no_picture_of_the_server_is_given_to_a_visitor(url, private, link, form):
+    whole, said = call(url, "edit", [form(private, link), *FIELDS])
+    assert not whole
+    assert said["error"] == "This picture was not uploaded here: drop a file on the picture field."
+
+
+@pytest.mark.parametrize("endpoint", ["use_result", "step_back", "load_example", "example", "reset", "stop_edit"])
+def test_no_other_event_gives_a_file_of_the_server(url, private, link, endpoint):
+    for form in ("no meta", "wrong meta", "list", "link"):
+        picture = FORMS[form](private, link)
+        for sent in ([picture], [[[picture, picture, "make it winter"]]]):
+            said = json.dumps(call(url, endpoint, sent))
+            assert "private" not in said and (endpoint == "example" or "file=" not in said)
+
+
+def pictures():
+    rows, columns = np.mgrid[0:64, 0:64]
+    disc = np.zeros((64, 64, 4), np.uint8)
+    disc[(rows - 32) ** 2 + (columns - 32) ** 2 < 400] = 200, 40, 40, 255
+    yield "cut out", Image.fromarray(disc)
+    yield "grey, 16 bits", Image.fromarray(np.linspace(0, 65535, 64)[None].repeat(64, 0).astype(np.uint16))
+    grey = np.dstack([np.full((64, 64), 30, np.uint8), np.where(rows < 32, 255, 0).astype(np.uint8)])
+    yield "grey, half transparent", Image.fromarray(grey, "LA")
+
+
+@pytest.mark.parametrize("picture", [picture for _, picture in pictures()], ids=[name for name, _ in pictures()])
+@pytest.mark.parametrize("by", ["upload", "data URL"])
+def test_the_page_edits_the_picture_that_the_command_line_edits(url, client, tmp_path, picture, by):
+    picture.save(tmp_path / "photo.png")
+    if by == "upload":
+        (before, _), *_ = client.predict(handle_file(tmp_path / "photo.png"), *FIELDS, api_name="/edit")
+    else:
+        whole, ((before, _), *_) = call(url, "edit", [data_url(picture), *FIELDS])
+        assert whole
+        before = before["path"]
+    before = Image.open(before)
+    assert (np.asarray(before) == np.asarray(fit(read_image(tmp_path / "photo.png"), before.size))).all()
+
+
+def test_a_picture_that_gradio_can_t_open_is_edited(client, tmp_path):
+    """A text of 2 MB, which Pillow takes for an attack."""
+    from PIL.PngImagePlugin import PngInfo
+
+    texts = PngInfo()
+    texts.add_text("comment", "x" * 2_000_000, zip=True)
+    Image.new("RGB", (64, 64), "green").save(tmp_path / "photo.png", pnginfo=texts)
+    (before, _), *_ = client.predict(handle_file(tmp_path / "photo.png"), *FIELDS, api_name="/edit")
+    assert Image.open(before).getpixel((0, 0)) == (0, 128, 0)
+
+
+def test_a_result_is_a_png_with_its_settings_and_going_on_from_it_loses_nothing(client, tmp_path):
+    photo = ROOT / "ip2p" / "examples" / "chelsea.jpg"
+    (_, after), _, _, _, _, infotext = client.predict(handle_file(photo), *FIELDS, api_name="/edit")
+    assert Image.open(after).format == "PNG" and infotext_in(after) == infotext and "Seed: 7" in infotext
+    used = client.predict(api_name="/use_result")
+    assert Path(used).read_bytes() == Path(after).read_bytes()
+    (again, _), *_ = client.predict(handle_file(used), *FIELDS, api_name="/edit")
+    assert (np.asarray(Image.open(again)) == np.asarray(Image.open(after))).all()
+
+
+def test_stepping_back_gives_the_file_that_was_uploaded(client, tmp_path):
+    photo = ROOT / "ip2p" / "examples" / "chelsea.jpg"
+    client.predict(handle_file(photo), *FIELDS, api_name="/edit")
+    picture, shown, instruction = client.predict(api_name="/step_back")
+    assert Path(picture).read_bytes() == photo.read_bytes()
+    assert (shown, instruction) == ([], "make it winter")
+
+
+@pytest.mark.parametrize(
+    "place, value, said",
+    [
+        (2, 2.5, "The steps must be a whole number, not 2.5."),
+        (2, "two", "The steps must be a number, not two."),
+        (2, 900, "The steps must be between 1 and 200, not 900."),
+        (4, float("nan"), "The seed must be a number, not nan."),
+        (4, float("inf"), "The seed must be a number, not inf."),
+        (4, 0.5, "The seed must be a whole number, not 0.5."),
+        (4, None, "The seed is empty: put a number there."),
+        (6, True, "The text scale must be a number, not True."),
+        (7, [1], "The image scale must be a number, not [1]."),
+        (0, None, "The instruction is empty: say what to change, for example “make it winter”."),
+        (8, "Newton", "There is no sampler “Newton”. Known ones: Euler a, Euler, DPM++ 2M, DDIM, UniPC."),
+    ],
+)
+def test_a_field_that_cannot_be_taken_is_a_sentence_that_names_it(url, place, value, said):
+    fields = [*FIELDS]
+    fields[place] = value
+    whole, answer = call(url, "edit", [data_url(Image.new("RGB", (64, 64))), *fields])
+    assert (whole, answer["error"]) == (False, said)
+
+
+def test_a_picture_beyond_what_is_taken_over_http_is_a_sentence(url):
+    whole, said = call(url, "edit", [data_url(Image.new("1", (20_000, 400))), *FIELDS])
+    assert not whole and "over HTTP" in said["error"]
+
+
+def test_an_example_is_loaded_wherever_the_page_was_started(model, tmp_path):
+    """In a process of its own, because Gradio takes files of the working directory."""
+    script = f"""
+from ip2p.app import build
+from gradio_client import Client
+page = build({model!r})
+_, url, _ = page.launch(prevent_thread_lock=True, quiet=True)
+print("loaded", Client(url, verbose=False).predict(api_name="/example")[0])
+page.close()
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "GRADIO_TEMP_DIR": str(tmp_path / "cache")}
+    done = subprocess.run([sys.executable, "-c", script], cwd="/usr", env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert re.search(r"^loaded .*\.jpg$", done.stdout, re.MULTILINE)
+
+
+def test_an_edit_is_stopped_by_its_own_session_and_no_other():
+    running = Running()
+    with running.edit("one") as first, running.edit("two") as other, running.edit("") as nobody_s, running.edit(None) as nobody_s_either:
+        with running.edit("one") as second:
+            pass
+        running.stop("")
+        running.stop(None)
+        running.stop("one")
+        stopped = [stop.is_set() for stop in (first, second, other, nobody_s, nobody_s_either)]
+    assert stopped == [True, False, False, False, False]
+    assert running.stops == {}
+
+
+def test_an_edit_that_fails_leaves_nothing_to_stop():
+    running = Running()
+    with pytest.raises(EditError), running.edit("one"):
+        raise EditError("No.")
+    assert running.stops == {}
