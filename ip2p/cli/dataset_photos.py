@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..dataset.licences import REFUSED, allowed, read_licences
 from ..dataset.plan import HELD_OUT, MULTIPLE, PHOTO, SIZE, TRAIN, Plan
-from ..errors import EditError
+from ..errors import EditError, printable
 from ..files import refuse_existing
 
 
@@ -81,4 +81,4 @@ def check(args: argparse.Namespace) -> None:
 
 
 def say(sentence: str) -> None:
-    print(sentence, file=sys.stderr)
+    print(printable(sentence), file=sys.stderr)
