@@ -39,6 +39,7 @@ def written_whole(path: Path, force: bool = False, *, sources: Iterable[Path] = 
             yield beside
             if beside.is_file():
                 sync(beside)
+            refuse_existing(path, force, sources=sources, ours=ours)  # another run may have written it meanwhile
             put_in_place(beside, path)
         finally:
             remove(beside)
