@@ -40,7 +40,7 @@ class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(BAD_INPUT, f"{self.prog}: {' '.join(message.split())}; see {self.prog} --help\n")
+        self.exit(say(f"{self.prog}: {' '.join(message.split())}; see {self.prog} --help", BAD_INPUT))
 
 
 def module_of(verb: str) -> ModuleType:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -38,6 +39,7 @@ def written_whole(path: Path, force: bool = False, *, sources: Iterable[Path] = 
             yield beside
             if beside.is_file():
                 sync(beside)
+            refuse_existing(path, force, sources=sources, ours=ours)  # another run may have written it meanwhile
             put_in_place(beside, path)
         finally:
             remove(beside)
@@ -78,6 +80,24 @@ def foreign_file(folder: Path, ours: Sequence[str]) -> Path | None:
         ):
             return name
     return None
+
+
+def check_place(path: Path) -> None:
+    """Whether a file can be written to `path`, found out without writing anything, so that no work is done in vain. Raises EditError
+    for a name that is too long, a folder at its place, a file in its way or a missing right."""
+    try:
+        if path.is_dir():
+            raise EditError(f"{path} is a folder: choose another name.")
+        above = next(parent for parent in path.absolute().parents if parent.exists())
+        if not above.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        longest = os.pathconf(above, "PC_NAME_MAX") if hasattr(os, "pathconf") else 255
+        if any(len(os.fsencode(part)) > longest for part in path.absolute().relative_to(above).parts):
+            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+        if not os.access(above, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as e:
+        raise EditError(f"{path} could not be written: {why(e)}.") from e
 
 
 def put_in_place(beside: Path, path: Path) -> None:

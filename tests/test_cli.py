@@ -17,7 +17,6 @@ from safetensors.torch import save_file
 from ip2p.__main__ import VERBS, main
 from ip2p.chain import lines_of, next_edit
 from ip2p.checkpoints.recognise import FIRST_LAYER
-from ip2p.cli.edit import natural
 from ip2p.contact_sheet import contact_sheet
 from ip2p.errors import EditError
 
@@ -185,7 +184,6 @@ def test_a_folder_is_edited_in_natural_order(pictures, tmp_path, capsys, fake_ed
     assert [edit.image.width for edit in fake_editor.asked] == [65, 66, 74] and fake_editor.asked[0].longest_side == 256
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["p1.png", "p10.png", "p2.png"]
     assert capsys.readouterr().out.strip() == "3 edited, 0 there already, 0 failed."
-    assert sorted([Path("a10"), Path("A9b"), Path("9"), Path("a9")], key=natural) == [Path("9"), Path("a9"), Path("A9b"), Path("a10")]
 
 
 def test_one_bad_file_is_reported_and_does_not_end_the_run(pictures, tmp_path, capsys, fake_editor):
@@ -338,7 +336,7 @@ def test_a_comparison_shows_the_last_line_or_every_step(pictures, tmp_path):
         (["{in}/p1.jpg", "--preset", "change-weather", "--choice", "foggy"], "WORD=TEXT"),
         (["{in}/p1.jpg", "--preset", "change-weather", "--choice", "colour=red"], "no choice"),
         (["{in}/p1.jpg", "x", "--choice", "to=foggy"], "--preset"),
-        (["{in}/p1.jpg", "x", "--output", "{in}/p1.jpg"], ".png"),
+        (["{in}/p1.jpg", "x", "--output", "{in}/p1.jpg"], "is the picture itself"),
         (["{in}", "x", "--output", "{in}"], "folder of the pictures itself"),
         (["{in}", "x", "--output", "{in}/a.png"], "into a folder"),
         (["{in}/empty", "x"], "no pictures"),

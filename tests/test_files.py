@@ -9,7 +9,7 @@ import pytest
 
 from ip2p import files
 from ip2p.errors import EditError
-from ip2p.files import unfinished, written_whole
+from ip2p.files import check_place, unfinished, written_whole
 
 OURS = ("seeds.json", "*/prompt.json", "*/*_0.jpg")
 
@@ -41,6 +41,27 @@ def test_nothing_is_replaced_unasked(tmp_path):
     with pytest.raises(EditError, match="exists already"), written_whole(tmp_path / "a.txt"):
         pytest.fail("nothing is computed for nothing")
     assert content(tmp_path) == {"a.txt": "mine"}
+
+
+def test_of_two_runs_at_the_same_time_the_second_replaces_nothing_unasked(tmp_path):
+    target = tmp_path / "a.txt"
+    with pytest.raises(EditError, match="exists already"), written_whole(target) as second:
+        second.write_text("second")
+        with written_whole(target) as first:
+            first.write_text("first")
+    assert content(tmp_path) == {"a.txt": "first"}
+
+
+@pytest.mark.parametrize(
+    "name, reason", [("x" * 300, "too long"), ("雪" * 86, "too long"), ("file/a.png", "not a directory"), ("folder", "is a folder")]
+)
+def test_a_place_that_can_not_be_written_is_found_without_writing(tmp_path, name, reason):
+    (tmp_path / "file").write_text("mine"), (tmp_path / "folder").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(EditError, match=reason):
+        check_place(tmp_path / name)
+    check_place(tmp_path / "new" / "deep" / ("雪" * 85))
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_an_output_of_ours_is_replaced_when_asked(tmp_path):

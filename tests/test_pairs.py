@@ -1,5 +1,6 @@
 """Pair sets: every format is read as it is and carried over without loss; broken rows are named; memory does not grow with the set."""
 
+import io
 import json
 import pickle
 import random
@@ -10,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("datasets", reason="tests of pair sets need datasets (pip install -e '.[train]')")
@@ -79,6 +81,20 @@ def test_what_magicbrush_erased_is_white_in_the_mask_and_as_large_as_the_picture
     pair = open_pairs(write_set(tmp_path / "set.parquet", published()["osunlp/MagicBrush"]))[0]
     assert pair.mask.mode == "L" and pair.mask.size == pair.original_image.size == (48, 32)
     assert [pair.mask.getpixel((x, 16)) for x in (0, 23, 24, 47)] == [255, 255, 0, 0]
+
+
+def test_masks_of_a_set_are_read_by_the_rule_of_all_masks(tmp_path):
+    painted = np.zeros((32, 48), np.uint8)
+    painted[:, :10] = 255
+    layer = np.dstack([painted] * 4)
+    files = [Pictures.fromarray(levels) for levels in (layer, painted // 255, painted.astype(np.uint16) * 257)]
+    for i, file in enumerate(files):
+        columns = published()["osunlp/MagicBrush"] | {"mask_img": ([saved(file, "PNG")] * 3, datasets.Image())}
+        pairs = open_pairs(write_set(tmp_path / f"{i}.parquet", columns))
+        assert np.array_equal(np.asarray(pairs[0].mask), painted), file.mode
+        convert(pairs, tmp_path / f"ours-{i}.parquet")
+        mask = pq.read_table(tmp_path / f"ours-{i}.parquet").to_pylist()[0]["mask"]["bytes"]
+        assert np.array_equal(np.asarray(Pictures.open(io.BytesIO(mask)).convert("L")), painted), "one that every program reads so"
 
 
 def test_a_grey_mask_is_taken_as_it_is(tmp_path):

@@ -289,3 +289,47 @@ def test_the_subject_is_found_and_a_picture_without_one_has_no_local_edits(tmp_p
     plain = Image.fromarray(np.stack([100 + x // 4, 120 + y // 4, 140 + x // 8], -1).astype(np.uint8))
     plan = Plan(list(KINDS), 64)
     assert not any(KINDS[pair.extra["kind"]].local for pair in photos.pairs_of_photo(plain, "plain.png", plan))
+
+
+def test_photographs_are_found_by_content_and_others_are_named(tmp_path, capsys):
+    folder = tmp_path / "photos"
+    (folder / "sub").mkdir(parents=True)
+    for name in ("a.jfif", "sub/b"):
+        (folder / name).write_bytes((EXAMPLES / "coffee.jpg").read_bytes())
+    (folder / "notes.txt").write_text("hello")
+    pairs = open_pairs(made(folder, tmp_path / "set.parquet", "--kinds", "sepia,inverted"))
+    assert {pairs.texts(i)["photo"] for i in range(len(pairs))} == {"a.jfif", "sub/b"}
+    assert "1 passed over: notes.txt (not a picture)." in capsys.readouterr().err
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped_and_ends_equal(tmp_path, monkeypatch, capsys):
+    options = ("--kinds", "sepia,inverted,pencil,fog")
+    undisturbed = made(EXAMPLES, tmp_path / "undisturbed.parquet", *options).read_bytes()
+    done, make = [], photos.pairs_of_photo
+
+    def interrupted(image, name, plan):
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(name)
+        return make(image, name, plan)
+
+    monkeypatch.setattr(photos, "pairs_of_photo", interrupted)
+    command = ["dataset", "photos", str(EXAMPLES), "--output", str(tmp_path / "set.parquet"), "--size", "64", *options]
+    assert main(command) == 130 and not (tmp_path / "set.parquet").exists()
+    again = []
+    monkeypatch.setattr(photos, "pairs_of_photo", lambda image, name, plan: again.append(name) or make(image, name, plan))
+    assert main(command) == 0 and again == ["coffee.jpg"] and done == ["astronaut.jpg", "chelsea.jpg"]
+    assert (tmp_path / "set.parquet").read_bytes() == undisturbed
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["set.parquet", "undisturbed.parquet"], "nothing is left beside it"
+
+
+def test_what_is_kept_is_of_the_same_photograph_and_the_same_options(tmp_path):
+    from ip2p.dataset.kept_pairs import KeptPairs
+
+    photo = tmp_path / "a.jpg"
+    photo.write_bytes((EXAMPLES / "coffee.jpg").read_bytes())
+    file = KeptPairs(tmp_path / "set.parquet", Plan(["sepia"], 64)).file_of(photo, "a.jpg")
+    plans = Plan(["fog"], 64), Plan(["sepia"], 128), Plan(["sepia"], 64, seed=1), Plan(["sepia"], 64, licences={"a.jpg": "CC0"})
+    assert file not in [KeptPairs(tmp_path / "set.parquet", plan).file_of(photo, "a.jpg") for plan in plans]
+    photo.write_bytes((EXAMPLES / "chelsea.jpg").read_bytes())
+    assert file != KeptPairs(tmp_path / "set.parquet", Plan(["sepia"], 64)).file_of(photo, "a.jpg")

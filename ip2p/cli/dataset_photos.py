@@ -9,8 +9,10 @@ from pathlib import Path
 
 from ..dataset.licences import REFUSED, allowed, read_licences
 from ..dataset.plan import HELD_OUT, MULTIPLE, PHOTO, SIZE, TRAIN, Plan
-from ..errors import EditError
+from ..errors import EditError, printable
 from ..files import refuse_existing
+
+LONGEST_LIST = 10  # names printed of what is passed over
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,12 +33,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Takes minutes, and starts over when interrupted."""
+    """Takes minutes; what is interrupted goes on where it stopped."""
     check(args)
-    from ..dataset.parquet_writer import write_pairs
-    from ..dataset.photos import counted, kinds_named, photo_pairs, photographs
+    from ..dataset.kept_pairs import KeptPairs
+    from ..dataset.parquet_writer import write_rows
+    from ..dataset.photos import counted, kinds_named, photo_rows, photographs
 
-    photos = photographs(args.folder)
+    passed_over: list[str] = []
+    photos = photographs(args.folder, lambda path, reason: passed_over.append(f"{path.relative_to(args.folder)} ({reason})"))
     for option, given in (("--allow", args.allow), ("--refuse", args.refuse != REFUSED)):
         if given and not args.licences:
             raise EditError(f"{option} looks into a table of licences: name it by --licences.")
@@ -52,7 +56,12 @@ def run(args: argparse.Namespace) -> int:
     plan = Plan(kinds, args.size, args.per_photo, args.values, args.held_out, frozenset(args.hold_out), licences, args.seed)
     counts: Counter[tuple[str, str]] = Counter()
     skipped: list[str] = []
-    rows = write_pairs(counted(photo_pairs(photos, args.folder, plan, skipped.append), counts), args.output, args.force)
+    kept = KeptPairs(args.output, plan)
+    rows = write_rows(counted(photo_rows(photos, args.folder, plan, skipped.append, kept), counts), args.output, args.force)
+    kept.remove()
+    if passed_over:
+        more = f" and {len(passed_over) - LONGEST_LIST} more" if len(passed_over) > LONGEST_LIST else ""
+        say(f"{len(passed_over)} passed over: {', '.join(passed_over[:LONGEST_LIST])}{more}.")
     for sentence in skipped:
         say(sentence)
     photos_in = {split: len({photo for photo, its_split in counts if its_split == split}) for split in (TRAIN, PHOTO)}
@@ -81,4 +90,4 @@ def check(args: argparse.Namespace) -> None:
 
 
 def say(sentence: str) -> None:
-    print(sentence, file=sys.stderr)
+    print(printable(sentence), file=sys.stderr)

@@ -9,5 +9,7 @@ BAD_INPUT, INTERRUPTED = 2, 130
 
 def say(sentence: str, status: int) -> int:
     """Prints the sentence on stderr → the status."""
-    print(sentence, file=sys.stderr)
+    from ..errors import printable
+
+    print(printable(sentence), file=sys.stderr)
     return status

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from ..errors import EditError
-from ..images import read_as_it_is, read_image
+from ..images import read_as_it_is, read_image, read_mask
 from .checked_files import parse_object, read_inside
 
 PICTURES = ("original_image", "edited_image", "mask")
@@ -309,25 +309,17 @@ def encoded(image: Image.Image) -> bytes:
 
 
 def mask_of(data: bytes) -> Image.Image:
-    """L at the file's size, white is edited. MagicBrush erases what is to be edited: there a mask is the picture, transparent where to
-    edit, and not always of the picture's size (github.com/OSU-NLP-Group/MagicBrush, issue 10).
+    """L at the file's size, white is edited, by the rule of `images.read_mask`. MagicBrush erases what is to be edited: there a mask is the
+    picture, transparent where to edit, and not always of the picture's size (github.com/OSU-NLP-Group/MagicBrush, issue 10).
     """
-    image = read_as_it_is(io.BytesIO(data), "mask")
-    try:
-        return ImageOps.invert(image.convert("RGBA").getchannel("A")) if has_alpha(image) else image.convert("L")
-    except (ValueError, OSError) as e:
-        raise EditError("the mask can't be read: it is of a kind that has no grey levels") from e
-
-
-def has_alpha(image: Image.Image) -> bool:
-    """Whether some of it is transparent."""
-    can = "A" in image.getbands() or "transparency" in image.info
-    return can and image.convert("RGBA").getchannel("A").getextrema()[0] < 255  # type: ignore[operator] # one band's
+    return read_mask(io.BytesIO(data))
 
 
 def white_is_edited(data: bytes) -> bytes:
-    """A mask's file as it is, or where it erases what is to be edited, one of ours. Raises EditError where it can't be read."""
-    return encoded(mask_of(data)) if has_alpha(read_as_it_is(io.BytesIO(data), "mask")) else data
+    """A mask's file as it is if its grey levels are the mask, else one of ours. Raises EditError where it can't be read."""
+    mask, picture = mask_of(data), read_as_it_is(io.BytesIO(data), "mask")
+    plain = picture.mode in ("1", "L", "RGB") and "transparency" not in picture.info
+    return data if plain and picture.convert("L").tobytes() == mask.tobytes() else encoded(mask)
 
 
 def check_aspects(before: tuple[int, int], after: tuple[int, int]) -> None:

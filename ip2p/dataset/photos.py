@@ -11,15 +11,17 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from ..errors import EditError
-from ..files import PICTURE_SUFFIXES
-from ..images import fit, read_image
+from ..files import PICTURE_SUFFIXES, why
+from ..images import fit, pictures_in, read_image
 from ..progress import bar
-from .pairs import AFTER, BEFORE, Pair, decoded
+from .kept_pairs import KeptPairs
+from .pairs import AFTER, BEFORE, Pair, decoded, row_of
 from .plan import MULTIPLE, Plan
 
 MAX_ASPECT = 2.5  # a longer panorama is cut to it around its middle
@@ -27,15 +29,23 @@ MIN_CHANGE = 0.02  # the least mean change within the region that counts as an e
 QUALITY = 93
 
 
-def photographs(folder: Path) -> list[Path]:
-    """The pictures of a folder and its subfolders, sorted; hidden ones are passed over. Raises EditError when there are none."""
+def photographs(folder: Path, passed_over: Callable[[Path, str], None] | None = None) -> list[Path]:
+    """The pictures of a folder and its subfolders by what they hold, sorted; hidden ones are left out. What has a picture's name and is
+    none stays in, so that whoever reads it can say so. passed_over: is called with every other file and why it is no picture.
+
+    Raises EditError when there are none.
+    """
     if not folder.is_dir():
         raise EditError(f"There is no folder {folder}.")
-    pictures = (path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file())
-    visible = sorted(path for path in pictures if not any(part.startswith(".") for part in path.relative_to(folder).parts))
-    if not visible:
+    pictures, others = pictures_in(folder, recursive=True)
+    for path, reason in others:
+        if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file():
+            pictures.append(path)
+        elif passed_over is not None:
+            passed_over(path, reason)
+    if not pictures:
         raise EditError(f"There are no photographs in {folder}.")
-    return visible
+    return sorted(pictures)
 
 
 def kinds_named(names: str | None, say: Callable[[str], None]) -> list[str]:
@@ -60,27 +70,34 @@ def kinds_named(names: str | None, say: Callable[[str], None]) -> list[str]:
     return wanted
 
 
-def photo_pairs(photos: Sequence[Path], folder: Path, plan: Plan, skip: Callable[[str], None]) -> Iterator[Pair]:
-    """All pairs, photograph by photograph. skip: is called with a sentence about each photograph that can't be read."""
+def photo_rows(photos: Sequence[Path], folder: Path, plan: Plan, skip: Callable[[str], None], kept: KeptPairs) -> Iterator[dict[str, Any]]:
+    """All pairs as `row_of` gives them, photograph by photograph; what is in `kept` is not made again. skip: is called with a sentence
+    about each photograph that can't be read."""
     progress = bar(len(photos), "photograph")
     try:
         for path in photos:
+            name = path.relative_to(folder).as_posix()
             try:
-                image = read_image(path)
+                file = kept.file_of(path, name)
+                if (rows := kept.read(file)) is None:
+                    rows = [row_of(pair) for pair in pairs_of_photo(read_image(path), name, plan)]
+                    kept.write(file, rows)
+            except OSError as e:
+                skip(f"{path}: it can't be read: {why(e)}.")
             except EditError as e:
                 skip(f"{path}: {e}")
             else:
-                yield from pairs_of_photo(image, path.relative_to(folder).as_posix(), plan)
+                yield from rows
             progress.update()
     finally:
         progress.close()
 
 
-def counted(pairs: Iterator[Pair], counts: Counter[tuple[str, str]]) -> Iterator[Pair]:
-    """The pairs; counts gets how many there were of each (photograph, split)."""
-    for pair in pairs:
-        counts[str(pair.extra["photo"]), str(pair.extra["split"])] += 1
-        yield pair
+def counted(rows: Iterator[dict[str, Any]], counts: Counter[tuple[str, str]]) -> Iterator[dict[str, Any]]:
+    """The rows; counts gets how many there were of each (photograph, split)."""
+    for row in rows:
+        counts[str(row["extra"]["photo"]), str(row["extra"]["split"])] += 1
+        yield row
 
 
 def pairs_of_photo(image: Image.Image, name: str, plan: Plan) -> Iterator[Pair]:

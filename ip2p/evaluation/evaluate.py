@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ import torch
 from PIL import Image
 
 from ..checkpoints import small
-from ..checkpoints.recognise import sha256
+from ..checkpoints.fingerprint import OWN_NAMES, fingerprint_of
 from ..dataset.open import open_pairs
 from ..dataset.pairs import PairSet
 from ..edit import Edit
@@ -32,8 +31,6 @@ from .sdedit import SDEdit
 from .sweep import UNTOUCHED, Bench, Lines, Maker, Setting, Task, key_of, read_lines, run_sweep, seed_of
 
 RUN, LINES, REFERENCES, PICTURES = "run.json", "edits.jsonl", "references.jsonl", "pictures"
-WEIGHTS = (".safetensors", ".ckpt", ".bin", ".json")
-OWN_NAMES = (small.NAME, small.OFFICIAL)  # models whatever lies in the working directory under their names
 MUST_MATCH = ("fingerprint", "split", "scorer", "size")  # of two runs that are compared
 
 
@@ -208,30 +205,6 @@ def sources_of(models: Sequence[str], sdedit: str | None) -> list[Source]:
     short = [path.resolve().name if (path := Path(model).expanduser()).exists() and model not in OWN_NAMES else model for model in models]
     sources = [Source(name if short.count(name) == 1 else model, model, fingerprint_of(model)) for model, name in zip(models, short)]
     return sources + ([Source("SDEdit", sdedit, fingerprint_of(sdedit), True)] if sdedit else [])
-
-
-def fingerprint_of(model: str) -> str:
-    """Of a file's or a folder's weights: names, sizes, and a mebibyte from each end; of the package's own checkpoint all of it.
-    A name on the hub stands for itself, whatever lies in the working directory under it. Raises EditError."""
-    path = Path(model).expanduser()
-    digest, end = hashlib.sha256(), 1 << 20
-    try:
-        if model == small.NAME:
-            parts = [small.FILE, small.FILE.with_suffix(".yaml"), *sorted(small.FILE.with_suffix(".clip").iterdir())]
-            return hashlib.sha256(" ".join(f"{part.name} {sha256(part)}" for part in parts).encode()).hexdigest()[:16]
-        if model == small.OFFICIAL or not path.exists():
-            return model
-        files = sorted(p for p in path.rglob("*") if p.is_file() and p.suffix in WEIGHTS) if path.is_dir() else [path]
-        for file in files:
-            length = file.stat().st_size
-            digest.update(f"{file.relative_to(path) if path.is_dir() else file.name} {length}\n".encode())
-            with file.open("rb") as data:
-                digest.update(data.read(end))
-                data.seek(max(length - end, 0))
-                digest.update(data.read())
-    except OSError as e:
-        raise EditError(f"The model {model} can't be read: {why(e)}.") from e
-    return digest.hexdigest()[:16]
 
 
 def begin(folder: Path, settings: dict[str, Any], sources: Sequence[Source], force: bool) -> None:
