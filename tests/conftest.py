@@ -3,6 +3,7 @@ import tempfile
 
 import pytest
 from hypothesis import settings
+from PIL import Image, ImageDraw
 
 # What `datasets` and the checks of pair sets keep is of no use after the tests.
 cache = tempfile.TemporaryDirectory(prefix="ip2p-tests-")
@@ -19,6 +20,9 @@ def pytest_collection_modifyitems(items):
     for item in items:
         group = "webui" if "running_webui" in item.fixturenames else item.path.name
         item.add_marker(pytest.mark.xdist_group(group))
+
+
+# A finished training
 
 
 @pytest.fixture(scope="session")
@@ -41,3 +45,42 @@ def edited(trained, tmp_path_factory):
     start = {"start": str(trained / "text_to_image" / "model")}
     ended(write_config(folder / "edit.yaml", export="none", model=start, stages=only("edit")), f"output={folder}/run", said=folder / "said")
     return folder / "run"
+
+
+# The editor
+
+
+@pytest.fixture(scope="module")
+def one_thread_and_no_hub():
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def editor():
+    from tiny_model import tiny_editor
+
+    return tiny_editor()
+
+
+@pytest.fixture(scope="module")
+def picture() -> Image.Image:
+    image = Image.linear_gradient("L").resize((64, 64)).convert("RGB")
+    ImageDraw.Draw(image).ellipse((8, 16, 40, 56), fill=(200, 40, 90))
+    return image
+
+
+@pytest.fixture
+def edit(picture):
+    """Of `picture`, by an editor with networks as small as `tiny_editor`'s."""
+    from ip2p.edit import Edit
+
+    return Edit(
+        image=picture, instruction="make it winter", negative_prompt="blurry", seed=7, steps=4, width=64, height=64, sampler_name="Euler"
+    )
