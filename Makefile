@@ -70,7 +70,7 @@ shared-test:
 oldest-test:
 	python3.11 -m venv --clear .cache/oldest
 	.cache/oldest/bin/python $(PIP_INSTALL) --constraint tests/oldest.txt -e '.[app]' pytest pytest-xdist hypothesis requests filelock playwright
-	.cache/oldest/bin/python -m pytest tests/test_editor.py tests/test_app.py tests/test_cli.py
+	.cache/oldest/bin/python -m pytest tests/test_editor_*.py tests/test_app.py tests/test_cli.py
 
 lint: $(LINT_READY)
 	$(LINT)/bin/ruff check .

@@ -2,12 +2,15 @@
 
 import io
 import json
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from datasets import Dataset, Features, Image, List, Value
 from PIL import Image as Pictures
 
+from ip2p.dataset.pairs import Pair
 from picture_files import saved
 
 SCORES = ("p2p_threshold", "cfg_scale", "clip_sim_0", "clip_sim_1", "clip_sim_dir", "clip_sim_image")
@@ -28,6 +31,22 @@ def erased(size: tuple[int, int]) -> bytes:
     image = picture(7, size).convert("RGBA")
     image.paste((0, 0, 0, 0), (0, 0, size[0] // 2, size[1]))
     return saved(image, "PNG")
+
+
+def a_pair(i: int, **more) -> Pair:
+    return Pair(picture(i), picture(100 + i), (f"make it {i}",), **more)
+
+
+def rich_pairs() -> Iterator[Pair]:
+    """Of five prompts; seeds, scores, extra columns and a mask are in some rows only."""
+    mask = Pictures.new("L", (48, 32), 255)
+    for i in range(12):
+        scores = {"clip_sim_dir": i / 3, "count": i} if i % 2 else {}
+        extra = {"kind": "sepia", "share": 0.1 * i, "turn": i} if i % 3 else {}
+        yield a_pair(
+            i // 3, seed=i if i % 4 else None, scores=scores, extra=extra, mask=mask if i == 5 else None, original_prompt="é" * (i // 3)
+        )
+    yield replace(a_pair(3), edit_prompts=("make it 3", "three it", " spaces are kept "), seed=3)
 
 
 def column(values: list, feature) -> tuple[list, object]:

@@ -23,7 +23,21 @@ SOURCES.append(ROOT / "install.py")
 HOST_SIDE = ("ip2p/webui", "scripts", "tests/host", "install.py")
 SHARED = [
     path
-    for name in ("guidance", "passes", "pixels", "images", "edit", "errors", "infotext", "presets", "files", "chain", "checkpoints/recognise", "checkpoints/header", "checkpoints/pickles")
+    for name in (
+        "guidance",
+        "passes",
+        "pixels",
+        "images",
+        "edit",
+        "errors",
+        "infotext",
+        "presets",
+        "files",
+        "chain",
+        "checkpoints/recognise",
+        "checkpoints/header",
+        "checkpoints/pickles",
+    )
     for path in (
         [ROOT / "ip2p" / f"{name}.py"] if (ROOT / "ip2p" / f"{name}.py").exists() else sorted((ROOT / "ip2p" / name).rglob("*.py"))
     )

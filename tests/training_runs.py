@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import json
 import os
 import resource
 import time
@@ -124,6 +125,11 @@ def ended(*argv: str | Path, said: Path, **options) -> Command:
     command = Command(*argv, said=said, **options)
     assert command.status() == 0, (command.out, command.errors)
     return command
+
+
+def losses(run: Path, stage: str = "edit") -> list[float]:
+    """Of every step that the run's log has."""
+    return [json.loads(line)["loss"] for line in (run / stage / "log.jsonl").read_text().splitlines()]
 
 
 def tensors(folder: Path) -> dict[str, dict[str, torch.Tensor]]:

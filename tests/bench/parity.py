@@ -32,9 +32,9 @@ import numpy as np
 import torch
 from diffusers import StableDiffusionInstructPix2PixPipeline
 
+from editor_cases import deviation, final_latents, pipeline_latents, plain_formula
 from ip2p.edit import Edit
 from ip2p.editor import SAMPLERS, Editor, Run
-from test_editor import deviation, final_latents, pipeline_latents, plain_formula
 from tiny_model import tiny_editor
 from webui import WebUI, checkpoints, drawn_picture, find_webui
 

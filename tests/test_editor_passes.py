@@ -1,0 +1,105 @@
+"""Which passes of the network the editor runs, in how large calls, and the heat map of how far they move."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+pytest.importorskip("diffusers", reason="tests of the editor need diffusers and transformers (pip install -e '.[edit]')")
+pytest.importorskip("transformers", reason="tests of the editor need transformers")
+
+from editor_cases import deviation, difference, final_latents, plain_formula
+from ip2p.edit import Variant
+from ip2p.editor import OUT_OF_MEMORY, Run
+from ip2p.errors import EditError
+from tiny_model import tiny_editor
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # diffusers' own, with numpy 2
+    pytest.mark.usefixtures("one_thread_and_no_hub"),
+]
+
+
+@pytest.mark.parametrize(
+    "text_scale, image_scale, text_is_negative, rows",
+    [
+        (7.5, 1.5, False, 3), (7.5, 1.0, False, 2), (1.5, 1.5, False, 2), (0.0, 1.5, False, 2), (1.0, 1.0, False, 1),
+        (0.0, 1.0, False, 1), (0.0, 0.0, False, 1), (7.5, 1.5, True, 2), (7.5, 1.0, True, 1), (7.5, 0.0, True, 1),
+    ],
+)  # fmt: skip
+def test_a_pass_without_weight_is_never_run(editor, edit, text_scale, image_scale, text_is_negative, rows):
+    negative = "Make  it winter" if text_is_negative else edit.negative_prompt  # the same tokens
+    editor.edit(replace(edit, text_scale=text_scale, image_scale=image_scale, negative_prompt=negative))
+    assert editor.rows == [rows] * edit.steps
+
+
+def test_passes_are_counted_picture_by_picture(editor, edit):
+    cells = (Variant(7.5, 1.5, 7), Variant(7.5, 1.0, 7), Variant(1.0, 1.0, 7))
+    results = editor.edit(replace(edit, variants=cells))
+    assert editor.rows == [3 + 2 + 1] * edit.steps
+    for cell, result in zip(cells, results):
+        (alone,) = editor.edit(replace(edit, text_scale=cell.text_scale, image_scale=cell.image_scale))
+        assert difference(alone, result) <= 1
+
+
+def test_a_schedule_is_kept_and_its_passes_are_dropped_outside(editor, edit):
+    edit = replace(edit, steps=5, text_start=0.3, image_start=0.3, image_end=0.6)
+    assert deviation(final_latents(editor, edit), plain_formula(editor, edit, 7)) <= 1e-5
+    editor.edit(edit)
+    assert editor.rows == [1, 1, 3, 2, 2]  # before the start both scales are 1, after the end of the image's that one is
+
+
+@pytest.mark.parametrize("most, calls", ((2, [6, *[2] * 6]), (1, [6, 2, *[1] * 12])))
+def test_when_memory_runs_out_passes_run_in_smaller_calls_and_the_picture_stays(editor, edit, monkeypatch, most, calls):
+    edit = replace(edit, count=2, steps=2)
+    whole = editor.edit(edit)
+    rows, forward = [], editor.unet.forward
+
+    def short_of_memory(x, *args, **kwargs):
+        rows.append(len(x))
+        if len(x) > most:
+            raise torch.OutOfMemoryError("the test has no more")
+        return forward(x, *args, **kwargs)
+
+    monkeypatch.setattr(editor.unet, "forward", short_of_memory)
+    short = editor.edit(edit)
+    assert [difference(a, b) <= 1 for a, b in zip(whole, short)] == [True, True]
+    assert rows == calls and editor.rows == [6, 6]
+
+
+def test_when_one_row_is_too_much_it_is_a_sentence(editor, edit, monkeypatch):
+    def none(*args, **kwargs):
+        raise torch.OutOfMemoryError("none at all")
+
+    monkeypatch.setattr(editor.unet, "forward", none)
+    with pytest.raises(EditError, match=OUT_OF_MEMORY):
+        editor.edit(edit)
+
+
+def test_the_heat_map_shows_where_both_passes_ran_and_is_missing_elsewhere(editor, edit):
+    first, second = editor.edit([replace(edit, heat_map=True, count=2), replace(edit, heat_map=True, text_scale=1.5, count=1)])[1:]
+    assert first.heat_map.size == first.image.size and second.heat_map is None
+    assert editor.edit(edit)[0].heat_map is None
+
+
+@pytest.mark.parametrize("sampler", ("Euler", "DDIM"))
+@pytest.mark.parametrize("prediction_type", ("epsilon", "v_prediction"))
+def test_the_heat_is_the_sum_over_all_steps_of_how_far_the_text_moves_epsilon(edit, monkeypatch, sampler, prediction_type):
+    editor = tiny_editor(prediction_type=prediction_type)
+    moves, forward = [], editor.unet.forward
+
+    def watched(x, t, **options):
+        prediction = forward(x, t, **options)
+        full, image, _ = prediction.sample
+        moves.append(((full - image).abs().mean(0), float(t[0])))
+        return prediction
+
+    monkeypatch.setattr(editor.unet, "forward", watched)
+    run = Run(editor, editor._jobs([replace(edit, sampler_name=sampler, heat_map=True)], None))
+    with torch.inference_mode():
+        run.denoise(None)
+    cumulative = run.scheduler.alphas_cumprod  # α² of every timestep; ε = α·v + σ·x
+    scales = [float(cumulative[round(t)]) ** 0.5 if prediction_type == "v_prediction" else 1.0 for _, t in moves]
+    expected = sum(move * scale for (move, _), scale in zip(moves, scales))
+    assert len(moves) == (3 if sampler == "DDIM" else 4)
+    assert deviation(run.heat[0], expected) <= 1e-4
