@@ -231,7 +231,7 @@ def first_fault(error: RequestValidationError) -> str:
     if fault["type"] == "value_error.missing":
         return f"The field {quoted(name)} is missing."
     if fault["type"] == "value_error.any_str.max_length":
-        return f"The {name.replace('_', ' ')} is {len(error.body[name])} characters long; {MAX_NAME} are allowed."
+        return f"The {name.replace('_', ' ')} is {len(str(error.body[name]))} characters long; {MAX_NAME} are allowed."
     field = EditRequest.__fields__.get(name)
     low, high = (getattr(field.field_info, limit, None) if field else None for limit in ("ge", "le"))
     if low is None:

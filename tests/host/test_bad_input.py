@@ -214,6 +214,7 @@ def test_other_routes_of_the_host_keep_their_list_of_faults(host):
         (dict(sampler_name="Eulerr"), "no sampler “Eulerr”. Known ones: DPM++ 2M"),
         (dict(sampler_name="e" * 200), "no sampler “eee"),
         (dict(sampler_name="e" * 201), "sampler name is 201 characters long; 200 are allowed"),
+        (dict(sampler_name=10**400), "sampler name is 401 characters long"),
         (dict(scheduler="Karas"), "no schedule type “Karas”. Known ones: Automatic"),
         (dict(styles=["watercolor"]), "no style “watercolor”. Known ones: watercolour"),
         (dict(styles="watercolour"), "“styles” can't be taken"),

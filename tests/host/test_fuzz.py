@@ -150,5 +150,7 @@ def test_random_requests_get_an_edit_or_a_sentence(host):  # noqa: F811
         else:
             assert sentence(answer, 422)
 
-    ask()
-    print(f"{sum(answers.values())} requests in {time.monotonic() - start:.0f} s: {dict(answers)}")
+    try:
+        ask()
+    finally:
+        print(f"{sum(answers.values())} requests in {time.monotonic() - start:.0f} s: {dict(answers)}")
