@@ -6,6 +6,8 @@ import subprocess
 import sys
 from collections import Counter
 from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -272,3 +274,13 @@ def test_the_version_is_told_once():
 @pytest.mark.parametrize("name", ["README.md", "CHANGELOG.md", "LICENSE"])
 def test_a_newcomer_finds_what_to_read(name):
     assert len((ROOT / name).read_text(encoding="utf8").split()) > 10
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "ip2p" / "webui").glob("*.py")), ids=named)
+def test_what_the_webui_half_imports_of_the_package_is_there(path):
+    """The WebUI half is not imported without a WebUI, and types are not checked in it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf8"))):
+        if isinstance(node, ast.ImportFrom) and node.level == 2:
+            package = import_module(".".join(filter(None, ("ip2p", node.module))))
+            for alias in node.names:
+                assert hasattr(package, alias.name) or find_spec(f"{package.__name__}.{alias.name}"), f"{package.__name__}.{alias.name}"

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from ..errors import EditError
 from .own import FILE_NAME, MAX_FILE, MAX_OWN, delete_own, folder_of, read, save_own
-from .preset import GROUPS, MAX_CHOICE, MAX_INSTRUCTION, MAX_NAME, OWN_GROUP, REGIONS, Preset, quoted, slug
+from .preset import GROUPS, MAX_CHOICE, MAX_FIELDS, MAX_INSTRUCTION, MAX_NAME, OWN_GROUP, REGIONS, Preset, quoted, slug
 from .shipped import SHIPPED, shipped
 
 __all__ = [
-    "FILE_NAME", "GROUPS", "MAX_CHOICE", "MAX_FILE", "MAX_INSTRUCTION", "MAX_NAME", "MAX_OWN", "OWN_GROUP", "REGIONS", "SHIPPED",
+    "FILE_NAME", "GROUPS", "MAX_CHOICE", "MAX_FIELDS", "MAX_FILE", "MAX_INSTRUCTION", "MAX_NAME", "MAX_OWN", "OWN_GROUP", "REGIONS", "SHIPPED",
     "Preset", "delete_own", "folder_of", "load", "preset_named", "quoted", "save_own", "shipped", "slug",
 ]  # fmt: skip
 
