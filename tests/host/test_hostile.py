@@ -67,12 +67,19 @@ def test_where_an_edit_acts_is_shown_to_the_window_that_asked_and_without_its_pi
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory):
     """A WebUI of others: with a login on its page and another on its API, whose settings stay as they are."""
-    models = tmp_path_factory.mktemp("guarded")
+    models = tmp_path_factory.mktemp("guarded")  # beside its data folder, whose checkpoints would be listed too
     for suffix in (".safetensors", ".yaml"):
         (models / f"edit{suffix}").symlink_to(checkpoints(find_webui()) / f"edit{suffix}")
     arguments = ("--gradio-auth", "someone:secret", "--api-auth", "program:secret", "--freeze-settings")
     webui = WebUI(
-        find_webui(), models / "data", *arguments, "--ckpt-dir", models, "--ckpt", models / "edit.safetensors", auth=("program", "secret")
+        find_webui(),
+        tmp_path_factory.mktemp("guarded-data") / "data",
+        *arguments,
+        "--ckpt-dir",
+        models,
+        "--ckpt",
+        models / "edit.safetensors",
+        auth=("program", "secret"),
     )
     webui.models = models
     webui.person = requests.Session()
