@@ -10,6 +10,14 @@ from PIL import Image
 
 from browser import PHONE, RESULT, WIDE, Tab, expect, paint, screenshot
 
+ON_TOP = """() => {
+    const heat = document.querySelector('#ip2p_heat');
+    heat.scrollIntoView();
+    heat.style.pointerEvents = 'auto'; // else the point belongs to what is under it
+    const box = heat.getBoundingClientRect();
+    return heat.contains(document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2));
+}"""
+
 
 def test_a_photograph_is_edited_with_progress_preview_and_heat_map(tab):
     tab.set(steps=60, longest_side=256)
@@ -19,6 +27,7 @@ def test_a_photograph_is_edited_with_progress_preview_and_heat_map(tab):
     expect(tab["heat"].locator(".ip2p-colours")).to_be_visible()
     under = tab["heat"].locator(".ip2p-under")
     assert under.get_attribute("src") == tab["image"].locator("img").get_attribute("src"), "the picture that the page has already"
+    assert tab.page.evaluate(ON_TOP), "above the live preview"
     screenshot(tab, "running")
     info = tab.finished()
     assert "Steps: 60" in info["infotexts"][0] and info["prompt"] == "make it winter"
