@@ -70,21 +70,21 @@ class Edit:
 
     def __post_init__(self):
         if self.image is None:
-            raise EditError("There is no picture to edit: drop one on the picture field first.")
+            raise EditError("There is no picture to edit: choose one first.")
         check_text("instruction", self.instruction)
         check_text("negative prompt", self.negative_prompt)
         if not self.instruction.strip() and not self.styles:
             raise EditError("The instruction is empty: say what to change, for example “make it winter”.")
         for name, scale in (("text scale", self.text_scale), ("image scale", self.image_scale)):
             check_number(name, scale, 0, MAX_SCALE)
-        check_number("steps", self.steps, 1, MAX_STEPS)
-        check_number("count", self.count, 1, MAX_COUNT)
-        check_number("batch size", self.batch_size, 1, MAX_BATCH)
-        check_number("seed", self.seed, -1, MAX_SEED)
+        check_whole("steps", self.steps, 1, MAX_STEPS)
+        check_whole("count", self.count, 1, MAX_COUNT)
+        check_whole("batch size", self.batch_size, 1, MAX_BATCH)
+        check_whole("seed", self.seed, -1, MAX_SEED)
         check_number("denoising strength", self.denoising_strength, 0, 1)
         for name in ("width", "height", "longest_side"):
             if getattr(self, name) is not None:
-                check_number(name.replace("_", " "), getattr(self, name), MIN_SIDE, MAX_SIDE)
+                check_whole(name.replace("_", " "), getattr(self, name), MIN_SIDE, MAX_SIDE)
         try:
             self.guidance()
         except ValueError as e:
@@ -154,6 +154,12 @@ def check_text(name: str, text: str) -> None:
 def check_number(name: str, value: float, low: float, high: float) -> None:
     if not math.isfinite(value) or not low <= value <= high:
         raise EditError(f"The {name} must be between {low} and {high}, not {value}.")
+
+
+def check_whole(name: str, value: float, low: int, high: int) -> None:
+    check_number(name, value, low, high)
+    if value != int(value):
+        raise EditError(f"The {name} must be a whole number, not {value}.")
 
 
 def random_scales(seed: int) -> tuple[float, float]:

@@ -168,6 +168,18 @@ def test_bad_input_is_told_in_one_line(args, said, pairs, capsys, monkeypatch, t
     assert pairs.read_bytes() == before and [path.name for path in tmp_path.iterdir()] == ["set.parquet"]
 
 
+@pytest.mark.parametrize("notes", [True, False], ids=["with a foreign file", "alone"])
+def test_convert_never_replaces_the_folder_that_holds_its_source(tmp_path, capsys, notes):
+    folder = tmp_path / "w"
+    write_original_layout(folder)
+    write_pairs([of_colour("red")], folder / "set.parquet")
+    if notes:
+        (folder / "notes.txt").write_text("mine")
+    before = tree(folder)
+    status, _, err = ran(capsys, "convert", folder / "set.parquet", folder, "--force")
+    assert status == 2 and len(err) == 1 and "holds the source" in err[0] and tree(tmp_path) == {f"w/{k}": v for k, v in before.items()}
+
+
 def test_without_datasets_the_extra_is_named(pairs, tmp_path):
     script = (
         "import sys; sys.modules['pyarrow'] = sys.modules['datasets'] = None; from ip2p.__main__ import main; sys.exit(main(sys.argv[1:]))"

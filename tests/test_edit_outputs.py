@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 import test_cli
 from ip2p.__main__ import main
 from ip2p.checkpoints.fingerprint import fingerprint_of
+from ip2p.checkpoints.small import FILE
 from ip2p.cli.edit_outputs import stems_of
 from ip2p.images import infotext_in, settings_in
 from test_cli import refusal
@@ -297,3 +298,14 @@ def test_a_folders_results_never_replace_one_of_its_pictures(tmp_path, capsys, f
 def test_what_is_no_file_is_not_waited_for(tmp_path, capsys):
     os.mkfifo(tmp_path / "pipe.png")
     assert "not a file" in refusal(capsys, "edit", tmp_path / "pipe.png", "x", "--output", tmp_path / "out.png")
+
+
+def test_model_convert_never_replaces_the_folder_that_holds_its_source(tmp_path, capsys):
+    shutil.copytree(FILE.parent, tmp_path / "model", ignore=shutil.ignore_patterns("*.png", "*.md", "LICENSE"))
+    before = names(tmp_path)
+    source, weights = tmp_path / "model" / "small.safetensors", FILE.read_bytes()
+    for notes in (False, True):
+        if notes:
+            (tmp_path / "model" / "notes.txt").write_text("mine")
+        assert "holds the source" in refusal(capsys, "model", "convert", source, tmp_path / "model", "--force")
+        assert names(tmp_path) == sorted([*before, *(["model/notes.txt"] if notes else [])]) and source.read_bytes() == weights

@@ -28,15 +28,24 @@ def test_a_complete_host_installs_nothing():
     assert asked("") == []
 
 
-@pytest.mark.parametrize("package", ["safetensors", "einops", "omegaconf"])
-def test_only_what_is_missing_is_installed(package):
-    assert asked(package) == [f"pip install {package}"]
+PINS = ("safetensors==0.4.2", "einops==0.4.1", "omegaconf==2.2.3")  # what WebUI v1.10.1 has
+
+
+@pytest.mark.parametrize("pin", PINS)
+def test_only_what_is_missing_is_installed_and_in_the_version_that_was_tested(pin):
+    assert asked(pin.partition("==")[0]) == [f"pip install {pin}"]
+
+
+@pytest.mark.skipif(webui_python() is None, reason=NONE_FOUND)
+def test_what_is_installed_is_what_the_webui_has():
+    pinned = (webui_folder() / "requirements_versions.txt").read_text(encoding="utf8").split()
+    assert {*PINS} <= {*pinned}
 
 
 def test_what_is_the_hosts_own_is_never_installed():
     own = "torch torchvision gradio numpy Pillow PIL transformers"
     assert asked(own) == []
-    assert [line.split()[-1] for line in asked(own + " safetensors einops omegaconf")] == ["safetensors", "einops", "omegaconf"]
+    assert [line.split()[-1] for line in asked(own + " safetensors einops omegaconf")] == [*PINS]
 
 
 def test_a_real_webui_installs_nothing_and_uses_no_network():

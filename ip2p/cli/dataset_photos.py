@@ -10,7 +10,7 @@ from pathlib import Path
 from ..dataset.licences import REFUSED, allowed, read_licences
 from ..dataset.plan import HELD_OUT, MULTIPLE, PHOTO, SIZE, TRAIN, Plan
 from ..errors import EditError, printable
-from ..files import refuse_existing
+from ..files import refuse_existing, remove
 
 LONGEST_LIST = 10  # names printed of what is passed over
 
@@ -34,8 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Takes minutes; what is interrupted goes on where it stopped."""
+    from ..dataset.kept_pairs import KeptPairs, folder_beside
+
+    if args.output.is_file() and not args.force:
+        remove(folder_beside(args.output))  # of a run that was killed when its pair set was there
     check(args)
-    from ..dataset.kept_pairs import KeptPairs
     from ..dataset.parquet_writer import write_rows
     from ..dataset.photos import counted, kinds_named, photo_rows, photographs
 

@@ -19,11 +19,15 @@ from .pairs import PICTURES
 from .plan import Plan
 
 
+def folder_beside(output: Path) -> Path:
+    return output.with_name(f".ip2p-{digest_of_name(output)}-kept")
+
+
 class KeptPairs:
     """A folder beside `output`, with a file for every photograph whose pairs are made, named by all that they depend on."""
 
     def __init__(self, output: Path, plan: Plan):
-        self.folder = output.with_name(f".ip2p-{digest_of_name(output)}-kept")
+        self.folder = folder_beside(output)
         self.licences = plan.licences
         settings = asdict(plan) | {"kinds": list(plan.kinds), "hold_out": sorted(plan.hold_out), "licences": None}
         self.settings = json.dumps([__version__, settings], sort_keys=True)

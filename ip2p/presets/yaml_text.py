@@ -54,18 +54,18 @@ def checked(text: str) -> bool:
     would fill the memory, and for lists within lists that go too deep."""
     depth, open_ended, documents = 0, True, 0
     for event in yaml.parse(text, Loader):
-        mark: Any = event.start_mark  # the types of the fast parser's marks and of the slow one's have nothing in common
+        start: Any = event.start_mark  # libyaml's or Python's own
         if isinstance(event, yaml.AliasEvent):
-            raise yaml.MarkedYAMLError(problem="an alias (“*a”), which is not allowed: write the values out", problem_mark=mark)
+            raise yaml.MarkedYAMLError(problem="an alias (“*a”), which is not allowed: write the values out", problem_mark=start)
         if isinstance(event, yaml.DocumentStartEvent):
             documents += 1
         elif isinstance(event, yaml.DocumentEndEvent):
             open_ended = open_ended and not event.explicit and documents == 1
         elif depth == 0 and isinstance(event, yaml.NodeEvent):
-            open_ended = isinstance(event, yaml.MappingStartEvent) and not event.flow_style and mark.column == 0
+            open_ended = isinstance(event, yaml.MappingStartEvent) and not event.flow_style and start.column == 0
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:
-            raise yaml.MarkedYAMLError(problem=f"more than {MAX_DEPTH} lists in one another", problem_mark=mark)
+            raise yaml.MarkedYAMLError(problem=f"more than {MAX_DEPTH} lists in one another", problem_mark=start)
     return open_ended
 
 

@@ -116,3 +116,24 @@ def test_the_history_survives_a_reload_and_steps_can_be_gone_back_to(tab):
     tab.page.wait_for_function("document.querySelector('#ip2p_prompt textarea').value == 'second'")
     assert tab.pixels("#ip2p_image img") == second and float(tab.value("text_scale")) == 9
     expect(strip).to_have_count(1)
+
+
+def test_a_preset_of_one_s_own_is_deleted_and_a_shipped_one_is_not(tab, host):
+    def own() -> list[str]:
+        return [preset["key"] for preset in host.get("/instruct-edit/v1/presets").json() if preset["own"]]
+
+    tab.open_accordion("picker")
+    before = own()
+    tab.set(preset_group="weather")
+    tab.set(preset_name="Fog")
+    tab["preset_delete"].click()
+    expect(tab["preset_message"]).to_contain_text("only those can be deleted")
+    tab.set(prompt="make it mist", preset_own_name="Fog")
+    tab["preset_save"].click()
+    expect(tab["preset_message"]).to_contain_text("Saved as “Fog (own)”")
+    assert own() == [*before, "fog-own"]
+    screenshot(tab, "picker")
+    tab["preset_delete"].click()
+    expect(tab["preset_message"]).to_contain_text("Deleted “Fog (own)”")
+    expect(tab["preset_name"].locator("input")).to_have_value("")
+    assert own() == before

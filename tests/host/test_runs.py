@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ip2p.presets import Preset, folder_of, save_own
 from webui import HERE, REPOSITORY, WebUI, find_webui
 
 
@@ -141,6 +142,14 @@ def test_behind_api_auth_and_without_a_page_the_routes_ask_for_the_credentials(t
             host.auth = auth
             assert len(host.edit(**fields).images) == 1
             assert host.get("/instruct-edit/v1/status").json()["is_edit_model"] is True
+        kept = tmp_path / "data" / "extensions" / "sd-webui-instruct-edit" / "user"
+        save_own(folder_of(kept, "someone"), Preset("Mine", "make it round"))
+        save_own(kept, Preset("The machine's", "make it square"))
+        for name, password, own in (("someone", "secret", ["mine"]), ("other", "secret2", [])):
+            host.auth = name, password
+            assert [preset["key"] for preset in host.get("/instruct-edit/v1/presets").json() if preset["own"]] == own
+            answer = host.ask(preset="mine", **{name: value for name, value in fields.items() if name != "instruction"})
+            assert answer.status_code == (200 if own else 422)
     finally:
         host.stop()
     wait_for(lambda: not processes_of(tmp_path))

@@ -1,0 +1,106 @@
+"""Runs commands one after the other, each in a fork of one process that has imported everything, and kills them where it is told to.
+
+A line of JSON on stdin is a command: argv, or fetch with its arguments; copies: how many run at once; root: the folder whose changes are
+counted; kill_at: of these changes the one before which the command kills itself; kill_after: seconds; largest_file: bytes, as on a full
+disk. A line of JSON on stdout is what came of it.
+"""
+
+import json
+import os
+import resource
+import signal
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+CHANGES = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link")
+
+
+def import_all() -> None:
+    import datasets  # noqa: F401
+    import pyarrow.parquet  # noqa: F401
+    from diffusers import AutoencoderKL, DDIMScheduler, EulerAncestralDiscreteScheduler, UNet2DConditionModel  # noqa: F401
+    from transformers import CLIPTextModel, CLIPTokenizer  # noqa: F401
+
+    from ip2p.checkpoints import convert, fetch  # noqa: F401
+    from ip2p.cli import edit, evaluate, model  # noqa: F401
+    from ip2p.dataset import open, parquet_writer, photos  # noqa: F401
+    from ip2p.editor import Editor  # noqa: F401
+    from ip2p.evaluation import evaluate as run  # noqa: F401
+
+
+def run(command: dict, said: int, counts: int) -> None:
+    """In the fork; does not return."""
+    for stream in (1, 2):
+        os.dup2(said, stream)
+    changes = 0
+
+    def count(event: str, args: tuple) -> None:
+        nonlocal changes
+        if event not in CHANGES or not isinstance(args[0], (str, os.PathLike)) or not os.fspath(args[0]).startswith(command["root"]):
+            return
+        if event == "open" and not (args[2] & (os.O_WRONLY | os.O_RDWR)):
+            return
+        changes += 1
+        if changes == command.get("kill_at"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    if "largest_file" in command:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (command["largest_file"],) * 2)
+    sys.addaudithook(count)
+    status = 70
+    try:
+        from ip2p.__main__ import main
+
+        if "fetch" in command:
+            from ip2p.checkpoints.fetch import fetch
+            from ip2p.errors import EditError
+
+            target, url, sha256 = command["fetch"]
+            try:
+                fetch(Path(target), url, sha256)
+                status = 0
+            except EditError as e:
+                print(e, file=sys.stderr)
+                status = 2
+        else:
+            status = main(command["argv"])
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.write(counts, b"%d\n" % changes)
+        os._exit(status)
+
+
+def outcome(command: dict) -> dict:
+    started = time.monotonic()
+    (counts, to_counts), (said, to_said) = os.pipe(), os.pipe()  # a file would be too large on a full disk
+    children = []
+    for _ in range(command.get("copies", 1)):
+        if not (child := os.fork()):
+            run(command, to_said, to_counts)
+        children.append(child)
+    os.close(to_counts)
+    os.close(to_said)
+    if "kill_after" in command:
+        time.sleep(command["kill_after"])
+        for child in children:
+            os.kill(child, signal.SIGKILL)
+    with os.fdopen(said, "rb") as output, os.fdopen(counts, "rb") as numbers:
+        text, changes = output.read().decode(errors="replace"), [int(line) for line in numbers]
+    statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    return {"statuses": statuses, "said": text, "changes": changes, "seconds": time.monotonic() - started}
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    import_all()
+    for line in sys.stdin:
+        print(json.dumps(outcome(json.loads(line))), flush=True)
