@@ -159,7 +159,9 @@ CKPT = {
 
 
 @pytest.mark.parametrize("release", CKPT)
-@pytest.mark.parametrize("more", [{}, {"lr": np.float64(1e-4), "steps": np.arange(3)}, {"callback": Callback()}], ids=["weights", "numpy", "a class"])
+@pytest.mark.parametrize(
+    "more", [{}, {"lr": np.float64(1e-4), "steps": np.arange(3)}, {"callback": Callback()}], ids=["weights", "numpy", "a class"]
+)
 def test_a_ckpt_has_one_answer_from_recognising_and_reading(tmp_path, release, more):
     """Whatever the release of torch and whatever else is in it: numbers of numpy, classes of a trainer."""
     path, half = tmp_path / "model.ckpt", state_dict(8)[FIRST_LAYER].half()

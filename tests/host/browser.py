@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shutil
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -171,3 +172,25 @@ def paint(tab: Tab) -> None:
         tab.page.wait_for_timeout(500)
         if tab.page.evaluate(PAINTED):
             break
+
+
+def shown(tab: Tab, names) -> dict:
+    """What the controls show, by name."""
+    values = {}
+    for name in names:
+        control = tab[name]
+        if control.locator("input[type=radio]").count():
+            values[name] = control.locator("input:checked").input_value()
+        elif control.locator("input[type=checkbox]").count():
+            values[name] = control.locator("input[type=checkbox]").is_checked()
+        else:
+            values[name] = tab.value(name)
+    return values
+
+
+def wait_for(tab: Tab, expected: dict, seconds: float = 10) -> None:
+    """Until the controls show these values; else the assertion that names the ones that don't."""
+    deadline = time.monotonic() + seconds
+    while (now := shown(tab, expected)) != expected and time.monotonic() < deadline:
+        tab.page.wait_for_timeout(100)
+    assert now == expected

@@ -107,11 +107,16 @@ def test_a_picture_to_paint_on_that_has_no_canvas_yet_is_no_mask(host, painted):
     assert info and "mask" not in json.loads(info)["infotexts"][0], log
 
 
-@pytest.mark.parametrize("size", ((1, 1), (1, 300), (300, 1)))
+@pytest.mark.parametrize("size", ((1, 1), (1, 64), (64, 1)))
 def test_the_smallest_picture_is_edited(host, size):
     picture = Image.new("RGB", size, "orange")
     assert host.edit(image=picture).images[0].size == (64, 64)
     assert host.edit(image=picture, width=None, height=None, longest_side=64, own_size=True).images[0].size == size
+
+
+@pytest.mark.parametrize("size", ((1, 65), (300, 1)))
+def test_a_strip_is_refused(host, size):
+    assert "at most 64 times the shorter one" in host.refusal(image=Image.new("RGB", size, "orange"))
 
 
 @pytest.mark.parametrize("side", (30_000, 13_000))
@@ -175,7 +180,7 @@ def test_what_is_no_json_object_is_a_sentence(host, body, kind, said):
     assert said in sentence(host.request("POST", EDIT, data=body, headers={"Content-Type": kind}))
 
 
-@pytest.mark.parametrize("body", (b"[" * 100_000, b'{"steps": ' + b"9" * 5000 + b"}"), ids=("deep", "long number"))
+@pytest.mark.parametrize("body", (b"[" * 40_000, b'{"steps": ' + b"9" * 5000 + b"}"), ids=("deep", "long number"))
 def test_json_that_python_can_t_read_is_a_sentence(host, body):
     assert sentence(host.request("POST", EDIT, data=body, headers={"Content-Type": "application/json"}), 400)
 
