@@ -12,8 +12,8 @@ from PIL import Image
 
 pytest.importorskip("diffusers", reason="the small checkpoint needs diffusers and transformers (pip install -e '.[edit]')")
 
-from ip2p import app
 from ip2p.__main__ import main
+from ip2p.app import layout
 from ip2p.checkpoints import small
 from ip2p.checkpoints.recognise import describe, is_edit_checkpoint
 from ip2p.contact_sheet import contact_sheet
@@ -171,9 +171,9 @@ def test_the_checkpoint_appears_when_its_yaml_and_its_vocabulary_are_there(webui
 
 
 def test_the_page_says_which_model_it_uses_and_how_to_get_another():
-    assert "small" in app.about("small") and "--model official" in app.about("small") and "256" in app.about("small")
-    assert "timbrooks/instruct-pix2pix" in app.about("official") and "--model" in app.about("official")
-    assert "mine.safetensors" in app.about("models/mine.safetensors")
+    assert "small" in layout.about("small") and "--model official" in layout.about("small") and "256" in layout.about("small")
+    assert "timbrooks/instruct-pix2pix" in layout.about("official") and "--model" in layout.about("official")
+    assert "mine.safetensors" in layout.about("models/mine.safetensors")
 
 
 def test_the_package_s_own_is_small_fp16_and_without_a_place_of_its_maker_s():
