@@ -20,6 +20,7 @@ PHOTO = to_base64(PICTURE)
 @pytest.fixture(scope="module")
 def good(running_webui):
     """Pixels of the edit that is asked for after everything else."""
+    running_webui.probe("clear")  # the last test of another file may have left a switch on
     return running_webui.edit().pixels
 
 
