@@ -325,7 +325,7 @@ def test_the_tab_works_behind_a_subpath(chromium, subpath_url, photo_file):
     tab.upload(photo_file)
     tab.set(prompt="make it winter", longest_side=128, steps=60)
     tab.start()
-    expect(tab["heat"].locator("img")).to_be_visible()
+    expect(tab["heat"].locator("img.ip2p-colours")).to_be_visible()
     assert "Steps: 60" in tab.finished()["infotexts"][0]
     page.context.close()
 
