@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("datasets", reason="tests of pair sets need datasets (pip install -e '.[train]')")
-import datasets
 import numpy as np
 from datasets import Image, Value
 from PIL import Image as Pictures
@@ -21,12 +20,9 @@ from ip2p.dataset.parquet_writer import write_pairs
 from ip2p.dataset.view import GAP, SIDE, cell, wrapped
 from pair_sets import jpeg, tree, write_original_layout, write_set
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 COLOURS = {"red": (255, 0, 0), "green": (0, 128, 0), "blue": (0, 0, 255), "lime": (0, 255, 0)}
-
-
-@pytest.fixture(autouse=True)
-def own_cache(monkeypatch, tmp_path_factory):
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
 
 
 def of_colour(name: str, i: int = 0, **more) -> Pair:

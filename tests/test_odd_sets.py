@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("datasets", reason="tests of pair sets need datasets (pip install -e '.[train]')")
-import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Dataset, DatasetDict, Features, Image, Value
@@ -23,12 +22,8 @@ from ip2p.dataset.tables import IMAGE
 from ip2p.errors import EditError
 from pair_sets import jpeg, same_picture
 
+pytestmark = pytest.mark.usefixtures("own_cache")
 unix = pytest.mark.skipif(os.name != "posix", reason="pipes and devices are Unix's")
-
-
-@pytest.fixture(autouse=True)
-def own_cache(monkeypatch, tmp_path_factory):
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
 
 
 def pictures_in(folder: Path) -> Path:

@@ -15,6 +15,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from convert_cases import same_bits
 from ip2p.checkpoints.clip import TOKENIZER
 from ip2p.dataset.scenes import COLOURS, Scenes, scene
 from ip2p.edit import Edit
@@ -24,7 +25,7 @@ from ip2p.training import state as states
 from ip2p.training.config import load
 from ip2p.training.export import plain
 from ip2p.training.networks import Networks
-from training_runs import STAGES, STEPS, losses, same_bits
+from training_runs import STAGES, STEPS, losses
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers' own, with numpy 2
 

@@ -20,9 +20,10 @@ pytest.importorskip("accelerate", reason="training needs accelerate (pip install
 import torch
 from safetensors.torch import load_file
 
+from convert_cases import same_bits
 from ip2p.files import digest_of_name
 from ip2p.training import state as states
-from training_runs import SECONDS, STAGES, STEPS, Command, ended, only, same_bits, tensors, write_config
+from training_runs import SECONDS, STAGES, STEPS, Command, ended, only, tensors, write_config
 
 KILLS = int(os.environ.get("IP2P_KILLS", "3"))
 ROOT = Path(__file__).resolve().parents[1]

@@ -10,12 +10,13 @@ import torch
 pytest.importorskip("accelerate", reason="training needs accelerate (pip install -e '.[train]')")
 
 
+from convert_cases import same_bits
 from ip2p.checkpoints import ldm
 from ip2p.checkpoints.convert import convert
 from ip2p.editor import Editor
 from ip2p.training.networks import Networks
 from tiny_model import save_folder, tiny_editor
-from training_runs import Command, ended, losses, same_bits, tensors
+from training_runs import Command, ended, losses, tensors
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers' own, with numpy 2
 

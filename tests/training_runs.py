@@ -136,10 +136,3 @@ def tensors(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
     """Of every safetensors file below the folder, caches left out."""
     files = sorted(path for path in folder.rglob("*.safetensors") if "cache" not in path.parts)
     return {str(path.relative_to(folder)): load_file(path) for path in files}
-
-
-def same_bits(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
-    return one.keys() == other.keys() and all(
-        a.dtype == b.dtype and a.shape == b.shape and torch.equal(a.reshape(-1).view(torch.uint8), b.reshape(-1).view(torch.uint8))
-        for a, b in ((one[name], other[name]) for name in one)
-    )
