@@ -1,7 +1,7 @@
 """Runs commands one after the other, each in a fork of one process that has imported everything, and kills them where it is told to.
 
 A line of JSON on stdin is a command: argv, or fetch with its arguments; copies: how many run at once; root: the folder whose changes are
-counted; kill_at: of these changes the one before which the command kills itself; kill_after: seconds; largest_file: bytes, as on a full
+counted; kill_at: of these changes the one at which the command kills itself, a file having been opened and nothing written to it; kill_after: seconds; largest_file: bytes, as on a full
 disk. A line of JSON on stdout is what came of it.
 """
 
@@ -45,6 +45,8 @@ def run(command: dict, said: int, counts: int) -> None:
             return
         changes += 1
         if changes == command.get("kill_at"):
+            if event == "open":  # it is killed with the file opened, emptied if it is written anew, and nothing written yet
+                os.open(args[0], args[2], 0o666)
             os.kill(os.getpid(), signal.SIGKILL)
 
     if "largest_file" in command:

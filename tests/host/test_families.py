@@ -1,7 +1,14 @@
 """Edit checkpoints of SD 2.x and SDXL, which the host alone would build a four-channel network for."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from webui import checkpoints, find_webui
 
 FIRST = "model.diffusion_model.input_blocks.0.0.weight"
 SD1_TEXT = {"cond_stage_model.transformer.text_model.embeddings.token_embedding.weight": [49408, 768]}
@@ -63,3 +70,43 @@ def test_the_picture_is_the_mode_of_the_posterior(sdxl):
     sdxl.probe("clear")
     sdxl.edit(count=2)
     assert len(sdxl.probe("records")["encodes"]) == 1
+
+
+@pytest.fixture
+def other_folder(host):
+    """A folder of checkpoints that the host lists beside its own; what a test puts there is gone after it."""
+    folder = host.folder / "models" / "Stable-diffusion" / "others"
+    folder.mkdir(parents=True)
+    yield folder
+    shutil.rmtree(folder)
+    assert host.post("/sdapi/v1/refresh-checkpoints").ok
+
+
+def test_cosxl_is_not_offered_and_an_edit_with_it_is_refused_by_name(host, other_folder):
+    source = checkpoints(find_webui()) / "sdxl-edit.safetensors"
+    save_file({**load_file(source), "edm_vpred.sigma_max": torch.tensor([120.0])}, other_folder / "cosxl-edit.safetensors")
+    shutil.copy(source.with_suffix(".yaml"), other_folder / "cosxl-edit.yaml")
+    assert host.post("/sdapi/v1/refresh-checkpoints").ok
+    assert any("cosxl-edit" in one["title"] for one in host.get("/sdapi/v1/sd-models").json())
+    assert not any("cosxl" in title for title in host.get("/instruct-edit/v1/status").json()["edit_checkpoints"])
+    with host.options(sd_model_checkpoint="others/cosxl-edit.safetensors", live_previews_enable=False):
+        assert host.get("/instruct-edit/v1/status").json()["is_edit_model"] is False
+        assert "CosXL-Edit, which is trained on other noise levels" in host.refusal()
+    assert host.ask().ok
+
+
+def test_a_checkpoint_moved_with_its_clip_folder_edits_as_before(host, other_folder):
+    """Its yaml still names the folder where it was made."""
+    source = checkpoints(find_webui()) / "other-edit.safetensors"
+    with host.options(sd_model_checkpoint="other-edit.safetensors"):
+        before = host.edit().pixels
+    for name in ("moved.safetensors", "moved.yaml"):
+        shutil.copy(source.with_suffix(Path(name).suffix), other_folder / name)
+    shutil.copytree(source.with_suffix(".clip"), other_folder / "moved.clip")
+    config = (other_folder / "moved.yaml").read_text(encoding="utf8")
+    gone = other_folder / "where-it-was-made" / "moved.clip"
+    (other_folder / "moved.yaml").write_text(config.replace(str(source.with_suffix(".clip")), str(gone)), encoding="utf8")
+    assert str(gone) in (other_folder / "moved.yaml").read_text(encoding="utf8")
+    assert host.post("/sdapi/v1/refresh-checkpoints").ok
+    with host.options(sd_model_checkpoint="others/moved.safetensors"):
+        assert (host.edit().pixels == before).all()
