@@ -13,8 +13,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import IO
 
 from .errors import EditError
+
+try:
+    import fcntl
+except ImportError:  # Windows, where a folder with an open file can't be removed
+    fcntl = None  # type: ignore[assignment]
 
 DAY = 86_400  # seconds after which another machine's unfinished file is taken for abandoned
 UNFINISHED = re.compile(r"\.ip2p-(?P<target>[0-9a-f]{8})-(?P<machine>[0-9a-f]{4})-(?P<process>\d+)-[0-9a-f]{8}\.(?P<kind>part|old)")
@@ -157,6 +163,12 @@ def digest_of_name(path: Path) -> str:
 
 def machine() -> str:
     return hashlib.sha256(str(uuid.getnode()).encode()).hexdigest()[:4]
+
+
+def take_lock(file: IO[bytes]) -> None:
+    """Until the file is closed or the process ends, no other process has this lock. Raises BlockingIOError where one has it."""
+    if fcntl is not None:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def sync(path: Path) -> None:

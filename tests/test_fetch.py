@@ -1,6 +1,7 @@
 """The published checkpoint is fetched whole or not at all, whatever the connection does. The server is on this machine."""
 
 import hashlib
+import os
 import random
 import shutil
 import threading
@@ -11,6 +12,7 @@ import pytest
 from ip2p.checkpoints import fetch as module
 from ip2p.checkpoints.fetch import fetch, place_in_webui
 from ip2p.errors import EditError
+from ip2p.files import take_lock
 
 CONTENT = random.Random(0).randbytes(3_000_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -157,3 +159,17 @@ def test_a_webuis_model_folder_is_found(tmp_path):
     folder = tmp_path / "models" / "Stable-diffusion"
     folder.mkdir(parents=True)
     assert place_in_webui(tmp_path) == folder
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks of files are Unix's here")
+def test_a_second_run_is_told_that_one_is_under_way_and_takes_nothing_from_it(server, target):
+    part = target.with_name(target.name + ".part")
+    with open(part, "wb") as other:
+        other.write(CONTENT[:1000])
+        other.flush()
+        take_lock(other)
+        with pytest.raises(EditError, match="Another run fetches .*: wait"):
+            fetch(target, server.url, SHA256)
+    assert part.read_bytes() == CONTENT[:1000] and not target.exists() and server.ranges == []
+    fetch(target, server.url, SHA256)
+    assert target.read_bytes() == CONTENT and server.ranges == ["bytes=1000-"]

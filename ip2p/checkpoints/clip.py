@@ -131,8 +131,8 @@ def tokenizer(place: Path | None, vocabulary: int) -> CLIPTokenizer:
         for name, content in files.items():
             (Path(folder) / name).write_bytes(content)
         try:
-            if not all(type(number) is int for number in json.loads(files[VOCABULARY]).values()):
-                raise ValueError(f"{VOCABULARY} does not number its tokens")
+            if not all(type(number) is int and 0 <= number < vocabulary for number in json.loads(files[VOCABULARY]).values()):
+                raise ValueError(f"{VOCABULARY} does not number its tokens from 0 to {vocabulary - 1}")
             read = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
         except Exception as e:  # a file of any content
             raise EditError(f"The tokenizer in {place} can't be read: {why(e)}.") from e

@@ -52,6 +52,14 @@ def check_config(path: Path, part: str, config: Mapping) -> None:
         raise EditError(f"{path} can't be used: the {part}'s configuration has a list of more than {MAX_LEVELS} entries.")
 
 
+def prediction_type_of(path: Path, scheduler: Mapping) -> str:
+    """What the network predicts, by its scheduler's configuration. Raises EditError for what no edit model does."""
+    value = scheduler.get("prediction_type", "epsilon")
+    if value not in ("epsilon", "v_prediction"):
+        raise EditError(f"{path} can't be used: its scheduler's prediction_type is {str(value)[:50]}, not epsilon or v_prediction.")
+    return value
+
+
 def weights_files(folder: Path, part: str) -> list[Path]:
     """The files with a network's weights: the plain one before a variant's such as fp16, safetensors before torch's, one file before
     several. Raises EditError when there is none or one of several is missing."""

@@ -8,11 +8,12 @@ import os
 import shutil
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import EditError
-from ..files import refuse_existing, why
+from ..files import refuse_existing, take_lock, why
 from .recognise import sha256 as sha256_of
 
 NAME = "instruct-pix2pix-00-22000.safetensors"
@@ -37,8 +38,8 @@ def place_in_webui(webui: Path) -> Path:
 def fetch(target: Path, url: str = URL, sha256: str = SHA256, progress: Progress = lambda done, total: None, force: bool = False) -> Path:
     """Downloads `url` to the file `target` through `target`.part beside it, which a later run goes on with.
 
-    A file that is there and has the right SHA-256 stays as it is. Raises EditError when another is there and not
-    `force`, without a network, when the disk is full, and when the hash differs (the download is removed then).
+    A file that is there and has the right SHA-256 stays as it is. Raises EditError when another is there and not `force`, without a
+    network, when the disk is full, while another run fetches it, and when the hash differs (the download is removed then).
     """
     if target.is_file() and not force and sha256_of(target) == sha256:
         return target
@@ -46,16 +47,17 @@ def fetch(target: Path, url: str = URL, sha256: str = SHA256, progress: Progress
     part = target.with_name(target.name + ".part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        for attempt in range(TRIES):
-            before = size_of(part)
-            if download(url, part, progress):
-                break
-            if attempt == TRIES - 1 or (attempt and size_of(part) <= before):
-                raise EditError("The download broke off: run it again, and it goes on where it stopped.")
-        if sha256_of(part) != sha256:
-            part.unlink()
-            raise EditError(f"The download does not have the SHA-256 {sha256[:10]}… of {target.name} and was removed: try again.")
-        os.replace(part, target)
+        with alone(part):
+            for attempt in range(TRIES):
+                before = size_of(part)
+                if download(url, part, progress):
+                    break
+                if attempt == TRIES - 1 or (attempt and size_of(part) <= before):
+                    raise EditError("The download broke off: run it again, and it goes on where it stopped.")
+            if sha256_of(part) != sha256:
+                part.unlink()
+                raise EditError(f"The download does not have the SHA-256 {sha256[:10]}… of {target.name} and was removed: try again.")
+            os.replace(part, target)
     except urllib.error.HTTPError as e:
         raise EditError(f"{url} can't be fetched: the server answered {e.code} {e.reason}.") from e
     except urllib.error.URLError as e:
@@ -66,6 +68,25 @@ def fetch(target: Path, url: str = URL, sha256: str = SHA256, progress: Progress
         hint = "make room and run it again, it goes on where it stopped" if full else "choose another place"
         raise EditError(f"{part} could not be written: {why(e)}; {hint}.") from e
     return target
+
+
+@contextmanager
+def alone(part: Path) -> Iterator[None]:
+    """Within the block no other run adds to `part`. Raises EditError while one does, or when one has just put it into its place."""
+    with open(part, "ab") as file:
+        try:
+            take_lock(file)
+        except BlockingIOError as e:
+            raise EditError(f"Another run fetches {part.stem}: wait until it has ended.") from e
+        except OSError:
+            pass  # a file system without locks
+        if not part.exists() or not os.path.samestat(os.fstat(file.fileno()), part.stat()):
+            raise EditError(f"Another run has just ended with {part.stem}: run it again.")
+        try:
+            yield
+        finally:
+            if part.exists() and not size_of(part):
+                part.unlink()
 
 
 def size_of(part: Path) -> int:
@@ -85,7 +106,7 @@ def download(url: str, part: Path, progress: Progress) -> bool:
         # Nothing follows what is there: it is whole, or longer than the file and of no use.
         if e.headers.get("Content-Range") == f"bytes */{done}":
             return True
-        part.unlink()
+        os.truncate(part, 0)
         return False
     with answer:
         if done and not (answer.status == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {done}-")):

@@ -14,7 +14,17 @@ import torch
 from ..errors import EditError
 from . import small
 from .clip import tokenizer
-from .diffusers_folder import WEIGHTS, check_config, check_fit, check_folder, read_json, shapes, sources_in, without_weights
+from .diffusers_folder import (
+    WEIGHTS,
+    check_config,
+    check_fit,
+    check_folder,
+    prediction_type_of,
+    read_json,
+    shapes,
+    sources_in,
+    without_weights,
+)
 from .ldm_file import ldm_file
 from .tensors import Source, Weights
 
@@ -56,7 +66,7 @@ def read_folder(folder: Path) -> dict[str, Any]:
         networks["tokenizer"] = CLIPTokenizer.from_pretrained(str(folder / "tokenizer"), local_files_only=True)
     except Exception as e:  # a file of any content
         raise EditError(f"The model {folder} can't be read: its tokenizer is damaged or of another kind: {first_line(e)}") from e
-    return {**networks, "name": folder.resolve().name, "prediction_type": scheduler.get("prediction_type", "epsilon")}
+    return {**networks, "name": folder.resolve().name, "prediction_type": prediction_type_of(folder, scheduler)}
 
 
 def read_hub(name: str) -> dict[str, Any]:
@@ -78,7 +88,7 @@ def read_hub(name: str) -> dict[str, Any]:
     except Exception as e:  # the hub, diffusers and transformers raise many
         where = "on the hub or in its cache; without a network give a folder or a file"
         raise EditError(f"The model {name} can't be read {where}: {first_line(e)}") from e
-    return {**networks, "name": name, "prediction_type": scheduler.get("prediction_type", "epsilon")}
+    return {**networks, "name": name, "prediction_type": prediction_type_of(Path(name), scheduler)}
 
 
 def read_file(path: Path) -> dict[str, Any]:

@@ -16,15 +16,9 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 from ..errors import EditError
-from ..files import refuse_existing, remove, why
-
-try:
-    import fcntl
-except ImportError:  # Windows, where a folder with an open file can't be removed
-    fcntl = None  # type: ignore[assignment]
+from ..files import refuse_existing, remove, take_lock, why
 
 JOURNAL, LOCK = "moved.json", "lock"
 
@@ -50,7 +44,7 @@ def written_together(
         try:
             with open(folder / LOCK, "wb") as lock:
                 with contextlib.suppress(OSError):  # a file system without locks
-                    take(lock)
+                    take_lock(lock)
                 places = [folder / str(i) for i in range(len(targets))]
                 yield places
                 try:
@@ -110,11 +104,6 @@ def clear_leftovers(main: Path) -> None:
     for folder in main.parent.glob(f"{prefix_of(main)}*.part"):
         with contextlib.suppress(OSError):
             with open(folder / LOCK, "ab") as lock:
-                take(lock)  # raises BlockingIOError while the run that made it goes on
+                take_lock(lock)  # raises BlockingIOError while the run that made it goes on
                 put_back(folder)
             shutil.rmtree(folder)
-
-
-def take(lock: IO[bytes]) -> None:
-    if fcntl is not None:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
