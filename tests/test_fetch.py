@@ -164,11 +164,12 @@ def test_a_webuis_model_folder_is_found(tmp_path):
 @pytest.mark.skipif(os.name != "posix", reason="locks of files are Unix's here")
 def test_a_second_run_is_told_that_one_is_under_way_and_takes_nothing_from_it(server, target):
     part = target.with_name(target.name + ".part")
+    part.parent.mkdir(parents=True, exist_ok=True)
     with open(part, "wb") as other:
         other.write(CONTENT[:1000])
         other.flush()
         take_lock(other)
-        with pytest.raises(EditError, match="Another run fetches .*: wait"):
+        with pytest.raises(EditError, match=r"Another run fetches .*: wait"):
             fetch(target, server.url, SHA256)
     assert part.read_bytes() == CONTENT[:1000] and not target.exists() and server.ranges == []
     fetch(target, server.url, SHA256)
