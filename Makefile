@@ -40,9 +40,9 @@ WEBUI ?= $(HOME)/stable-diffusion-webui
 
 setup: $(READY)
 
-# In two processes: one has the WebUI's tests, the other those without it.
+# In two processes: one begins with the WebUI's tests, the other with those in a browser.
 test: $(READY)
-	$(VENV_PYTHON) -m pytest -n 2 --dist loadgroup
+	$(VENV_PYTHON) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 edit: $(READY)
 	@start=$$SECONDS; HF_HUB_OFFLINE=1 $(VENV_PYTHON) -m ip2p edit ip2p/examples/chelsea.jpg "make it winter" --output $(EDITED) --compare --seed 1 --force \

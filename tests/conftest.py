@@ -17,10 +17,10 @@ settings.load_profile("tests")
 
 @pytest.hookimpl(tryfirst=True)  # xdist reads the marks in the same hook
 def pytest_collection_modifyitems(items):
-    """Of several processes (`-n`), one has all tests of the WebUI that they share, one all of the finished training, the others a file
-    at a time."""
+    """Of several processes (`-n`), one has all tests of the WebUI that they share, one those in a browser with a WebUI of their own, one
+    all of the finished training; the others are dealt out a file at a time."""
     for item in items:
-        shared = [name for name in ("running_webui", "trained") if name in item.fixturenames]
+        shared = [name for name in ("chromium", "running_webui", "trained") if name in item.fixturenames]
         item.add_marker(pytest.mark.xdist_group(shared[0] if shared else item.path.name))
 
 

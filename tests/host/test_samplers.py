@@ -19,6 +19,13 @@ SCHEDULES = (
 # DDIM and its kin have timesteps of their own and take no schedule.
 PAIRS = [(sampler, schedule) for sampler in K_DIFFUSION for schedule in SCHEDULES] + [(sampler, "Automatic") for sampler in TIMESTEPS]
 
+# What a schedule needs of its steps does not depend on the sampler, but for the one step at which some leave nothing to do.
+FEW = [
+    *((sampler, schedule, 1) for sampler, schedule in PAIRS),
+    *((sampler, "Automatic", steps) for sampler in (*K_DIFFUSION, *TIMESTEPS) for steps in (2, 3)),
+    *(("Euler", schedule, steps) for schedule in SCHEDULES[1:] for steps in (2, 3)),
+]
+
 
 def test_the_host_lists_no_sampler_and_no_schedule_that_is_not_tested_here(host):
     status = host.get("/instruct-edit/v1/status").json()
@@ -42,8 +49,7 @@ def test_a_sampler_with_timesteps_of_its_own_takes_any_schedule(host, sampler):
     assert (one == other).all()
 
 
-@pytest.mark.parametrize("steps", (1, 2, 3))
-@pytest.mark.parametrize("sampler, schedule", PAIRS)
+@pytest.mark.parametrize("sampler, schedule, steps", FEW)
 def test_few_steps_give_a_picture_or_a_sentence(host, sampler, schedule, steps):
     assert_picture_or_sentence(host, sampler_name=sampler, scheduler=schedule, steps=steps)
 
