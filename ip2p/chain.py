@@ -10,9 +10,9 @@ from dataclasses import replace
 
 from PIL import Image
 
-from .edit import MAX_COUNT, Edit
+from .edit import MAX_COUNT, WORKING, Edit
 from .errors import EditError
-from .images import fit, working_size
+from .images import fit
 
 
 def lines_of(edit: Edit) -> list[Edit]:
@@ -38,8 +38,8 @@ def next_edit(line: Edit, result: Image.Image, seed: int) -> Edit:
 
     Where results have the working size, a mask is fitted to it as the first picture was.
     """
-    mask = line.mask and fit(line.mask.convert("L"), result.size)
+    mask = line.mask and fit(line.mask.convert("L"), result.size, whole=not line.crop)
     edit = replace(line, image=result.convert("RGB"), mask=mask, seed=seed, count=1, batch_size=1)
-    if line.own_size or working_size(result, line.width, line.height, line.longest_side) == result.size:
+    if line.result != WORKING or edit.frame.working_size == result.size:
         return edit
     return replace(edit, width=result.width, height=result.height)

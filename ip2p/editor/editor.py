@@ -25,7 +25,8 @@ from ..checkpoints.recognise import EDIT_CHANNELS
 from ..edit import MAX_BATCH, Edit
 from ..errors import EditError
 from ..infotext import infotext_of
-from ..pixels import latent_mask, to_levels, to_picture, to_tensor
+from ..pixels import latent_mask, to_levels, to_tensor
+from ..result import finished
 from .jobs import EditContext, Interrupted, Job, Result
 from .run import OUT_OF_MEMORY, Run
 from .samplers import Scheduler, check_editor_can, scheduler_of, timesteps_of
@@ -176,15 +177,15 @@ class Editor:
 
         jobs: list[Job] = []
         for number, edit in enumerate(edits):
-            size = images.working_size(edit.image, edit.width, edit.height, edit.longest_side)
-            key = (id(edit.image), size, edit.own_size)
+            frame = edit.frame
+            key = (id(edit.image), frame)
             if edit.image.mode != "RGB":
                 edit = replace(edit, image=images.upright_rgb(edit.image))
             if key not in encoded_pictures:
-                picture = images.fit(edit.image, size, whole=edit.own_size)
+                picture = frame.place(edit.image)
                 encoded_pictures[key] = picture, in_memory(self.encode_picture, picture)
             picture, condition = encoded_pictures[key]
-            mask = edit.mask and images.fit(edit.mask.convert("L"), size, whole=edit.own_size)
+            mask = edit.mask and frame.place(edit.mask.convert("L"))
             edited = None if mask is None else latent_mask(mask, (condition.shape[-2], condition.shape[-1])).to(self.device)
             context = EditContext(edit, picture, mask, condition, edited, encode(edit.instruction), encode(edit.negative_prompt))
             first = random.randrange(2**32) if edit.seed == -1 else edit.seed
@@ -201,20 +202,25 @@ class Editor:
                 raise EditError(f"A noise is {tuple(own.shape)} but the latent is {tuple(job.context.condition.shape)}.")
         return [replace(job, noise=own) for job, own in zip(jobs, noise)]
 
+    def _through_vae(self, context: EditContext) -> np.ndarray:
+        """The levels of an edit's picture through the autoencoder alone, once for all its results."""
+        if context.decoded is None:
+            context.decoded = in_memory(self.decode, context.condition * self.vae.config.scaling_factor)
+        return context.decoded
+
     def _finish(self, job: Job, latent: torch.Tensor, heat: torch.Tensor | None) -> Result:
         context, edit = job.context, job.context.edit
         if context.latent_mask is not None:
             latent = torch.lerp(context.condition * self.vae.config.scaling_factor, latent, context.latent_mask)
-        picture, mask = (edit.image, edit.mask) if edit.own_size else (context.picture, context.mask)
-        levels = images.finish(in_memory(self.decode, latent), picture, mask)
+        image = finished(edit, in_memory(self.decode, latent), context.picture, context.mask, partial(self._through_vae, context))
         scales = job.guidance.text_scale, job.guidance.image_scale
         return Result(
-            image=to_picture(levels),
+            image=image,
             seed=job.seed,
             text_scale=scales[0],
             image_scale=scales[1],
             infotext=infotext_of(edit, seed=job.seed, scales=scales, size=context.picture.size, model=self.name),
-            heat_map=images.heat_picture(heat.cpu().numpy(), context.picture) if edit.heat_map and heat is not None else None,
+            heat_map=edit.frame.cut(images.heat_picture(heat.cpu().numpy(), context.picture)) if edit.heat_map and heat is not None else None,
         )
 
 
