@@ -38,7 +38,7 @@ def next_edit(line: Edit, result: Image.Image, seed: int) -> Edit:
 
     Where results have the working size, a mask is fitted to it as the first picture was.
     """
-    mask = line.mask and fit(line.mask.convert("L"), result.size, whole=not line.crop)
+    mask = line.mask and fit(line.mask.convert("L"), result.size, whole=not line.cropped)
     edit = replace(line, image=result.convert("RGB"), mask=mask, seed=seed, count=1, batch_size=1)
     if line.result != WORKING or edit.frame.working_size == result.size:
         return edit

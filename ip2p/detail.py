@@ -11,7 +11,7 @@ Sources: the affine map by windows is the guided filter (He, Sun and Tang, Guide
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,7 +81,9 @@ class DetailMap:
         share = (strength * confidence)[..., None]
         return cls(A * share[..., None], R + share * (b - M), confidence)
 
-    def applied(self, photograph: Image.Image, mask: Image.Image | None = None, on_rows: Callable[[int, int], None] | None = None) -> Image.Image:
+    def applied(
+        self, photograph: Image.Image, mask: Image.Image | None = None, on_rows: Callable[[int, int], None] | None = None
+    ) -> Image.Image:
         """In strips of rows, so that memory is bounded whatever the size."""
         height = photograph.height
         out = np.empty((height, photograph.width, 3), np.uint8)
@@ -158,7 +160,9 @@ def gaussian(x: Array, sigma: float) -> Array:
         if (smaller := int(sigma / 6)) <= 1:
             return cv2.GaussianBlur(planes, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
         size = max(w // smaller, 1), max(h // smaller, 1)
-        small = cv2.GaussianBlur(cv2.resize(planes, size, interpolation=cv2.INTER_AREA), (0, 0), sigma / smaller, borderType=cv2.BORDER_REFLECT)
+        small = cv2.GaussianBlur(
+            cv2.resize(planes, size, interpolation=cv2.INTER_AREA), (0, 0), sigma / smaller, borderType=cv2.BORDER_REFLECT
+        )
         return cv2.resize(small, (w, h))
 
     planes = x.reshape(*x.shape[:2], -1)

@@ -90,9 +90,7 @@ class Edit:
         check_whole("seed", self.seed, -1, MAX_SEED)
         check_number("denoising strength", self.denoising_strength, 0, 1)
         check_number("detail", self.detail, 0, 1)
-        object.__setattr__(self, "result", result_asked(self.result, own_size))
-        if self.crop is None:
-            object.__setattr__(self, "crop", self.result == WORKING)
+        object.__setattr__(self, "result", OWN_SIZE if own_size and self.result == WORKING else result_asked(self.result, own_size))
         for name in ("width", "height", "longest_side"):
             if getattr(self, name) is not None:
                 check_whole(name.replace("_", " "), getattr(self, name), MIN_SIDE, MAX_SIDE)
@@ -108,7 +106,12 @@ class Edit:
     @property
     def frame(self) -> Frame:
         """The size the edit is made at, and how the picture lies in it."""
-        return frame_of(self.image, self.width, self.height, self.longest_side, self.crop)
+        return frame_of(self.image, self.width, self.height, self.longest_side, self.cropped)
+
+    @property
+    def cropped(self) -> bool:
+        """Whether the picture is cut to the working size's aspect."""
+        return self.result == WORKING if self.crop is None else self.crop
 
     def guidance(self, seed: int | None = None, index: int | None = None) -> Guidance:
         """Both scales and when they act, of the result with this seed and place in the job: those of its variant, or, with

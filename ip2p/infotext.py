@@ -37,8 +37,8 @@ def fields_of(edit: Edit) -> dict:
     fields = own_fields({name: getattr(edit, name) for name in OWN_FIELDS})
     if edit.width is None and edit.height is None:
         fields[field_name("longest_side")] = edit.longest_side
-    if edit.crop != (edit.result == WORKING):
-        fields[field_name("crop")] = edit.crop
+    if edit.cropped != (edit.result == WORKING):
+        fields[field_name("crop")] = edit.cropped
     if edit.mask is not None:
         fields[field_name("mask")] = True
     if edit.denoising_strength < 1:

@@ -220,7 +220,9 @@ class Editor:
             text_scale=scales[0],
             image_scale=scales[1],
             infotext=infotext_of(edit, seed=job.seed, scales=scales, size=context.picture.size, model=self.name),
-            heat_map=edit.frame.cut(images.heat_picture(heat.cpu().numpy(), context.picture)) if edit.heat_map and heat is not None else None,
+            heat_map=edit.frame.cut(images.heat_picture(heat.cpu().numpy(), context.picture))
+            if edit.heat_map and heat is not None
+            else None,
         )
 
 

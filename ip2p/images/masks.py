@@ -89,4 +89,3 @@ def keep_outside(result: np.ndarray, source: Image.Image, mask: Image.Image) -> 
     """result: (h, w, 3) in [0, 255]; pixels where the mask is black become the source's own, grey ones a mixture."""
     alpha = np.asarray(mask.convert("L"), dtype=np.float32)[..., None] / 255
     return result * alpha + np.asarray(source, dtype=np.float32) * (1 - alpha)
-

@@ -34,50 +34,6 @@ def fit_size(width: int, height: int, longest_side: int = 512) -> tuple[int, int
     return min(((w, h) for w in sides for h in sides), key=cost)
 
 
-def allowed_side(side: int) -> int:
-    """The multiple of 8 below it, within the limits."""
-    return min(max(side // 8 * 8, MIN_SIDE), MAX_SIDE)
-
-
-@dataclass(frozen=True)
-class Frame:
-    """How a picture lies in what the network works on.
-
-    size: (width, height) of the latter; inside: the box of it that shows the picture, the rest is its reflection; shown: the box of the
-    picture that is there, all of it unless it was cropped.
-    """
-
-    size: tuple[int, int]
-    inside: Box
-    shown: Box
-
-    def place(self, image: Image.Image) -> Image.Image:
-        """A picture of the same aspect, or its mask, as the network is given it, Lanczos."""
-        if image.size == self.size:
-            return image
-        left, top, right, bottom = self.inside
-        shown = self.crop(image)
-        shown = shown.resize((right - left, bottom - top), Image.Resampling.LANCZOS) if shown.size != (right - left, bottom - top) else shown
-        if shown.size == self.size:
-            return shown
-        padding = [(top, self.size[1] - bottom), (left, self.size[0] - right), (0, 0)]
-        pixels = np.asarray(shown)
-        return Image.fromarray(np.pad(pixels, padding[: pixels.ndim], mode="symmetric"))
-
-    def cut(self, picture: Image.Image) -> Image.Image:
-        """What of a picture at the network's size, or of a result, shows the photograph."""
-        return picture if picture.size == (width_of(self.inside), height_of(self.inside)) else picture.crop(self.inside)
-
-    def cut_levels(self, levels: np.ndarray) -> np.ndarray:
-        """The same of an array, (h, w, …)."""
-        left, top, right, bottom = self.inside
-        return levels[top:bottom, left:right]
-
-    def crop(self, image: Image.Image) -> Image.Image:
-        """The part of the photograph that is edited, at its own size."""
-        return image if self.shown == (0, 0, *image.size) else image.crop(self.shown)
-
-
 def allowed_side(side: float) -> int:
     """The multiple of 8 below it, within the limits."""
     return min(max(int(side) // 8 * 8, MIN_SIDE), MAX_SIDE)
@@ -133,9 +89,7 @@ class Frame:
         return image if (width, height) == image.size else image.crop((left, top, left + width, top + height))
 
 
-def frame_of(
-    image: Image.Image, width: int | None = None, height: int | None = None, longest_side: int = 512, crop: bool = False
-) -> Frame:
+def frame_of(image: Image.Image, width: int | None = None, height: int | None = None, longest_side: int = 512, crop: bool = False) -> Frame:
     """The size to edit at, and how the picture lies in it.
 
     width, height: as asked, in multiples of 8; a missing one follows the picture within the limits. With neither, multiples of 64 round
@@ -155,11 +109,11 @@ def frame_of(
         )
     if width is None and height is None:
         width, height = whole_size(aspect, longest_side)
-    elif width is None:
+    elif width is None and height is not None:
         width = padded_side(height * aspect, 8)
-    elif height is None:
+    elif height is None and width is not None:
         height = padded_side(width / aspect, 8)
-    size = w, h = allowed_side(width), allowed_side(height)
+    size = w, h = allowed_side(width or 0), allowed_side(height or 0)
     # As large as it fits, or all of a side that it misses by a few pixels.
     inner_w = w if h * aspect >= w * (1 - SQUEEZE) else max(round(h * aspect), 1)
     inner_h = h if w / aspect >= h * (1 - SQUEEZE) else max(round(w / aspect), 1)
@@ -167,7 +121,7 @@ def frame_of(
     return Frame(size, (left, top, left + inner_w, top + inner_h))
 
 
-def whole_size(aspect: float, longest_side: int) -> tuple[float, float]:
+def whole_size(aspect: float, longest_side: int) -> tuple[int, int]:
     """Multiples of 64 that hold a picture of this aspect (width / height)."""
     longest = max(longest_side // STEP * STEP, STEP)
     ratio = max(aspect, 1 / aspect)
