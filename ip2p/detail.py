@@ -11,12 +11,15 @@ Sources: the affine map by windows is the guided filter (He, Sun and Tang, Guide
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 
 import numpy as np
 from einops import rearrange
 from PIL import Image
+
+from .errors import EditError
 
 Array = np.ndarray
 
@@ -27,7 +30,8 @@ MAX_GAIN = 3.0  # of a map's response to grey
 NOISE = 0.006  # the least fine contrast that counts, as a standard deviation
 SHARP = 0.4, 0.9  # share of the photograph's fine contrast that a result keeps: below, something else is there
 NEW = 0.12  # standard deviation of what the map leaves, from which on something new is there
-STRIP = 256  # rows of the photograph worked on at once
+SQUEEZED = 0.021  # how far the aspects of photograph and result may differ, beside a pixel of rounding
+STRIP = 128  # rows of the photograph worked on at once
 
 
 def transfer(
@@ -38,14 +42,44 @@ def transfer(
     mask: Image.Image | None = None,
     on_rows: Callable[[int, int], None] | None = None,
 ) -> Image.Image:
-    """The result at the photograph's size, with its detail.
+    """A result at the photograph's size, with the photograph's own detail wherever an affine map of its colours explains the result.
 
-    photograph: RGB, (H, W); result, decoded: (h, w, 3) in [0, 255], the edited picture and the photograph through the autoencoder alone,
-    both of the whole photograph; strength: 0 only enlarges, 1 carries all detail; mask: L, (H, W), outside which the photograph stays;
-    on_rows(done, of all): after every strip of rows, may raise to stop. → RGB, (H, W).
+    photograph: RGB, W × H pixels, whatever their number.
+    result: (h, w, 3), levels in [0, 255]: the edited picture, of the whole photograph (the same aspect within 2 %).
+    decoded: (h, w, 3), levels in [0, 255]: the photograph at that size through the autoencoder that made the result, and nothing else
+        done to it. The plain photograph in its place costs most of the gain, except for results that no autoencoder made.
+    strength: 0 to 1: 0 only enlarges the result (Lanczos), 1 carries all detail.
+    mask: L, W × H: where it is black, the photograph's pixels stay bit for bit; grey mixes.
+    on_rows(done, of all): after every strip of rows; may raise to stop.
+
+    → RGB, W × H. Memory beside both pictures is some strips of rows and about 300 bytes a pixel of the result. Needs OpenCV (cv2),
+    except for strength 0. The module's docstring names the sources. Raises EditError for sizes, aspects or a strength that can't be.
     """
+    check(photograph, result, decoded, strength, mask)
     fitted = DetailMap.fit(photograph, result, decoded, strength) if strength > 0 else DetailMap.enlarging(result)
     return fitted.applied(photograph, mask, on_rows)
+
+
+def check(photograph: Image.Image, result: Array, decoded: Array, strength: float, mask: Image.Image | None) -> None:
+    """Raises EditError for arguments of `transfer` that do not go together."""
+    if photograph.mode != "RGB":
+        raise EditError(f"The photograph is in mode {photograph.mode}: convert it to RGB first.")
+    if result.ndim != 3 or result.shape[2] != 3 or not result.size:
+        raise EditError(f"The result has the shape {result.shape}: it must be height, width and 3 colours.")
+    if decoded.shape != result.shape:
+        raise EditError(
+            f"The decoded photograph has the shape {decoded.shape} and the result {result.shape}: bring the photograph to the result's size first."
+        )
+    if not 0 <= strength <= 1:
+        raise EditError(f"The strength of the detail must be between 0 and 1, not {strength}.")
+    if mask is not None and (mask.mode != "L" or mask.size != photograph.size):
+        sizes = "{}x{} in mode {}".format(*mask.size, mask.mode) + ", but the photograph is {}x{}".format(*photograph.size)
+        raise EditError(f"The mask is {sizes}: make it grey (L) and of the same size.")
+    (W, H), (h, w) = photograph.size, result.shape[:2]
+    if abs(w * H - h * W) > SQUEEZED * min(w * H, h * W) + max(W, H, w, h):
+        raise EditError(
+            f"The result is {w}x{h} and the photograph {W}x{H}, another aspect: the result must show the whole photograph, uncropped."
+        )
 
 
 @dataclass(frozen=True)
@@ -84,26 +118,34 @@ class DetailMap:
     def applied(
         self, photograph: Image.Image, mask: Image.Image | None = None, on_rows: Callable[[int, int], None] | None = None
     ) -> Image.Image:
-        """In strips of rows, so that memory is bounded whatever the size."""
-        height = photograph.height
-        out = np.empty((height, photograph.width, 3), np.uint8)
-        source = np.asarray(photograph)
-        alpha = None if mask is None else np.asarray(mask)
-        offsets = [Image.fromarray(np.ascontiguousarray(channel)) for channel in np.moveaxis(self.b, -1, 0)]
+        """In strips of rows, so that memory is bounded whatever the size. Arguments as of `transfer`."""
+        width, height = photograph.size
+        out = Image.new("RGB", photograph.size)
+        offsets = [Image.fromarray(np.ascontiguousarray(plane)) for plane in rearrange(self.b * 255, "h w c -> c h w")]
+        maps = None if self.A is None else np.ascontiguousarray(rearrange(self.A, "h w i j -> i j h w"))
         for top in range(0, height, STRIP):
             rows = slice(top, min(top + STRIP, height))
-            pixels = source[rows].astype(np.float32) / 255
-            strip = np.stack([lanczos(offset, rows, photograph.size) for offset in offsets], -1)
-            if self.A is not None:
-                for i in range(3):
-                    strip[..., i] += np.einsum("hwj,hwj->hw", linear(self.A[:, :, i], rows, photograph.size), pixels)
-            if alpha is not None:
-                share = alpha[rows].astype(np.float32)[..., None] / 255
-                strip = strip.clip(0, 1) * share + pixels * (1 - share)
-            out[rows] = strip.clip(0, 1) * 255 + 0.5
+            box = 0, top, width, rows.stop
+            source = np.asarray(photograph.crop(box))
+            pixels = [source[..., channel].astype(np.float32) for channel in range(3)]
+            strip = [lanczos(offset, rows, photograph.size) for offset in offsets]
+            if maps is not None:
+                for plane, responses in zip(strip, linear(maps, rows, photograph.size)):
+                    for response, channel in zip(responses, pixels):
+                        response *= channel
+                        plane += response
+            if mask is not None:
+                share = np.asarray(mask.crop(box), np.float32) / 255
+                strip = [plane.clip(0, 255) * share + channel * (1 - share) for plane, channel in zip(strip, pixels)]
+            levels = np.empty((rows.stop - top, width, 3), np.uint8)
+            for channel, plane in enumerate(strip):
+                plane += 0.5
+                np.clip(plane, 0, 255.5, out=plane)
+                levels[..., channel] = plane
+            out.paste(Image.fromarray(levels), box)
             if on_rows:
                 on_rows(rows.stop, height)
-        return Image.fromarray(out)
+        return out
 
 
 def fitted(V: Array, R: Array, radii: Sequence[float]) -> Array:
@@ -112,7 +154,7 @@ def fitted(V: Array, R: Array, radii: Sequence[float]) -> Array:
     A = np.broadcast_to((y.T @ x / len(x)) @ np.linalg.inv(x.T @ x / len(x) + RIDGE * np.eye(3, dtype=np.float32)), (*V.shape[:2], 3, 3))
     for radius in radii:
         variance = covariance(V, V, radius) + RIDGE * np.eye(3, dtype=np.float32)
-        A = mean(A + covariance(R - times(A, V), V, radius) @ np.linalg.inv(variance), radius)
+        A = mean(A + covariance(R - times(A, V), V, radius) @ inverse(variance), radius)
     return A
 
 
@@ -146,6 +188,14 @@ def covariance(y: Array, x: Array, radius: float) -> Array:
     return mean(y[..., :, None] * x[..., None, :], radius) - mean(y, radius)[..., :, None] * mean(x, radius)[..., None, :]
 
 
+def inverse(S: Array) -> Array:
+    """Of (…, 3, 3), symmetric and positive definite, by cofactors: LAPACK takes most of the fit's time for so many small ones."""
+    a, b, c, d, e, f = (S[..., i, j] for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)))
+    first, second, third = d * f - e * e, c * e - b * f, b * e - c * d
+    cofactors = first, second, third, second, a * f - c * c, b * c - a * e, third, b * c - a * e, a * d - b * b
+    return rearrange(np.stack(cofactors, -1) / (a * first + b * second + c * third)[..., None], "... (i j) -> ... i j", i=3)
+
+
 def mean(x: Array, radius: float) -> Array:
     """Over a Gaussian window about as wide as a box of this radius."""
     return gaussian(x, max(0.58 * radius, 0.5))
@@ -153,7 +203,7 @@ def mean(x: Array, radius: float) -> Array:
 
 def gaussian(x: Array, sigma: float) -> Array:
     """x: (h, w, …) → the same, blurred over both sides; a wide one on a smaller picture."""
-    import cv2
+    cv2 = opencv()
 
     def blurred(planes: Array) -> Array:
         h, w = planes.shape[:2]
@@ -176,19 +226,30 @@ def smoothstep(x: Array, low: float, high: float) -> Array:
 
 
 def lanczos(plane: Image.Image, rows: slice, size: tuple[int, int]) -> Array:
-    """Those rows of a plane (mode F) enlarged to `size`."""
+    """Those rows of a plane (mode F) enlarged to `size`: (rows, width)."""
     scale = plane.height / size[1]
     box = (0, rows.start * scale, plane.width, rows.stop * scale)
-    return np.asarray(plane.resize((size[0], rows.stop - rows.start), Image.Resampling.LANCZOS, box=box))
+    return np.array(plane.resize((size[0], rows.stop - rows.start), Image.Resampling.LANCZOS, box=box))
 
 
-def linear(planes: Array, rows: slice, size: tuple[int, int]) -> Array:
-    """Those rows of (h, w, c) enlarged to `size`, bilinear."""
-    import cv2
-
-    height = len(planes)
+def linear(planes: Array, rows: slice, size: tuple[int, int]) -> Iterator[list[Array]]:
+    """Those rows of planes, (i, j, h, w), enlarged to `size`, bilinear: i times j of (rows, width)."""
+    cv2 = opencv()
+    height = planes.shape[-2]
     places = ((np.arange(rows.start, rows.stop, dtype=np.float32) + 0.5) * (height / size[1]) - 0.5).clip(0, height - 1)
     above = places.astype(int)
-    share = (places - above)[:, None, None]
-    between = planes[above] * (1 - share) + planes[np.minimum(above + 1, height - 1)] * share
-    return cv2.resize(between, (size[0], len(places)), interpolation=cv2.INTER_LINEAR)
+    share = (places - above)[:, None]
+    for line in planes:
+        between = (plane[above] * (1 - share) + plane[np.minimum(above + 1, height - 1)] * share for plane in line)
+        yield [cv2.resize(plane, (size[0], len(places)), interpolation=cv2.INTER_LINEAR) for plane in between]
+
+
+def opencv() -> ModuleType:
+    try:
+        import cv2
+    except ImportError as e:
+        raise EditError(
+            "The photograph's own detail is carried over by OpenCV: install it with pip install 'sd-webui-instruct-edit[edit]', "
+            "or take the result “own-size”."
+        ) from e
+    return cv2
