@@ -115,8 +115,9 @@ def frame_of(image: Image.Image, width: int | None = None, height: int | None = 
         height = padded_side(width / aspect, 8)
     size = w, h = allowed_side(width or 0), allowed_side(height or 0)
     # As large as it fits, or all of a side that it misses by a few pixels.
-    inner_w = w if h * aspect >= w * (1 - SQUEEZE) else max(round(h * aspect), 1)
-    inner_h = h if w / aspect >= h * (1 - SQUEEZE) else max(round(w / aspect), 1)
+    inner_w, inner_h = (
+        side if inner >= side * (1 - SQUEEZE) else max(inner, 1) for side, inner in ((w, round(h * aspect)), (h, round(w / aspect)))
+    )
     left, top = (w - inner_w) // 2 // 8 * 8, (h - inner_h) // 2 // 8 * 8  # in whole latents
     return Frame(size, (left, top, left + inner_w, top + inner_h))
 
@@ -135,7 +136,8 @@ def whole_size(aspect: float, longest_side: int) -> tuple[int, int]:
 
 def padded_side(side: float, step: int = STEP) -> int:
     """The multiple of `step` that holds it, or the one below where that misses only what is squeezed."""
-    below = max(int(side) // step * step, step)
+    side = round(side)
+    below = max(side // step * step, step)
     return below if side <= below * (1 + SQUEEZE) else below + step
 
 
