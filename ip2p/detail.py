@@ -60,7 +60,7 @@ def transfer(
     return fitted.applied(photograph, mask, on_rows)
 
 
-def check(photograph: Image.Image, result: Array, decoded: Array, strength: float, mask: Image.Image | None) -> None:
+def check(photograph: Image.Image, result: Array, decoded: Array, strength: float, mask: Image.Image | None = None) -> None:
     """Raises EditError for arguments of `transfer` that do not go together."""
     if photograph.mode != "RGB":
         raise EditError(f"The photograph is in mode {photograph.mode}: convert it to RGB first.")
@@ -78,7 +78,8 @@ def check(photograph: Image.Image, result: Array, decoded: Array, strength: floa
     (W, H), (h, w) = photograph.size, result.shape[:2]
     if abs(w * H - h * W) > SQUEEZED * min(w * H, h * W) + max(W, H, w, h):
         raise EditError(
-            f"The result is {w}x{h} and the photograph {W}x{H}, another aspect: the result must show the whole photograph, uncropped."
+            f"The result is {w}x{h} and the photograph {W}x{H}, another aspect: the result must show the whole photograph. "
+            "If it was cropped, crop the photograph in the same way first."
         )
 
 
@@ -138,10 +139,8 @@ class DetailMap:
                 share = np.asarray(mask.crop(box), np.float32) / 255
                 strip = [plane.clip(0, 255) * share + channel * (1 - share) for plane, channel in zip(strip, pixels)]
             levels = np.empty((rows.stop - top, width, 3), np.uint8)
-            for channel, plane in enumerate(strip):
-                plane += 0.5
-                np.clip(plane, 0, 255.5, out=plane)
-                levels[..., channel] = plane
+            for i, plane in enumerate(strip):
+                levels[..., i] = np.clip(plane + 0.5, 0, 255.5)
             out.paste(Image.fromarray(levels), box)
             if on_rows:
                 on_rows(rows.stop, height)

@@ -41,7 +41,7 @@ class FakeEditor:
         cls.loaded.append(model)
         return cls()
 
-    def edit(self, edit, on_step=None):
+    def edit(self, edit, on_step=None, on_rows=None):
         self.asked.append(edit)
         if edit.instruction == "fail":
             raise EditError("The sampler is unknown.")

@@ -23,13 +23,15 @@ class Interrupted(Exception):
 @dataclass(frozen=True)
 class Result:
     """One edited picture, and what made it. `heat_map`: where the instruction acts, if asked for and if any step ran both
-    passes that it compares."""
+    passes that it compares; levels: (h, w, 3) in [0, 255], what the network made, the whole of its working size, from which `image` was
+    finished."""
 
     image: Image.Image
     seed: int
     text_scale: float
     image_scale: float
     infotext: str
+    levels: np.ndarray
     heat_map: Image.Image | None = None
 
 
