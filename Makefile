@@ -34,6 +34,7 @@ EDITED := outputs/winter.png
 
 # A WebUI's own versions of what the shared modules use, on its Python.
 PINNED := torch==2.1.2 numpy==1.26.2 Pillow==9.5.0 einops==0.4.1 omegaconf==2.2.3 safetensors==0.4.2
+OPENCV := opencv-python-headless==4.9.0.80
 WEBUI ?= $(HOME)/stable-diffusion-webui
 
 .PHONY: setup test edit browser host-test shared-test oldest-test webui lint types format docs build bench clean
@@ -63,7 +64,7 @@ webui:
 
 shared-test:
 	python3.10 -m venv --clear .cache/python3.10
-	.cache/python3.10/bin/python $(PIP_INSTALL) $(PINNED)
+	.cache/python3.10/bin/python $(PIP_INSTALL) $(PINNED) $(OPENCV)
 	PYTHONPATH=. .cache/python3.10/bin/python tests/shared_modules_check.py
 
 # The oldest releases that the extras allow, on the oldest Python they are for.
@@ -93,6 +94,7 @@ build: $(LINT_READY)
 	$(LINT_PYTHON) -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 
 bench: $(READY)
+	$(VENV_PYTHON) tests/bench/detail.py
 	$(VENV_PYTHON) tests/bench/passes.py
 
 $(READY): pyproject.toml

@@ -15,6 +15,7 @@ from .cli.exits import BAD_INPUT, INTERRUPTED, say
 
 VERBS = {  # what each does
     "edit": "edit a picture, or every picture of a folder",
+    "detail": "bring a result that was made elsewhere to its photograph's own size, with the photograph's own detail",
     "app": "serve a page to edit pictures on",
     "evaluate": "measure edit models on pairs of pictures",
     "model": "look at, fetch, convert and merge checkpoints",
@@ -25,7 +26,6 @@ NEEDS = "This needs the package {}: install it with pip install 'sd-webui-instru
 EXTRAS = {
     "datasets": "train",
     "pyarrow": "train",
-    "cv2": "photos",
     "skimage": "photos",
 }  # the extra that brings a package, where it is not `edit`
 
@@ -49,6 +49,10 @@ def module_of(verb: str) -> ModuleType:
         from .cli import edit
 
         return edit
+    if verb == "detail":
+        from .cli import detail
+
+        return detail
     if verb == "app":
         from .cli import app
 

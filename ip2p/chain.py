@@ -10,9 +10,9 @@ from dataclasses import replace
 
 from PIL import Image
 
-from .edit import MAX_COUNT, Edit
+from .edit import MAX_COUNT, WORKING, Edit
 from .errors import EditError
-from .images import fit, working_size
+from .images import fit
 
 
 def lines_of(edit: Edit) -> list[Edit]:
@@ -36,10 +36,11 @@ def lines_of(edit: Edit) -> list[Edit]:
 def next_edit(line: Edit, result: Image.Image, seed: int) -> Edit:
     """What `line` makes of one result of the line before, which had this seed.
 
-    Where results have the working size, a mask is fitted to it as the first picture was.
+    Where results have the working size, a mask is fitted to it as the first picture was, and so is the size to edit at.
     """
-    mask = line.mask and fit(line.mask.convert("L"), result.size)
+    mask = line.mask and fit(line.mask.convert("L"), result.size, whole=not line.cropped)
     edit = replace(line, image=result.convert("RGB"), mask=mask, seed=seed, count=1, batch_size=1)
-    if line.own_size or working_size(result, line.width, line.height, line.longest_side) == result.size:
+    if line.result != WORKING or edit.frame.working_size == result.size:
         return edit
-    return replace(edit, width=result.width, height=result.height)
+    width, height = line.frame.size
+    return replace(edit, width=width, height=height)

@@ -5,19 +5,20 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 
 from PIL import Image
 
 from .errors import EditError
 from .guidance import Guidance, Interval
-from .images import MAX_SIDE, MIN_SIDE
+from .images import MAX_SIDE, MIN_SIDE, Frame, frame_of
 
 TEXT_SCALE, IMAGE_SCALE = 7.5, 1.5
 MAX_SCALE = 100.0
 MAX_STEPS, MAX_COUNT, MAX_BATCH = 200, 64, 16
 MAX_CELLS = 49
 MAX_TEXT = 10_000  # characters of an instruction; the network reads about 300
+WORKING, OWN_SIZE, FULL = RESULTS = "working", "own-size", "full"
 MAX_SEED = 2**53  # what a number in JSON and in a browser holds exactly
 
 
@@ -38,7 +39,10 @@ class Edit:
     width, height: working size in pixels; None fits the picture within `longest_side`, in multiples of 64.
     text_start … image_end: when each guidance acts, in share of the noise levels (`guidance.Interval`).
     denoising_strength: 1 starts from pure noise, as in the paper; below 1 from the picture with noise.
-    own_size: give the result back at the picture's own size.
+    result: what is given back: "working", at the size it is edited at (the default); "own-size", enlarged to the picture's own size; or
+        "full", at that size with the picture's own detail (`detail.py`), of which `detail` tells how much, from 0 to 1.
+    crop: cut the picture around its middle to the working size's aspect, as the paper does, and not shown whole with its reflection
+        round it; by default only for the result "working". own_size: the former name of the result "own-size".
     variants: a contact sheet of these cells in place of `count` results.
     """
 
@@ -61,14 +65,17 @@ class Edit:
     width: int | None = None
     height: int | None = None
     longest_side: int = 512
-    own_size: bool = False
+    result: str | None = None
+    detail: float = 1.0
+    crop: bool | None = None
+    own_size: InitVar[bool | None] = None
     denoising_strength: float = 1.0
     mask: Image.Image | None = None
     heat_map: bool = False
     styles: tuple[str, ...] = ()
     variants: tuple[Variant, ...] = ()
 
-    def __post_init__(self):
+    def __post_init__(self, own_size: bool | None):
         if self.image is None:
             raise EditError("There is no picture to edit: choose one first.")
         check_text("instruction", self.instruction)
@@ -82,6 +89,8 @@ class Edit:
         check_whole("batch size", self.batch_size, 1, MAX_BATCH)
         check_whole("seed", self.seed, -1, MAX_SEED)
         check_number("denoising strength", self.denoising_strength, 0, 1)
+        check_number("detail", self.detail, 0, 1)
+        object.__setattr__(self, "result", OWN_SIZE if own_size and self.result == WORKING else result_asked(self.result, own_size))
         for name in ("width", "height", "longest_side"):
             if getattr(self, name) is not None:
                 check_whole(name.replace("_", " "), getattr(self, name), MIN_SIDE, MAX_SIDE)
@@ -92,6 +101,17 @@ class Edit:
         if self.mask is not None and self.mask.size != self.image.size:
             sizes = "{}x{} but the picture is {}x{}".format(*self.mask.size, *self.image.size)
             raise EditError(f"The mask is {sizes}: make them the same size.")
+        _ = self.frame  # refuses a picture that is too long
+
+    @property
+    def frame(self) -> Frame:
+        """The size the edit is made at, and how the picture lies in it."""
+        return frame_of(self.image, self.width, self.height, self.longest_side, self.cropped)
+
+    @property
+    def cropped(self) -> bool:
+        """Whether the picture is cut to the working size's aspect."""
+        return self.result == WORKING if self.crop is None else self.crop
 
     def guidance(self, seed: int | None = None, index: int | None = None) -> Guidance:
         """Both scales and when they act, of the result with this seed and place in the job: those of its variant, or, with
@@ -107,6 +127,17 @@ class Edit:
     def varies(self) -> bool:
         """Whether the scales differ from result to result."""
         return bool(self.variants) or self.randomise_scales
+
+
+def result_asked(result: str | None, own_size: bool | None) -> str:
+    """What is given back, asked for by its name or by the former name of one. Raises EditError where the two are at odds, and for no name."""
+    if result is None:
+        return OWN_SIZE if own_size else WORKING
+    if result not in RESULTS:
+        raise EditError(f"There is no result “{result[:80]}”. Known ones: {', '.join(RESULTS)}.")
+    if own_size is not None and own_size != (result == OWN_SIZE):
+        raise EditError(f"“own_size” is the former name of the result “{OWN_SIZE}”, and “{result}” is asked for: leave one of them out.")
+    return result
 
 
 def sheet_over_scales(text_scales: Sequence[float], image_scales: Sequence[float], seed: int) -> tuple[Variant, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from . import __version__
-from .edit import Edit
+from .edit import WORKING, Edit
 
 PREFIX = "Instruct edit"
 # Settings of `Edit` that the WebUI's own infotext does not hold, with the value that is left out.
@@ -14,7 +14,8 @@ OWN_FIELDS = {
     "text_end": 1.0,
     "image_start": 0.0,
     "image_end": 1.0,
-    "own_size": False,
+    "result": WORKING,
+    "detail": 1.0,
     "heat_map": False,
     "randomise_scales": False,
     "count": 1,
@@ -36,6 +37,8 @@ def fields_of(edit: Edit) -> dict:
     fields = own_fields({name: getattr(edit, name) for name in OWN_FIELDS})
     if edit.width is None and edit.height is None:
         fields[field_name("longest_side")] = edit.longest_side
+    if edit.cropped != (edit.result == WORKING):
+        fields[field_name("crop")] = edit.cropped
     if edit.mask is not None:
         fields[field_name("mask")] = True
     if edit.denoising_strength < 1:

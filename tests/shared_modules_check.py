@@ -8,6 +8,7 @@ import io
 import sys
 import tempfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from PIL import Image, ImageDraw
 from safetensors.torch import save_file
 
 from ip2p.checkpoints.recognise import FIRST_LAYER, describe, is_edit_checkpoint
+from ip2p.detail import transfer
 from ip2p.edit import Edit, random_scales
 from ip2p.errors import EditError
 from ip2p.guidance import Guidance, Interval, pass_weights
@@ -23,6 +25,7 @@ from ip2p.images import (
     exif_to_keep,
     fit,
     fit_size,
+    frame_of,
     heat_picture,
     infotext_in,
     keep_outside,
@@ -32,11 +35,11 @@ from ip2p.images import (
     read_mask,
     save_picture,
     settings_in,
-    working_size,
 )  # fmt: skip
 from ip2p.infotext import infotext_of
 from ip2p.passes import passes_needed, plan_passes
 from ip2p.presets import FILE_NAME, Preset, load, save_own
+from ip2p.result import finished
 from picture_files import (
     DISPLAY_P3,
     GREY,
@@ -87,10 +90,33 @@ def check_images():
         else:
             raise AssertionError("a bad picture was read")
 
-    assert fit_size(1024, 768) == (512, 384) and working_size(colours, 512, None) == (512, 256)
+    assert fit_size(1024, 768) == (512, 384) and frame_of(colours, 512, crop=True).size == (512, 256)
     assert fit(colours, (64, 64)).size == fit(colours, (64, 64), whole=True).size == (64, 64)
     assert np.array_equal(keep_outside(np.zeros((16, 32, 3)), colours, Image.new("L", (32, 16))), np.asarray(colours))
     assert heat_picture(np.eye(4), colours).size == colours.size
+
+
+def check_detail():
+    """A warmer picture: the photograph's own stripes are in the full result, and an enlarged one has none of them."""
+    rows, columns = np.mgrid[:240, :360]
+    photograph = Image.fromarray(np.stack([rows * 0.5 + 40 + (columns % 2) * 60, columns * 0.4 + 30, rows * 0 + 90], -1).astype(np.uint8))
+    edit = Edit(image=photograph, instruction="make it warmer", longest_side=192, result="full")
+    assert edit.frame.size == (192, 128) and edit.frame.working_size == (192, 128)
+    picture = edit.frame.place(photograph)
+    decoded = np.asarray(picture, np.float32)
+    expected = np.asarray(photograph) * (1.2, 1.0, 0.5)
+    full = finished(edit, decoded * np.float32((1.2, 1.0, 0.5)), picture, None, lambda: decoded)
+    assert full.size == photograph.size and np.abs(np.asarray(full) - expected).mean() < 4
+    enlarged = finished(replace(edit, detail=0), decoded * np.float32((1.2, 1.0, 0.5)), picture, None, lambda: decoded)
+    assert np.abs(np.asarray(enlarged) - expected).mean() > 8
+    text = infotext_of(edit, seed=3, scales=(7.5, 1.5), size=(192, 128), model="a")
+    assert ", Instruct edit result: full, " in text + ", "
+    try:
+        transfer(photograph, decoded[:, :100], decoded[:, :100])
+    except EditError as e:
+        assert "another aspect" in str(e)
+    else:
+        raise AssertionError("a result of another aspect was taken")
 
 
 def check_picture_files(folder: Path):
@@ -181,6 +207,7 @@ def check_presets(folder: Path):
 if __name__ == "__main__":
     check_guidance()
     check_images()
+    check_detail()
     with tempfile.TemporaryDirectory() as folder:
         check_picture_files(Path(folder))
         check_checkpoint(Path(folder))

@@ -21,6 +21,7 @@ from host.browser import CHROMIUM, PHONE, WIDE, chromium_running, expect
 from ip2p.app import events
 from ip2p.app.uploads import as_png
 from ip2p.edit import Edit
+from ip2p.images import infotext_in
 from tiny_model import save_folder, tiny_editor
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -200,7 +201,7 @@ def test_a_chain_that_is_stopped_keeps_its_finished_steps(page):
 @pytest.fixture
 def chain():
     pictures = [as_png(Image.new("RGB", (8, 8), colour), colour) for colour in ("red", "green", "blue")]
-    return [(pictures[0], pictures[1], "first"), (pictures[1], pictures[2], "second")]
+    return [(pictures[0], pictures[1], "first", pictures[1]), (pictures[1], pictures[2], "second", pictures[2])]
 
 
 def test_stepping_back_restores_the_last_step_s_picture_and_instruction(chain):
@@ -217,7 +218,8 @@ def test_a_file_of_the_chain_that_was_cleared_away_is_a_sentence(chain):
 
 def test_a_step_of_a_chain_starts_from_the_result_of_the_one_before():
     edit = Edit(image=Image.new("RGB", (64, 64)), instruction="a\nb\nc")
-    assert events.steps_of(edit, "photo", ["one", "two"]) == [("photo", "one", "a"), ("one", "two", "b")]
+    results = [("one", "small one"), ("two", "small two")]
+    assert events.steps_of(edit, "photo", results) == [("photo", "one", "a", "small one"), ("one", "two", "b", "small two")]
 
 
 def test_what_was_converted_is_said(page, tmp_path):
@@ -228,6 +230,41 @@ def test_what_was_converted_is_said(page, tmp_path):
     field(page, "steps").fill("1")
     page.locator("#ip2p_generate").click()
     expect(page.locator(".toast-body")).to_contain_text("converted from 16 to 8 bits")
+
+
+def test_the_result_is_downloaded_at_the_photograph_s_size_and_its_detail_changed_without_a_new_edit(page, tmp_path):
+    photo = tmp_path / "large.png"
+    Image.open(PHOTO).resize((1804, 1200), Image.Resampling.LANCZOS).save(photo)
+    set_up(page)
+    page.locator("#ip2p_image input[type=file]").first.wait_for(state="attached")
+    page.locator("#ip2p_image").get_by_label("Remove Image").or_(page.locator("#ip2p_image button[aria-label='Clear']")).first.click()
+    page.locator("#ip2p_image input[type=file]").set_input_files(photo)
+    page.locator("#ip2p_image img").wait_for()
+    generate(page)
+
+    def downloaded() -> tuple[Image.Image, str]:
+        with page.expect_download() as download:
+            page.locator("#ip2p_download").click()
+        path = tmp_path / f"{time.monotonic_ns()}.png"
+        download.value.save_as(path)
+        return Image.open(path).convert("RGB"), infotext_in(path)
+
+    full, infotext = downloaded()
+    assert full.size == (1804, 1200) and ", Instruct edit result: full" in infotext and "Instruct edit detail" not in infotext
+    shown = page.evaluate("[...document.querySelectorAll('#ip2p_compare img')].map(img => Math.max(img.naturalWidth, img.naturalHeight))")
+    assert shown == [1024, 1024]
+    page.locator("#ip2p_detail input[type=number]").fill("0")
+    page.locator("#ip2p_detail input[type=number]").blur()
+    expect(field(page, "infotext")).to_have_value(re.compile("Instruct edit detail: 0"), timeout=30_000)
+    expect(page.locator("#ip2p_download")).to_be_enabled()
+    enlarged, _ = downloaded()
+    assert enlarged.size == full.size and np.abs(np.asarray(enlarged, int) - np.asarray(full, int)).max() > 4
+    page.locator("#ip2p_result label", has_text="Working size").click()
+    expect(field(page, "infotext")).not_to_have_value(re.compile("Instruct edit result"), timeout=30_000)
+    expect(page.locator("#ip2p_download")).to_be_enabled()
+    assert max(downloaded()[0].size) == 512
+    if folder := os.environ.get("IP2P_SCREENSHOTS"):
+        page.screenshot(path=Path(folder) / "app-result.png", full_page=True)
 
 
 def test_an_example_is_loaded_and_everything_reset(page):

@@ -19,6 +19,7 @@ from ip2p.chain import lines_of, next_edit
 from ip2p.checkpoints.recognise import FIRST_LAYER
 from ip2p.contact_sheet import contact_sheet
 from ip2p.errors import EditError
+from ip2p.presets import load
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -41,7 +42,7 @@ class FakeEditor:
         cls.loaded.append(model)
         return cls()
 
-    def edit(self, edit, on_step=None):
+    def edit(self, edit, on_step=None, on_rows=None):
         self.asked.append(edit)
         if edit.instruction == "fail":
             raise EditError("The sampler is unknown.")
@@ -267,6 +268,39 @@ def test_a_preset_brings_instruction_scales_and_steps(pictures, tmp_path, fake_e
     assert edit.instruction == "change the weather from sunny to foggy" and edit.steps == 4
 
 
+@pytest.mark.parametrize(
+    "options, asked",
+    [
+        ([], ("full", 1, False)),
+        (["--result", "own-size"], ("own-size", 1, False)),
+        (["--result", "working", "--crop"], ("working", 1, True)),
+        (["--detail", "0.25", "--crop"], ("full", 0.25, True)),
+        (["--grid"], ("working", 1, False)),
+        (["--compare"], ("working", 1, False)),
+    ],
+)
+def test_the_result_is_a_full_one_of_the_whole_picture_unless_it_is_said(pictures, tmp_path, fake_editor, options, asked):
+    argv = ["edit", str(pictures / "p1.jpg"), "make it winter", "--output", str(tmp_path / "a.png")]
+    assert main([*argv, *options]) == 0
+    (edit,) = fake_editor.asked
+    assert (edit.result, edit.detail, edit.cropped) == asked
+
+
+def test_a_preset_that_paints_takes_no_detail_of_the_photograph_unless_it_is_said(pictures, tmp_path, fake_editor):
+    painted = next(preset for preset in load().values() if preset.detail == 0)
+    argv = ["edit", str(pictures / "p1.jpg"), "--preset", painted.key]
+    assert main([*argv, "--output", str(tmp_path / "a.png")]) == main([*argv, "--output", str(tmp_path / "b.png"), "--detail", "1"]) == 0
+    assert [(edit.result, edit.detail) for edit in fake_editor.asked] == [("full", 0), ("full", 1)]
+
+
+@pytest.mark.parametrize("options", (["--result", "own-size"], ["--detail", "0.5"], ["--crop"]))
+def test_a_result_of_another_kind_does_not_pass_for_finished(pictures, tmp_path, capsys, options):
+    argv = ["edit", str(pictures / "p1.jpg"), "make it winter", "--output", str(tmp_path / "a.png")]
+    assert main(argv) == main(argv) == 0
+    capsys.readouterr()
+    assert "with other settings" in refusal(capsys, *argv, *options)
+
+
 CHAIN = "make it winter\nadd snow"
 
 
@@ -327,6 +361,12 @@ def test_a_comparison_shows_the_last_line_or_every_step(pictures, tmp_path):
         (["{in}/p1.jpg", "x", "--grid", "--text-scale", ",".join("12345678"), "--image-scale", "1,2,3,4,5,6,7"], "1 to 49 cells"),
         (["{in}/p1.jpg", "x", "--grid", "--count", "2"], "--count"),
         (["{in}/p1.jpg", "x\ny", "--grid"], "several lines"),
+        (["{in}/p1.jpg", "x", "--grid", "--result", "full"], "The sheet of --grid shows results of the size they are edited at"),
+        (["{in}/p1.jpg", "x", "--compare", "--result", "own-size"], "leave --result or --compare out"),
+        (["{in}/p1.jpg", "x", "--compare", "--detail", "0.5"], "--detail is of a full result, and this one is “working”"),
+        (["{in}/p1.jpg", "x", "--result", "own-size", "--detail", "1"], "--detail is of a full result"),
+        (["{in}/p1.jpg", "x", "--detail", "1.5"], "The detail must be between 0 and 1, not 1.5"),
+        (["{in}/p1.jpg", "x", "--result", "large"], "invalid choice: 'large'"),
         (["{in}/p1.jpg", "x", "--grid", "--every-step"], "leave --grid or --every-step out"),
         (["{in}/p1.jpg", "\n".join("x" * 65)], "at most 64 instructions"),
         (["{in}/p1.jpg", "x", "--size", "big"], "--size is"),
@@ -361,7 +401,7 @@ def test_help_ends_with_the_default():
 
     from ip2p.__main__ import parser_for
 
-    for verb in ("edit", "app"):
+    for verb in ("edit", "detail", "app"):
         for action in parser_for(verb)._actions:
             if action.option_strings and not action.required and action.default != SUPPRESS and action.dest not in ("help", "preset"):
                 assert "(default: " in action.help and action.help.endswith(")"), action.dest

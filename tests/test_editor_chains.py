@@ -56,20 +56,20 @@ def test_a_chain_has_one_seed_and_one_pair_of_scales_a_result(editor, edit):
         assert (result.text_scale, result.image_scale) == random_scales(result.seed)
 
 
-@pytest.mark.parametrize("own_size", (False, True))
-def test_a_mask_holds_for_every_line_and_no_line_changes_the_size(editor, edit, picture, own_size):
+@pytest.mark.parametrize("result", ("working", "own-size", "full"))
+def test_a_mask_holds_for_every_line_and_no_line_changes_the_size(editor, edit, picture, result):
     wide = picture.resize((150, 90))
     mask = half_mask(wide.size)
-    edit = replace(edit, image=wide, mask=mask, own_size=own_size, width=None, height=None, longest_side=128, instruction="a\nb\nc")
+    edit = replace(edit, image=wide, mask=mask, result=result, width=None, height=None, longest_side=128, instruction="a\nb\nc")
     results = editor.edit(edit)
-    size = (150, 90) if own_size else (128, 64)
+    size, worked_at = ((128, 64), "128x64") if result == "working" else ((150, 90), "128x128")
     black = np.asarray(fit(mask, size)) == 0
     before = np.asarray(fit(wide, size))
-    for result in results:
-        assert result.image.size == size and "Size: 128x64" in result.infotext and "Instruct edit mask: True" in result.infotext
-        assert (np.asarray(result.image)[black] == before[black]).all()
-        assert (np.asarray(result.image)[~black] != before[~black]).any(axis=-1).mean() > 0.5
-        before = np.asarray(result.image)
+    for one in results:
+        assert one.image.size == size and f"Size: {worked_at}" in one.infotext and "Instruct edit mask: True" in one.infotext
+        assert (np.asarray(one.image)[black] == before[black]).all()
+        assert (np.asarray(one.image)[~black] != before[~black]).any(axis=-1).mean() > 0.5
+        before = np.asarray(one.image)
 
 
 def test_the_noise_of_a_result_holds_for_every_line(editor, edit):

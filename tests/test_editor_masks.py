@@ -49,7 +49,7 @@ def test_a_mask_keeps_every_other_pixel_at_the_picture_s_own_size(editor, edit, 
     black = np.asarray(mask) == 0
     assert result.image.size == (150, 90)
     assert (np.asarray(result.image)[black] == np.asarray(wide)[black]).all()
-    assert "Size: 128x64" in result.infotext and "Instruct edit own size: True" in result.infotext
+    assert "Size: 128x128" in result.infotext and "Instruct edit result: own-size" in result.infotext
 
 
 @pytest.mark.parametrize("mode", ("RGBA", "L", "P", "LA"))

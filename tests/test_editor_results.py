@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -9,6 +10,7 @@ pytest.importorskip("diffusers", reason="tests of the editor need diffusers and 
 pytest.importorskip("transformers", reason="tests of the editor need transformers")
 
 from editor_cases import deviation, difference
+from ip2p.detail import transfer
 from ip2p.edit import random_scales
 from ip2p.editor import SAMPLERS, Interrupted, Run
 from ip2p.errors import EditError
@@ -47,6 +49,39 @@ def test_a_picture_is_encoded_once_whatever_the_count(editor, edit, monkeypatch)
     monkeypatch.setattr(editor.vae, "encode", lambda pixels: rows.append(len(pixels)) or encode(pixels))
     editor.edit([replace(edit, count=3), replace(edit, instruction="add a hat", denoising_strength=0.5)], batch_size=2)
     assert rows == [1]
+
+
+def test_a_full_result_is_of_the_picture_s_own_size_and_its_picture_is_decoded_once(editor, edit, picture, monkeypatch):
+    whole = picture.resize((150, 90))
+    edit = replace(edit, image=whole, width=None, height=None, longest_side=128, count=3)
+    decoded, decode = [], editor.decode
+    monkeypatch.setattr(editor, "decode", lambda latent: decoded.append(1) or decode(latent))
+    for settings, expected in (({"result": "full"}, 4), ({"result": "full", "detail": 0}, 3), ({"result": "own-size"}, 3), ({}, 3)):
+        decoded.clear()
+        results = editor.edit(replace(edit, **settings))
+        assert len(decoded) == expected, settings
+        assert {result.image.size for result in results} == {(150, 90) if settings else (128, 64)}
+        assert all(result.levels.shape == (edit.frame.size[1] if not settings else 128, 128, 3) for result in results)
+
+
+def test_a_full_result_comes_from_the_working_one_and_the_picture_through_the_autoencoder(editor, edit, picture):
+    whole = picture.resize((150, 90))
+    edit = replace(edit, image=whole, width=None, height=None, longest_side=128, result="full", detail=0.5)
+    (result,) = editor.edit(edit)
+    decoded = edit.frame.cut_levels(editor.reconstruct(edit.frame.place(whole)))
+    expected = transfer(whole, edit.frame.cut_levels(result.levels), decoded, 0.5)
+    assert np.abs(np.asarray(result.image, int) - np.asarray(expected, int)).max() <= 1
+
+
+def test_the_rows_of_a_full_result_are_counted_and_it_may_be_stopped_among_them(editor, edit, picture):
+    edit = replace(edit, image=picture.resize((150, 300)), width=None, height=None, longest_side=128, result="full", count=2)
+    seen = []
+    editor.edit(edit, on_rows=lambda done, total: seen.append((done, total)))
+    assert len(seen) >= 4 and seen[-1] == (300, 300) and seen == sorted(seen[: len(seen) // 2]) * 2
+    calls = iter(range(len(seen)))
+    with pytest.raises(Interrupted) as stopped:
+        editor.edit(edit, on_rows=lambda done, total: next(calls) < len(seen) // 2)
+    assert [result.seed for result in stopped.value.results] == [7]
 
 
 def test_a_drawn_seed_is_reported_and_gives_the_picture_again(editor, edit):

@@ -5,7 +5,6 @@ import io
 import random
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,9 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import EpsImagePlugin, Image
 
-from ip2p.edit import MAX_SIDE
 from ip2p.errors import EditError
-from ip2p.images import fit, fit_size, heat_levels, heat_picture, keep_outside, read_base64, read_image, upright_rgb, working_size
+from ip2p.images import fit, fit_size, heat_levels, heat_picture, keep_outside, read_base64, read_image, upright_rgb
 from picture_files import GREY, GREY_ALPHA, RGBA, black_png, icon, png, png_16_bit, saved
 
 RED, GREEN, BLUE, YELLOW, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (255, 255, 255)
@@ -324,28 +322,6 @@ def test_a_picture_on_its_side_is_fitted_on_its_side(width, height, longest):
     if width != height:
         assert (h, w) == fit_size(height, width, longest)
         assert w == h or (w < h) == (width < height)
-
-
-def picture(width, height):
-    return Image.new("L", (width, height))
-
-
-def test_the_working_size_is_the_one_asked_for():
-    assert working_size(picture(300, 200), 512, 384) == (512, 384)
-    assert working_size(picture(300, 200), 515, 391) == (512, 384)
-    assert working_size(picture(1024, 768), None, None, 512) == (512, 384)
-
-
-def test_a_missing_side_follows_the_picture():
-    assert working_size(picture(600, 400), 768, None) == (768, 512)
-    assert working_size(picture(600, 400), None, 512) == (768, 512)
-
-
-@given(st.integers(1, 9000), st.integers(1, 9000), st.integers(64, 4096))
-def test_a_side_that_follows_the_picture_stays_within_the_limits(width, height, asked):
-    image = SimpleNamespace(width=width, height=height, size=(width, height))
-    for size in (working_size(image, asked, None), working_size(image, None, asked)):
-        assert all(64 <= side <= MAX_SIDE and side % 8 == 0 for side in size)
 
 
 def test_fit_crops_around_the_middle_or_squeezes_the_whole():

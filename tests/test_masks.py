@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from ip2p.errors import EditError
-from ip2p.images import finish, mask_of, notes_of, read_mask
+from ip2p.images import mask_of, notes_of, read_mask
 from picture_files import saved
 
 PHOTO = np.random.default_rng(3).integers(0, 256, (32, 48, 3), dtype=np.uint8)
@@ -123,15 +123,3 @@ def test_a_damaged_mask_is_called_a_mask():
 
 def test_a_mask_that_is_handed_over_opened_follows_the_same_rule():
     assert np.array_equal(levels(mask_of(layer((255, 255, 255), WHITE_WHERE_PAINTED))), WHITE_WHERE_PAINTED)
-
-
-def test_a_result_at_the_pictures_own_size_keeps_its_own_pixels_outside_the_mask():
-    own = Image.fromarray(PHOTO)
-    finished = finish(np.full((8, 12, 3), 77.0, np.float32), own, Image.fromarray(WHITE_WHERE_PAINTED))
-    assert finished.shape == (32, 48, 3)
-    assert np.array_equal(finished[~PAINTED], PHOTO[~PAINTED].astype(np.float32)) and np.allclose(finished[PAINTED], 77)
-
-
-def test_a_result_at_working_size_is_not_resampled():
-    result = np.random.default_rng(0).uniform(0, 255, (32, 48, 3)).astype(np.float32)
-    assert finish(result, Image.fromarray(PHOTO), None) is result

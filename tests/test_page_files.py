@@ -22,12 +22,13 @@ from gradio_client import Client, handle_file
 
 from ip2p.app import build
 from ip2p.app.events import Running
+from ip2p.app.working import MOST, Kept, Working
 from ip2p.errors import EditError
-from ip2p.images import fit, infotext_in, read_image
+from ip2p.images import infotext_in, read_image
 from tiny_model import save_folder, tiny_editor
 
 ROOT = Path(__file__).resolve().parents[1]
-FIELDS = ["make it winter", "", 1, "Fixed", 7, "Fixed", 7.5, 1.5, "Euler"]
+FIELDS = ["make it winter", "", 1, "Fixed", 7, "Fixed", 7.5, 1.5, "Euler", "full", 1]
 META = {"_type": "gradio.FileData"}
 
 
@@ -139,7 +140,7 @@ def test_the_page_edits_the_picture_that_the_command_line_edits(url, client, tmp
         assert whole
         before = before["path"]
     before = Image.open(before)
-    assert (np.asarray(before) == np.asarray(fit(read_image(tmp_path / "photo.png"), before.size))).all()
+    assert (np.asarray(before) == np.asarray(read_image(tmp_path / "photo.png"))).all()
 
 
 def test_a_picture_that_gradio_can_t_open_is_edited(client, tmp_path):
@@ -155,12 +156,82 @@ def test_a_picture_that_gradio_can_t_open_is_edited(client, tmp_path):
 
 def test_a_result_is_a_png_with_its_settings_and_going_on_from_it_loses_nothing(client, tmp_path):
     photo = ROOT / "ip2p" / "examples" / "chelsea.jpg"
-    (_, after), _, _, _, _, infotext = client.predict(handle_file(photo), *FIELDS, api_name="/edit")
+    (_, after), _, _, _, _, infotext, _ = client.predict(handle_file(photo), *FIELDS, api_name="/edit")
     assert Image.open(after).format == "PNG" and infotext_in(after) == infotext and "Seed: 7" in infotext
     used = client.predict(api_name="/use_result")
     assert Path(used).read_bytes() == Path(after).read_bytes()
     (again, _), *_ = client.predict(handle_file(used), *FIELDS, api_name="/edit")
     assert (np.asarray(Image.open(again)) == np.asarray(Image.open(after))).all()
+
+
+def large(tmp_path) -> Path:
+    photo = tmp_path / "large.png"
+    Image.open(ROOT / "ip2p" / "examples" / "chelsea.jpg").resize((1804, 1200), Image.Resampling.LANCZOS).save(photo)
+    return photo
+
+
+def test_the_whole_result_is_the_command_line_s_and_what_is_shown_is_small(client, model, tmp_path):
+    from ip2p.__main__ import main
+
+    photo = large(tmp_path)
+    (before, after), *_, infotext, whole = client.predict(handle_file(photo), *FIELDS, api_name="/edit")
+    assert Image.open(before).size == Image.open(after).size == (1024, 681) and Image.open(whole).size == (1804, 1200)
+    assert infotext_in(whole) == infotext and "Instruct edit result: full" in infotext
+    argv = ["edit", photo, FIELDS[0], "--output", tmp_path / "cli.png", "--model", model, "--steps", 1, "--seed", 7, "--sampler", "Euler"]
+    assert main([str(part) for part in [*argv, "--text-scale", 7.5, "--image-scale", 1.5]]) == 0
+    assert np.abs(np.asarray(Image.open(whole), int) - np.asarray(Image.open(tmp_path / "cli.png"), int)).max() <= 2
+    assert infotext_in(tmp_path / "cli.png") == infotext
+
+
+def test_another_kind_of_result_needs_no_new_edit(client, url, tmp_path, monkeypatch):
+    *_, first, full = client.predict(handle_file(large(tmp_path)), *FIELDS, api_name="/edit")
+    monkeypatch.setattr("ip2p.editor.Editor.edit", lambda *args, **options: pytest.fail("a new edit was made"))
+
+    def again(result, detail):
+        (before, after), _, infotext, whole = client.predict(result, detail, api_name="/again")
+        assert Image.open(before).size[0] == 1024
+        assert infotext_in(whole) == infotext
+        return np.asarray(Image.open(whole), int), infotext
+
+    full = np.asarray(Image.open(full), int)
+    half, said = again("full", 0.5)
+    assert half.shape == full.shape and "Instruct edit detail: 0.5" in said
+    enlarged, said = again("own-size", 1)
+    assert "Instruct edit result: own-size" in said
+    assert np.abs(2 * half - full - enlarged).max() <= 4 and np.abs(full - enlarged).max() > 4
+    working, _ = again("working", 1)
+    assert working.shape == (341, 512, 3)
+    same, said = again("full", 1)
+    assert np.abs(same - full).max() <= 1 and said == first
+    used = client.predict(api_name="/use_result")
+    assert Image.open(used).size == (1804, 1200)
+    chained = client.predict(api_name="/step_back")
+    assert chained[1] == []
+
+
+def test_of_a_result_that_is_not_kept_it_says_so(client, url):
+    photo = handle_file(ROOT / "ip2p" / "examples" / "chelsea.jpg")
+    for _ in range(2):
+        client.predict(photo, *FIELDS, api_name="/edit")
+    client.predict(api_name="/step_back")
+    with pytest.raises(Exception, match="no longer kept here: press Generate again"):
+        client.predict("full", 0.5, api_name="/again")
+
+
+def test_the_last_edits_of_some_sessions_are_kept_and_no_more():
+    kept = Kept()
+    for number in range(MOST + 1):
+        kept.put(f"session {number}", Working({}, "photo", "before", f"file {number}", None))
+    assert kept.get("session 1", "file 1").file == "file 1"
+    for session, file in (("session 0", "file 0"), ("session 1", "file 2"), (None, "file 1"), ("", "file 1")):
+        with pytest.raises(EditError, match="no longer kept"):
+            kept.get(session, file)
+    kept.put("another", Working({}, "photo", "before", "file", None))
+    assert kept.get("session 1", "file 1"), "what was asked for last stays"
+    with pytest.raises(EditError):
+        kept.get("session 2", "file 2")
+    kept.put(None, Working({}, "photo", "before", "file", None))
+    assert len(kept.of_session) == MOST
 
 
 def test_stepping_back_gives_the_file_that_was_uploaded(client, tmp_path):
@@ -184,6 +255,10 @@ def test_stepping_back_gives_the_file_that_was_uploaded(client, tmp_path):
         (6, True, "The text scale must be a number, not True."),
         (7, [1], "The image scale must be a number, not [1]."),
         (0, None, "The instruction is empty: say what to change, for example “make it winter”."),
+        (9, "large", "There is no result “large”. Known ones: working, own-size, full."),
+        (9, None, "There is no result “None”. Known ones: working, own-size, full."),
+        (10, "all", "The detail must be a number, not all."),
+        (10, -1, "The detail must be between 0 and 1, not -1.0."),
         (8, "Newton", "There is no sampler “Newton”. Known ones: Euler a, Euler, DPM++ 2M, DDIM, UniPC."),
     ],
 )

@@ -1,6 +1,7 @@
 """The settings of an edit: what is refused, in sentences, and how random scales are drawn."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from ip2p.chain import lines_of, next_edit
 from ip2p.edit import Edit, random_scales, sheet_over_seeds
 from ip2p.errors import EditError
 from ip2p.guidance import Guidance, Interval
-from ip2p.images import working_size
+from ip2p.infotext import fields_of
 
 PICTURE = Image.new("RGB", (96, 64), "teal")
 
@@ -139,15 +140,81 @@ def test_a_chain_is_short_and_no_contact_sheet():
         lines_of(edit(instruction="a\nb", variants=sheet_over_seeds(7.5, 1.5, 0, 4)))
 
 
+@pytest.mark.parametrize("size", ((454, 727), (261, 200), (1000, 325), (4032, 1816)))
 @pytest.mark.parametrize(
     "asked",
-    [{"longest_side": 768}, {"longest_side": 512}, {"width": 448}, {"width": 200, "height": 72}, {"longest_side": 768, "own_size": True}],
-)
-def test_the_next_line_works_at_the_size_of_the_one_before(asked):
+    [
+        {"longest_side": 768}, {"longest_side": 512}, {"width": 448}, {"width": 200, "height": 72}, {"longest_side": 768, "own_size": True},
+        {"longest_side": 512, "crop": False}, {"width": 448, "crop": False}, {"longest_side": 256, "result": "full"},
+    ],
+)  # fmt: skip
+def test_the_next_line_works_at_the_size_of_the_one_before(asked, size):
     """A fitted size need not be its own: 454x727 is fitted to 448x704 within 768, and that to 512x768."""
-    line = edit(image=Image.new("RGB", (454, 727)), mask=Image.new("L", (454, 727), 255), **asked)
-    size = working_size(line.image, line.width, line.height, line.longest_side)
-    result = Image.new("RGB", line.image.size if line.own_size else size, "red")
+    line = edit(image=Image.new("RGB", size), mask=Image.new("L", size, 255), **asked)
+    result = Image.new("RGB", line.frame.working_size if line.result == "working" else line.image.size, "red")
     after = next_edit(line, result, 3)
-    assert working_size(after.image, after.width, after.height, after.longest_side) == size
+    assert after.frame == line.frame
     assert (after.image.getpixel((0, 0)), after.mask.size, after.seed, after.count) == ((255, 0, 0), result.size, 3, 1)
+
+
+@given(st.tuples(st.integers(16, 5000), st.integers(16, 5000)).filter(lambda size: max(size) <= 16 * min(size)), st.integers(64, 1024))
+def test_no_line_changes_the_size_of_a_whole_picture(size, longest_side):
+    line = edit(image=Image.new("RGB", size), longest_side=longest_side, crop=False)
+    sizes = []
+    for _ in range(3):
+        sizes.append(line.frame.working_size)
+        line = next_edit(line, Image.new("RGB", line.frame.working_size), 3)
+    assert len(set(sizes)) == 1, sizes
+
+
+@pytest.mark.parametrize(
+    "asked, result",
+    [
+        ({}, "working"), ({"result": "full"}, "full"), ({"own_size": True}, "own-size"), ({"own_size": False}, "working"),
+        ({"result": "own-size", "own_size": True}, "own-size"), ({"result": "full", "own_size": False}, "full"),
+    ],
+)  # fmt: skip
+def test_the_result_is_asked_for_by_its_name_or_by_the_former_one(asked, result):
+    assert edit(**asked).result == result
+    assert replace(edit(**asked), seed=4).result == result
+
+
+@pytest.mark.parametrize(
+    "asked, said",
+    [
+        ({"result": "large"}, "There is no result “large”. Known ones: working, own-size, full"),
+        ({"result": "full", "own_size": True}, "“own_size” is the former name of the result “own-size”, and “full” is asked for"),
+        ({"result": "own-size", "own_size": False}, "leave one of them out"),
+        ({"detail": 1.01}, "The detail must be between 0 and 1, not 1.01"),
+        ({"detail": math.nan}, "The detail must be between 0 and 1"),
+    ],
+)
+def test_a_result_that_is_none_is_a_sentence(asked, said):
+    with pytest.raises(EditError, match=said):
+        edit(**asked)
+
+
+def test_a_working_result_is_cropped_and_any_other_shows_the_whole_picture_unless_it_is_said():
+    cropped = {
+        (result, crop): edit(result=result, crop=crop).cropped for result in ("working", "own-size", "full") for crop in (None, True, False)
+    }
+    assert cropped == {(result, crop): result == "working" if crop is None else crop for result, crop in cropped}
+
+
+@pytest.mark.parametrize(
+    "asked, fields",
+    [
+        ({}, {}),
+        ({"result": "full"}, {"result": "full"}),
+        ({"own_size": True}, {"result": "own-size"}),
+        ({"result": "full", "detail": 0.5}, {"result": "full", "detail": 0.5}),
+        ({"result": "full", "crop": True}, {"result": "full", "crop": True}),
+        ({"crop": False}, {"crop": False}),
+        ({"crop": True}, {}),
+    ],
+)
+def test_the_infotext_names_the_result_where_it_is_not_the_usual_one(asked, fields):
+    own = {
+        name: value for name, value in fields_of(edit(**asked)).items() if name.rpartition(" ")[2] in ("result", "detail", "crop", "size")
+    }
+    assert own == {f"Instruct edit {name}": value for name, value in fields.items()}

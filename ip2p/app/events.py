@@ -15,14 +15,16 @@ import gradio as gr
 import torch
 from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
+from PIL import Image
 
 from ..chain import lines_of
 from ..checkpoints import small
-from ..edit import Edit, random_scales
-from ..editor import Editor, Interrupted
+from ..edit import FULL, Edit, random_scales
+from ..editor import Editor, Interrupted, Result
 from ..errors import EditError
 from ..images import HTTP, fit, notes_of, read_image
 from .uploads import NO_LONGER, as_png, file_of, uploaded
+from .working import Kept, Working, last_settings
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 TRY = (
@@ -31,8 +33,13 @@ TRY = (
     ("coffee.jpg", "make it a pencil drawing"),
 )  # fmt: skip
 FIXED, DRAWN = "Fixed", "Random"
+OWN_DETAIL = "The photograph's own size"
 STEPS, SEED = 50, 1371  # what the official page starts with, and its seed
-Step = tuple[str, str, str]  # of the chain: the file of the picture it started from, that of its result, its instruction
+DETAIL = 1.0
+PREVIEW = 1024  # longest side in pixels of what is shown; what is downloaded and edited again is the whole result
+Step = tuple[
+    str, str, str, str
+]  # of the chain: the files of the picture it started from and of its result, its instruction, the preview's file
 
 
 class Events:
@@ -42,6 +49,7 @@ class Events:
         self.model = model
         self.defaults = small.defaults_for(model)
         self.running = Running()
+        self.kept = Kept()
 
     @cached_property
     def editor(self) -> Editor:
@@ -59,15 +67,23 @@ class Events:
         text: Any,
         image: Any,
         sampler: Any,
+        result: Any,
+        detail: Any,
         chain: Sequence[Step],
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> tuple:
-        """The fields as the browser sends them, unchecked → (before, after), seed, both scales, chain, gallery, infotext."""
+        """The fields as the browser sends them, unchecked → (before, after), seed, both scales, chain, gallery, infotext, the whole result.
+
+        before, after: small pictures; whole result: a PNG file."""
         with self.running.edit(request.session_hash) as stop:
 
             def on_step(step: int, total: int, latents: torch.Tensor) -> bool:
                 progress((step, total), unit="steps")
+                return not stop.is_set()
+
+            def on_rows(done: int, total: int) -> bool:
+                progress((done, total), desc=OWN_DETAIL, unit="rows")
                 return not stop.is_set()
 
             try:
@@ -75,21 +91,24 @@ class Events:
                 seed = random.randrange(100_000) if seed_mode == DRAWN else whole("seed", seed)
                 if scale_mode == DRAWN:
                     text, image = random_scales(seed)
-                edit = Edit(
-                    image=read_image(file, limits=HTTP),
-                    instruction=str(instruction or ""),
-                    negative_prompt=str(negative or ""),
-                    steps=whole("steps", steps),
-                    seed=seed,
-                    text_scale=number("text scale", text),
-                    image_scale=number("image scale", image),
-                    sampler_name=str(sampler),
-                    longest_side=self.defaults.longest_side,
-                )
+                settings: dict[str, Any] = {
+                    "instruction": str(instruction or ""),
+                    "negative_prompt": str(negative or ""),
+                    "steps": whole("steps", steps),
+                    "seed": seed,
+                    "text_scale": number("text scale", text),
+                    "image_scale": number("image scale", image),
+                    "sampler_name": str(sampler),
+                    "longest_side": self.defaults.longest_side,
+                    "result": str(result),
+                    "detail": number("detail", detail),
+                    "crop": False,
+                }
+                edit = Edit(image=read_image(file, limits=HTTP), **settings)
                 for note in notes_of(edit.image):
                     gr.Info(f"The picture: {note}.")
                 progress(0, desc="Loading the model")
-                results = self.editor.edit(edit, on_step=on_step)
+                results = self.editor.edit(edit, on_step=on_step, on_rows=on_rows)
             except EditError as e:
                 raise gr.Error(str(e), print_exception=False) from e
             except Interrupted as e:
@@ -97,17 +116,54 @@ class Events:
                 if not results:
                     raise gr.Error(str(e), print_exception=False) from e
                 gr.Warning(str(e))
-        files = [as_png(result.image, f"result-{result.seed}", result.infotext) for result in results]
+        files = [file_and_preview(result) for result in results]
         chain = [*chain, *steps_of(edit, file, files)]
         last = results[-1]
-        before = as_png(fit(edit.image, last.image.size), "before")
-        return (before, files[-1]), last.seed, last.text_scale, last.image_scale, chain, strip(chain), last.infotext
+        before = as_png(fit(edit.image, preview_size(last.image.size), whole=True), "before")
+        whole_file, preview = files[-1]
+        self.kept.put(request.session_hash, Working(last_settings(settings, edit, results), chain[-1][0], before, whole_file, last))
+        return (before, preview), last.seed, last.text_scale, last.image_scale, chain, strip(chain), last.infotext, download(whole_file)
+
+    def again(
+        self,
+        result: Any,
+        detail: Any,
+        chain: Sequence[Step],
+        request: gr.Request,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> Iterator[tuple]:
+        """The last result given back in another way, without a new edit → (before, after), chain, gallery, infotext, the whole result:
+        first what is shown, and when its file is written, that too."""
+        if not chain:
+            yield (gr.skip(),) * 5  # there is nothing yet: the fields hold for the next edit
+            return
+        with self.running.edit(request.session_hash) as stop:
+
+            def on_rows(done: int, total: int) -> None:
+                progress((done, total), desc=OWN_DETAIL, unit="rows")
+                if stop.is_set():
+                    raise EditError(str(Interrupted([])))
+
+            try:
+                working = self.kept.get(request.session_hash, chain[-1][1])
+                photograph = read_image(uploaded(working.picture, NO_LONGER), limits=HTTP)
+                new = working.again(self.editor, photograph, str(result), number("detail", detail), on_rows)
+            except EditError as e:
+                raise gr.Error(str(e), print_exception=False) from e
+        shown = new.image.resize(preview_size(new.image.size), Image.Resampling.BOX)
+        yield (working.before, as_png(shown, "shown")), gr.skip(), gr.skip(), gr.skip(), gr.DownloadButton(interactive=False)
+        whole_file, preview = file_and_preview(new)
+        working.file = whole_file
+        *rest, (picture, _, instruction, _) = chain
+        chain = [*rest, (picture, whole_file, instruction, preview)]
+        yield (working.before, preview), chain, strip(chain), new.infotext, download(whole_file)
 
     def stop_edit(self, request: gr.Request) -> None:
         self.running.stop(request.session_hash)
 
     def reset(self) -> tuple:
-        return FIXED, SEED, FIXED, self.defaults.text_scale, self.defaults.image_scale, STEPS, "", "", None, None, [], [], ""
+        scales = self.defaults.text_scale, self.defaults.image_scale
+        return FIXED, SEED, FIXED, *scales, STEPS, FULL, DETAIL, "", "", None, None, [], [], "", download(None)
 
 
 class Running:
@@ -147,10 +203,28 @@ def example() -> tuple[str, str]:
     return save_file_to_cache(EXAMPLES / name, get_upload_folder()), instruction
 
 
-def steps_of(edit: Edit, picture: str, results: Sequence[str]) -> list[Step]:
-    """picture: the file that was edited; results: one of each line of the edit's instruction, the last ones missing where it was
-    stopped."""
-    return [(before, result, line.instruction) for before, result, line in zip([picture, *results], results, lines_of(edit))]
+def preview_size(size: tuple[int, int]) -> tuple[int, int]:
+    """(width, height) of what is shown of a picture."""
+    scale = min(PREVIEW / max(size), 1)
+    return max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)
+
+
+def file_and_preview(result: Result) -> tuple[str, str]:
+    """The files of a result and of a small picture of it, which are one where it is small."""
+    file = as_png(result.image, f"result-{result.seed}", result.infotext)
+    size = preview_size(result.image.size)
+    return file, file if size == result.image.size else as_png(result.image.resize(size, Image.Resampling.LANCZOS), "preview")
+
+
+def download(file: str | None) -> gr.DownloadButton:
+    return gr.DownloadButton(value=file, interactive=file is not None)
+
+
+def steps_of(edit: Edit, picture: str, results: Sequence[tuple[str, str]]) -> list[Step]:
+    """picture: the file that was edited; results: of each line of the edit's instruction the file and that of its preview, the last ones
+    missing where it was stopped."""
+    starts = [picture, *(file for file, _ in results)]
+    return [(start, file, line.instruction, preview) for start, (file, preview), line in zip(starts, results, lines_of(edit))]
 
 
 def use_result(chain: Sequence[Step]) -> str:
@@ -164,13 +238,13 @@ def step_back(chain: Sequence[Step]) -> tuple:
     """Takes the last step off: the picture it started from, the chain without it, its results to show, and its instruction."""
     if not chain:
         return gr.skip(), chain, [], gr.skip()
-    *rest, (picture, _, instruction) = chain
+    *rest, (picture, _, instruction, _) = chain
     return kept(picture), rest, strip(rest), instruction
 
 
 def strip(chain: Sequence[Step]) -> list[tuple[str, str]]:
-    """The results of the chain with their instructions."""
-    return [(kept(result), instruction) for _, result, instruction in chain]
+    """Small pictures of the chain's results with their instructions."""
+    return [(kept(preview), instruction) for _, _, instruction, preview in chain]
 
 
 def kept(file: str) -> str:

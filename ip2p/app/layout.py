@@ -7,11 +7,12 @@ from pathlib import Path
 import gradio as gr
 
 from ..checkpoints import small
-from ..edit import MAX_SEED, MAX_STEPS
+from ..edit import FULL, MAX_SEED, MAX_STEPS, OWN_SIZE, WORKING
 from ..editor import SAMPLERS
-from .events import DRAWN, EXAMPLES, FIXED, SEED, STEPS, TRY, Events, example, step_back, use_result
+from .events import DETAIL, DRAWN, EXAMPLES, FIXED, SEED, STEPS, TRY, Events, example, step_back, use_result
 from .uploads import GuardedBlocks
 
+RESULTS = [("Full size, with the photograph's detail", FULL), ("Enlarged", OWN_SIZE), ("Working size", WORKING)]
 CSS = """
 #ip2p_app { max-width: 1200px; margin: 0 auto; }
 #ip2p_history .caption-label { white-space: normal; }
@@ -51,6 +52,12 @@ def build(model: str) -> gr.Blocks:
                 with gr.Row():
                     use_button = gr.Button("Use result as picture", elem_id="ip2p_use_result")
                     back_button = gr.Button("Step back", elem_id="ip2p_history_back")
+                download_button = gr.DownloadButton("Download the result", interactive=False, elem_id="ip2p_download")
+                result = gr.Radio(RESULTS, value=FULL, label="Result", elem_id="ip2p_result")
+                detail = gr.Slider(
+                    0, 1, DETAIL, step=0.05, label="Keep the photograph's detail", elem_id="ip2p_detail",
+                    info="Of a full result: 0 is the edit enlarged, 1 has all detail of the photograph. Moving it needs no new edit",
+                )  # fmt: skip
                 history = gr.Gallery(label="Chain of edits", elem_id="ip2p_history", columns=4, height=180, fit_columns=False)
                 infotext = gr.Textbox(label="Parameters", elem_id="ip2p_infotext", interactive=False, buttons=["copy"])
         with gr.Row():
@@ -68,16 +75,23 @@ def build(model: str) -> gr.Blocks:
             [[str(EXAMPLES / name), text] for name, text in TRY], inputs=[picture, instruction], label="Examples (public domain and CC0)"
         )
 
-        inputs = [picture, instruction, negative, steps, seed_mode, seed, scale_mode, text, image, sampler, chain]
-        outputs = [compared, seed, text, image, chain, history, infotext]
+        inputs = [picture, instruction, negative, steps, seed_mode, seed, scale_mode, text, image, sampler, result, detail, chain]
+        outputs = [compared, seed, text, image, chain, history, infotext, download_button]
         gr.on([generate_button.click, instruction.submit], events.generate, inputs, outputs, api_name="edit", preprocess=False)
+        gr.on(
+            [detail.release, result.input], events.again, [result, detail, chain], [compared, chain, history, infotext, download_button],
+            api_name="again", preprocess=False, trigger_mode="always_last",
+        )  # fmt: skip
         stop.click(events.stop_edit, queue=False)
         use_button.click(use_result, [chain], [picture])
         back_button.click(step_back, [chain], [picture, chain, history, instruction])
         example_button.click(example, None, [picture, instruction])
         reset_button.click(
             events.reset, None,
-            [seed_mode, seed, scale_mode, text, image, steps, instruction, negative, picture, compared, chain, history, infotext],
+            [
+                seed_mode, seed, scale_mode, text, image, steps, result, detail, instruction, negative, picture, compared, chain, history,
+                infotext, download_button,
+            ],
         )  # fmt: skip
     page.queue()
     return page

@@ -25,6 +25,7 @@ class ModelDefaults:
     longest_side: int = Edit.longest_side
     text_scale: float = TEXT_SCALE
     image_scale: float = IMAGE_SCALE
+    steps: int = Edit.steps
 
 
 DEFAULTS = ModelDefaults(256, 2.5, 1.5)  # the size of the pictures it was trained on; more text makes colours too strong

@@ -14,7 +14,7 @@ from PIL import Image
 
 from ..chain import lines_of
 from ..checkpoints import small
-from ..edit import Edit, read_scales, scales_around, sheet_over_scales
+from ..edit import FULL, OWN_SIZE, RESULTS, WORKING, Edit, read_scales, scales_around, sheet_over_scales
 from ..errors import EditError, printable
 from ..files import why
 from ..images import read_mask
@@ -38,11 +38,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="the .png, .jpg or .webp file to write, or a folder; with / at its end it is a folder whatever its name",
     )
+    add(
+        "--result",
+        choices=RESULTS,
+        help=f"{FULL}: of the picture's own size, with its own detail; {OWN_SIZE}: enlarged to that size; {WORKING}: of the size it is edited at "
+        f"(default: {FULL}, and {WORKING} for the sheets of --grid and --compare)",
+    )
+    add(
+        "--detail",
+        type=float,
+        metavar="0–1",
+        help="how much of the picture's own detail a full result keeps (default: 1, or what suits the preset)",
+    )
+    add(
+        "--crop",
+        action="store_true",
+        help="cut the picture around its middle to sides of multiples of 64 pixels, as the paper does (default: it is edited whole)",
+    )
     add("--model", help=f"{small.CHOICES} (default: {small.NAME})")
     scales = "; with --grid several, such as {} (default: the model's own)"
     add("--text-scale", metavar="S", help="how strongly to follow the instruction" + scales.format("5,7.5,10"))
     add("--image-scale", metavar="S", help="how closely to keep to the picture" + scales.format("1.2,1.5,1.8"))
-    add("--steps", type=int, help=f"denoising steps (default: {Edit.steps}, or the preset's own)")
+    add("--steps", type=int, help="denoising steps (default: the model's own, or the preset's)")
     add("--seed", type=int, default=-1, help="of the first result; -1 draws one (default: -1)")
     add("--sampler", default="Euler a", help="Euler a, Euler, DPM++ 2M, DDIM or UniPC (default: Euler a)")
     add("--negative", default="", metavar="TEXT", help="what the result should not be (default: nothing)")
@@ -137,7 +154,7 @@ def request_of(args: argparse.Namespace) -> Request:
             raise EditError("Give an instruction or a preset, not both.")
         preset = preset_named(args.preset, load())
         instruction = preset.instruction_for(**choices_of(args.choice))
-        chosen = {"steps": preset.steps}
+        chosen = {"steps": preset.steps, "detail": preset.detail}
         if defaults != small.DEFAULTS:  # a preset's scales are the published checkpoint's
             chosen |= {"text_scale": preset.text_scale, "image_scale": preset.image_scale}
     elif args.choice:
@@ -160,16 +177,25 @@ def request_of(args: argparse.Namespace) -> Request:
         raise EditError("A contact sheet over the scales and one of before and after are two pictures: leave --grid or --compare out.")
     if args.grid and args.every_step:
         raise EditError("A contact sheet is of one instruction, which has one step: leave --grid or --every-step out.")
+    sheet = "--grid" if args.grid else "--compare" if args.compare else None
+    if sheet and args.result not in (None, WORKING):
+        raise EditError(f"The sheet of {sheet} shows results of the size they are edited at: leave --result or {sheet} out.")
+    result = args.result or (WORKING if sheet else FULL)
+    if args.detail is not None and result != FULL:
+        raise EditError(f"--detail is of a full result, and this one is “{result}”: leave --detail out.")
     edit = Edit(
         image=Image.new("RGB", (64, 64)),
         instruction=instruction,
         negative_prompt=args.negative,
         text_scale=scales["text_scale"][0],
         image_scale=scales["image_scale"][0],
-        steps=args.steps if args.steps is not None else chosen.get("steps", 20),
+        steps=args.steps if args.steps is not None else chosen.get("steps", defaults.steps),
         sampler_name=args.sampler,
         seed=args.seed,
         count=args.count,
+        result=result,
+        detail=args.detail if args.detail is not None else chosen.get("detail", 1.0),
+        crop=args.crop,
         **{"longest_side": defaults.longest_side, **size_of(args.size)},
     )
     cells = sheet_over_scales(scales["text_scale"], scales["image_scale"], 0) if args.grid else ()
@@ -177,6 +203,7 @@ def request_of(args: argparse.Namespace) -> Request:
     settings: dict[str, Any] = {**scales, "grid": args.grid}
     settings |= {name: True for name in ("compare", "every_step", "no_metadata") if getattr(args, name)}
     settings |= {name: getattr(edit, name) for name in ("instruction", "negative_prompt", "steps", "sampler_name", "seed", "count")}
+    settings |= {name: getattr(edit, name) for name in ("result", "detail", "crop")}
     settings |= {name: getattr(edit, name) for name in ("width", "height", "longest_side")}
     keep_metadata = not args.no_metadata
     return Request(edit, scales["text_scale"], scales["image_scale"], args.grid, args.compare, args.every_step, keep_metadata, settings)

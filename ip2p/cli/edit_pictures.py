@@ -40,12 +40,12 @@ def edit_one(editor: Editor, task: Task, request: Request, mask: Image.Image | N
     if request.grid:
         seed = random.randrange(2**32) if edit.seed == -1 else edit.seed
         cells = sheet_over_scales(request.text_scales, request.image_scales, seed)
-        results = editor.edit(replace(edit, seed=seed, variants=cells), on_step=progress.step)
+        results = editor.edit(replace(edit, seed=seed, variants=cells), on_step=progress.step, on_rows=progress.rows)
         rows, columns = ([f"{name} {s:g}" for s in scales] for name, scales in
                          (("text", request.text_scales), ("image", request.image_scales)))  # fmt: skip
         write(task.targets[0], contact_sheet([result.image for result in results], rows, columns), results[0].infotext)
         return progress.say_notes(task.source, source)
-    results = editor.edit(edit, on_step=progress.step)
+    results = editor.edit(edit, on_step=progress.step, on_rows=progress.rows)
     lines = [results[i : i + edit.count] for i in range(0, len(results), edit.count)]
     if request.compare:
         write(task.targets[0], comparison(edit, lines, request.every_step), lines[-1][0].infotext)
@@ -60,7 +60,7 @@ def comparison(edit: Edit, lines: Sequence[Sequence[Result]], every_step: bool) 
 
     lines: of every line of the chain its results.
     """
-    before = fit(edit.image, lines[-1][0].image.size)
+    before = fit(edit.frame.shown(edit.image), lines[-1][0].image.size, whole=True)
     seeds = [f"seed {result.seed}" for result in lines[-1]]
     shorter = [shorten(line.instruction, LABEL, placeholder="…") for line in lines_of(edit)]
     if every_step:
@@ -83,6 +83,11 @@ class Steps:
             self.per_picture = total
             self.bar = bar(self.pictures * total, "step")
         self._to(self.finished * self.per_picture + min(step, self.per_picture))
+
+    def rows(self, done: int, total: int) -> None:
+        """The editor's callback after every strip of rows of a result that is brought to the picture's size."""
+        if self.bar is not None:
+            self.bar.set_description(f"own detail {done / total:.0%}" if done < total else None)
 
     def next_picture(self) -> None:
         self.finished += 1

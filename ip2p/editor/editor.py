@@ -25,7 +25,8 @@ from ..checkpoints.recognise import EDIT_CHANNELS
 from ..edit import MAX_BATCH, Edit
 from ..errors import EditError
 from ..infotext import infotext_of
-from ..pixels import latent_mask, to_levels, to_picture, to_tensor
+from ..pixels import latent_mask, to_levels, to_tensor
+from ..result import finished
 from .jobs import EditContext, Interrupted, Job, Result
 from .run import OUT_OF_MEMORY, Run
 from .samplers import Scheduler, check_editor_can, scheduler_of, timesteps_of
@@ -35,6 +36,10 @@ Argument = TypeVar("Argument")
 Value = TypeVar("Value")
 
 CHUNK, NEAR_COMMA = 75, 20  # tokens between BOS and EOS; a chunk ends at a comma among its last 20, as in the WebUI
+
+
+class Stopped(Exception):
+    """`on_rows` said False."""
 
 
 class Editor:
@@ -87,13 +92,15 @@ class Editor:
         noise: torch.Tensor | Sequence[torch.Tensor] | None = None,
         batch_size: int = MAX_BATCH,
         on_step: Callable[[int, int, torch.Tensor], bool | None] | None = None,
+        on_rows: Callable[[int, int], bool | None] | None = None,
     ) -> list[Result]:
         """The results of every edit, in order: of each line of its instruction (`chain.py`) those of `count · batch_size` seeds, or
         its `variants`.
 
         noise: (4, h, w) for every result of a line, (n, 4, h, w) of unit variance, in place of what its seed draws;
         batch_size: results of one size, sampler and step count that run together, whichever edit they are of;
-        on_step(step, total, latents): after every step; False stops. Raises EditError and Interrupted.
+        on_step(step, total, latents): after every step; on_rows(done, total): after every strip of rows of a result that is enlarged or
+        brought to full size. False stops. Raises EditError and Interrupted.
         """
         self.rows = []
         chains = [lines_of(edit) for edit in ([edits] if isinstance(edits, Edit) else edits)]
@@ -120,7 +127,10 @@ class Editor:
             if not run.denoise(report):
                 raise Interrupted([results[key] for key in sorted(results)])
             for i, job in enumerate(batch):
-                results[job.edit, line, job.index] = self._finish(job, run.latents[i], run.heat[i])
+                result = self._finish(job, run.latents[i], run.heat[i], on_rows)
+                if result is None:
+                    raise Interrupted([results[key] for key in sorted(results)])
+                results[job.edit, line, job.index] = result
         return [results[key] for key in sorted(results)]
 
     def scheduler(self, edit: Edit) -> Scheduler:
@@ -163,6 +173,11 @@ class Editor:
             raise EditError("The picture came out as not-a-number: this model needs fp32 or bf16.")
         return to_levels(pixels)
 
+    @torch.inference_mode()
+    def reconstruct(self, picture: Image.Image) -> np.ndarray:
+        """An RGB picture with sides of multiples of 8 through the autoencoder alone → (H, W, 3) in [0, 255]. Raises EditError."""
+        return in_memory(self.decode, in_memory(self.encode_picture, picture) * self.vae.config.scaling_factor)
+
     def _jobs(self, edits: Sequence[Edit], noise: torch.Tensor | Sequence[torch.Tensor] | None) -> list[Job]:
         """A job for every result of the edits, in order. Texts and pictures that they share are encoded once."""
         encoded: dict[tuple, torch.Tensor] = {}
@@ -176,15 +191,15 @@ class Editor:
 
         jobs: list[Job] = []
         for number, edit in enumerate(edits):
-            size = images.working_size(edit.image, edit.width, edit.height, edit.longest_side)
-            key = (id(edit.image), size, edit.own_size)
+            frame = edit.frame
+            key = (id(edit.image), frame)
             if edit.image.mode != "RGB":
                 edit = replace(edit, image=images.upright_rgb(edit.image))
             if key not in encoded_pictures:
-                picture = images.fit(edit.image, size, whole=edit.own_size)
+                picture = frame.place(edit.image)
                 encoded_pictures[key] = picture, in_memory(self.encode_picture, picture)
             picture, condition = encoded_pictures[key]
-            mask = edit.mask and images.fit(edit.mask.convert("L"), size, whole=edit.own_size)
+            mask = edit.mask and frame.place(edit.mask.convert("L"))
             edited = None if mask is None else latent_mask(mask, (condition.shape[-2], condition.shape[-1])).to(self.device)
             context = EditContext(edit, picture, mask, condition, edited, encode(edit.instruction), encode(edit.negative_prompt))
             first = random.randrange(2**32) if edit.seed == -1 else edit.seed
@@ -201,20 +216,40 @@ class Editor:
                 raise EditError(f"A noise is {tuple(own.shape)} but the latent is {tuple(job.context.condition.shape)}.")
         return [replace(job, noise=own) for job, own in zip(jobs, noise)]
 
-    def _finish(self, job: Job, latent: torch.Tensor, heat: torch.Tensor | None) -> Result:
+    def _through_vae(self, context: EditContext) -> np.ndarray:
+        """The levels of an edit's picture through the autoencoder alone, once for all its results."""
+        if context.decoded is None:
+            context.decoded = in_memory(self.decode, context.condition * self.vae.config.scaling_factor)
+        return context.decoded
+
+    def _finish(
+        self, job: Job, latent: torch.Tensor, heat: torch.Tensor | None, on_rows: Callable[[int, int], bool | None] | None
+    ) -> Result | None:
+        """None where `on_rows` stopped it."""
+
+        def rows(done: int, total: int) -> None:
+            if on_rows is not None and on_rows(done, total) is False:
+                raise Stopped
+
         context, edit = job.context, job.context.edit
         if context.latent_mask is not None:
             latent = torch.lerp(context.condition * self.vae.config.scaling_factor, latent, context.latent_mask)
-        picture, mask = (edit.image, edit.mask) if edit.own_size else (context.picture, context.mask)
-        levels = images.finish(in_memory(self.decode, latent), picture, mask)
+        levels = in_memory(self.decode, latent)
+        try:
+            image = finished(edit, levels, context.picture, context.mask, partial(self._through_vae, context), rows)
+        except Stopped:
+            return None
         scales = job.guidance.text_scale, job.guidance.image_scale
         return Result(
-            image=to_picture(levels),
+            image=image,
             seed=job.seed,
             text_scale=scales[0],
             image_scale=scales[1],
             infotext=infotext_of(edit, seed=job.seed, scales=scales, size=context.picture.size, model=self.name),
-            heat_map=images.heat_picture(heat.cpu().numpy(), context.picture) if edit.heat_map and heat is not None else None,
+            levels=levels,
+            heat_map=edit.frame.cut(images.heat_picture(heat.cpu().numpy(), context.picture))
+            if edit.heat_map and heat is not None
+            else None,
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from PIL import Image
 
@@ -22,20 +23,23 @@ class Interrupted(Exception):
 @dataclass(frozen=True)
 class Result:
     """One edited picture, and what made it. `heat_map`: where the instruction acts, if asked for and if any step ran both
-    passes that it compares."""
+    passes that it compares; levels: (h, w, 3) in [0, 255], what the network made, the whole of its working size, from which `image` was
+    finished."""
 
     image: Image.Image
     seed: int
     text_scale: float
     image_scale: float
     infotext: str
+    levels: np.ndarray
     heat_map: Image.Image | None = None
 
 
-@dataclass(frozen=True)
+@dataclass
 class EditContext:
-    """What all results of one edit share. picture, mask: at working size; condition: (4, h, w), the posterior's mode, unscaled;
-    latent_mask: (1, h, w), 1 where a latent is edited; text, negative: (tokens, width)."""
+    """What all results of one edit share. picture, mask: as the network is given them; condition: (4, h, w), the posterior's mode, unscaled;
+    latent_mask: (1, h, w), 1 where a latent is edited; text, negative: (tokens, width); decoded: the picture's
+    levels through the autoencoder alone, (h, w, 3), once they were asked for."""
 
     edit: Edit
     picture: Image.Image
@@ -44,6 +48,7 @@ class EditContext:
     latent_mask: torch.Tensor | None
     text: torch.Tensor
     negative: torch.Tensor
+    decoded: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

@@ -229,9 +229,7 @@ class Bench:
         return index not in self.broken
 
     def fitted(self, image: Image.Image) -> Image.Image:
-        return images.fit(
-            image, images.working_size(image, self.size.get("width"), self.size.get("height"), self.size.get("longest_side", 512))
-        )
+        return images.frame_of(image, **self.size, crop=True).place(image)
 
     def _read(self, index: int) -> Row:
         pair = self.pairs[index]

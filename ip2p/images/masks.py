@@ -89,12 +89,3 @@ def keep_outside(result: np.ndarray, source: Image.Image, mask: Image.Image) -> 
     """result: (h, w, 3) in [0, 255]; pixels where the mask is black become the source's own, grey ones a mixture."""
     alpha = np.asarray(mask.convert("L"), dtype=np.float32)[..., None] / 255
     return result * alpha + np.asarray(source, dtype=np.float32) * (1 - alpha)
-
-
-def finish(result: np.ndarray, picture: Image.Image, mask: Image.Image | None) -> np.ndarray:
-    """result: (h, w, 3) in [0, 255] at working size → (H, W, 3) in [0, 255] at the picture's size, with its pixels put back
-    outside the mask. picture, mask: at working size, or at their own for a result at the picture's own size."""
-    if result.shape[1::-1] != picture.size:
-        levels = [Image.fromarray(level).resize(picture.size, Image.Resampling.LANCZOS) for level in np.moveaxis(result, 2, 0)]
-        result = np.stack([np.asarray(level) for level in levels], -1).clip(0, 255)
-    return result if mask is None else keep_outside(result, picture, mask)

@@ -37,14 +37,14 @@ def selected(exif: Image.Exif) -> bytes | None:
     return kept.tobytes() if len(kept) else None
 
 
-def with_texts(exif: bytes | None, infotext: str, settings: str) -> bytes | None:
-    """EXIF with the infotext as its user comment, as the WebUI writes and reads it, and the settings as the picture's unique id."""
-    if not infotext and not settings:
-        return exif
+def with_texts(exif: bytes | None, infotext: str, settings: str) -> bytes:
+    """EXIF that names sRGB, with the infotext as its user comment, as the WebUI writes and reads it, and the settings as the picture's
+    unique id."""
     block = Image.Exif()
     if exif:
         block.load(exif)
     values = {tag: undefined(value) for tag, value in block.get_ifd(EXIF).items()}
+    values[COLOUR_SPACE] = SRGB
     if infotext:
         values[USER_COMMENT] = undefined(UNICODE + infotext.encode("utf-16-be"))
     if settings:

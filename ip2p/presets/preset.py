@@ -19,6 +19,7 @@ GROUPS = (
     "clothes", "hair", "make-up", "glasses", "age", "mood",
 )  # fmt: skip
 OWN_GROUP = "own"
+PAINTED_GROUP = "art medium and style"  # a photograph's own detail would show through the paint
 REGIONS = ("all", "subject", "background", "sky", "face", "hair", "clothes", "eyes", "lips")
 MAX_NAME, MAX_INSTRUCTION, MAX_CHOICE = 80, 1000, 200  # characters
 MAX_FIELDS, MAX_CHOICES = 10, 100  # words to fill in, and choices for each
@@ -67,6 +68,11 @@ class Preset:
         put("steps", whole_number("steps", self.steps, 1, MAX_STEPS))
         if self.region not in REGIONS:
             raise EditError(f"The region must be one of {', '.join(REGIONS)}, not {short(self.region)}.")
+
+    @property
+    def detail(self) -> float:
+        """How much of the photograph's own detail suits a full result (`Edit.detail`)."""
+        return 0.0 if self.group == PAINTED_GROUP else 1.0
 
     @property
     def words(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from secrets import compare_digest
 
+import numpy as np
 import torch
 from PIL import Image
 
@@ -27,10 +28,11 @@ from .. import images
 from ..chain import lines_of
 from ..checkpoints import small
 from ..checkpoints.recognise import is_edit_checkpoint
-from ..edit import Edit
+from ..edit import FULL, WORKING, Edit
 from ..errors import EditError
 from ..pixels import latent_mask, to_levels, to_tensor
 from ..presets import quoted
+from ..result import finished
 from . import paste
 from .denoiser import OUT_OF_MEMORY, EditRun, edit_denoiser, is_edit_model, refusal_of_model
 from .one_by_one import OneByOne
@@ -164,7 +166,7 @@ def check_host_can(job, from_noise: bool | None = None) -> None:
 
 def check_room(edit: Edit) -> None:
     """Raises EditError for results of a chain that together take more memory than one job should."""
-    width, height = edit.image.size if edit.own_size else images.working_size(edit.image, edit.width, edit.height, edit.longest_side)
+    width, height = edit.frame.working_size if edit.result == WORKING else edit.image.size
     results = (len(edit.variants) or edit.count * edit.batch_size) * len(lines_of(edit))
     if results * width * height > MAX_TOGETHER:
         raise EditError(
@@ -201,6 +203,7 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
     pictures: list[Image.Image] = field(default_factory=list, init=False)  # at working size: one, or one for every result
     modes: torch.Tensor = field(default=None, init=False)  # (pictures, 4, h, w): the posterior's, unscaled
     heats: list[torch.Tensor | None] = field(default_factory=list, init=False)  # (h, w), of every result
+    through_vae: dict[int, torch.Tensor] = field(default_factory=dict, init=False)  # of `pictures`, (3, h, w) in [-1, 1]
     window: str = field(default="", init=False)
     cut_short: list[bool] = field(default_factory=list, init=False)  # of every result, whether its run was interrupted or skipped
     named: set[tuple[int, int]] = field(default_factory=set, init=False)  # (batch, place) of results whose files have names
@@ -209,7 +212,7 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
     def of(cls, edit: Edit, starts: Sequence[Edit] = (), outdir: str = "") -> EditProcessing:
         if starts:
             edit = replace(starts[0], count=edit.count, batch_size=edit.batch_size)
-        width, height = images.working_size(edit.image, edit.width, edit.height, edit.longest_side)
+        width, height = edit.frame.size
         cells = len(edit.variants)
         seeds = [one.seed for one in edit.variants or starts]
         p = cls(
@@ -244,9 +247,9 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
                 raise EditError(f"“{name}” can't be used: {against}. Choose another edit checkpoint.")
             raise EditError(f"“{name}” is not an edit model: choose an InstructPix2Pix checkpoint, one whose network has 8 input channels.")
         check_prompts(self)
-        edit, size = self.edit, (self.width, self.height)
-        self.pictures = [images.fit(start.image, size, whole=edit.own_size) for start in self.starts or [edit]]
-        self.mask_for_result = edit.mask and images.fit(edit.mask.convert("L"), size, whole=edit.own_size)
+        edit = self.edit
+        self.pictures = [start.frame.place(start.image) for start in self.starts or [edit]]
+        self.mask_for_result = edit.mask and edit.frame.place(edit.mask.convert("L"))
 
         # Each picture is encoded once in a job. The condition is the mode of the posterior, not scaled (paper, section 3.2).
         self.modes = torch.cat([self._encoded(picture) for picture in self.pictures])
@@ -277,7 +280,7 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
     def heat_map(self, result: int) -> Image.Image | None:
         """Where the instruction acted on a result, by its place in the job, where that was asked for and is known."""
         heat = self.heats[result] if self.edit.heat_map else None
-        return None if heat is None else images.heat_picture(heat.numpy(), self.pictures[result if self.starts else 0])
+        return None if heat is None else self.edit.frame.cut(images.heat_picture(heat.numpy(), self.pictures[result if self.starts else 0]))
 
     def sample(self, conditioning, unconditional_conditioning, seeds, subseeds, subseed_strength, prompts):
         # One for every batch: a refiner leaves the one before holding another model's network.
@@ -315,24 +318,31 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
         return blended
 
     def _finish(self, latents):
-        """Latents → pictures in [-1, 1] as the host's loop takes them, at the picture's own size and with the pixels outside
-        the mask put back where that was asked."""
+        """Latents → pictures in [-1, 1] as the host's loop takes them: without what stood round the photograph, at its own size and with
+        the pixels outside the mask put back where that was asked."""
         edit = self.edit
-        if not edit.own_size and edit.mask is None:
+        if edit.result == WORKING and edit.mask is None and edit.frame.working_size == edit.frame.size:
             return latents
         devices.test_for_nans(latents, "unet")
         if shared.opts.sd_vae_decode_method != "Full":
             self.extra_generation_params["VAE Decoder"] = shared.opts.sd_vae_decode_method
-        decoded = processing.decode_latent_batch(self.sd_model, latents, target_device=devices.cpu, check_for_nans=True)
-        return OneByOne([partial(self._finished, sample, self._place(i)) for i, sample in enumerate(decoded)])
+        decoded = self._decoded(latents)
+        places = [self._place(i) for i in range(len(decoded))]
+        if edit.result == FULL and edit.detail:
+            # The picture through the autoencoder alone, once a job, and now, while the host has the autoencoder where it works.
+            for place in {*places} - {*self.through_vae}:
+                (self.through_vae[place],) = self._decoded(self.modes[[place]] * self.sd_model.scale_factor)
+        return OneByOne([partial(self._finished, sample, place) for sample, place in zip(decoded, places)])
+
+    def _decoded(self, latents):
+        return processing.decode_latent_batch(self.sd_model, latents, target_device=devices.cpu, check_for_nans=True)
 
     def _finished(self, sample: torch.Tensor, place: int) -> torch.Tensor:
         """sample: (3, h, w) in [-1, 1] at working size → as `_finish`."""
-        edit = self.edit
-        picture, mask = (self.start(place).image, edit.mask) if edit.own_size else (self.pictures[place], self.mask_for_result)
-        levels = images.finish(to_levels(sample), picture, mask)
-        # The host cuts the fraction off: half a level up, a kept pixel comes out as it went in.
-        return to_tensor(levels + 0.5 * (edit.mask is not None))
+        edit = self.start(place)
+        image = finished(edit, to_levels(sample), self.pictures[place], self.mask_for_result, lambda: to_levels(self.through_vae[place]))
+        # The host cuts the fraction off: half a level up, a pixel comes out as it went in.
+        return to_tensor(np.asarray(image, np.float32) + 0.5)
 
 
 def posterior_mode(sd_model, pixels: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,85 @@
+"""What the page keeps of a session's last edit, so that another kind of result, or more or less detail, needs no new edit."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ..chain import lines_of, next_edit
+from ..edit import Edit
+from ..editor import Editor, Result
+from ..errors import EditError
+from ..infotext import infotext_of
+from ..result import finished
+
+MOST = 16  # sessions, of some megabytes each; of the one that waited longest nothing is kept any more
+GONE = "What made this result is no longer kept here: press Generate again."
+
+
+@dataclass
+class Working:
+    """The last result of a session. settings: of its `Edit`, but for the picture; picture, before, file: the files of the photograph, of its
+    small picture for comparison and of the result; decoded: (h, w, 3) in [0, 255], the
+    photograph through the autoencoder alone, once it was asked for."""
+
+    settings: dict[str, Any]
+    picture: str
+    before: str
+    file: str
+    result: Result
+    decoded: np.ndarray | None = field(default=None, repr=False)
+
+    def again(self, editor: Editor, photograph: Image.Image, result: str, detail: float, on_rows: Callable[[int, int], None]) -> Result:
+        """The result given back in another way. Raises EditError, and what `on_rows` raises."""
+        edit = Edit(image=photograph, **{**self.settings, "result": result, "detail": detail})
+        image = finished(edit, self.result.levels, edit.image, None, lambda: self._decoded(editor, edit), on_rows)
+        size = self.result.levels.shape[1::-1]
+        scales = self.result.text_scale, self.result.image_scale
+        infotext = infotext_of(edit, seed=self.result.seed, scales=scales, size=size, model=editor.name)
+        return replace(self.result, image=image, infotext=infotext)
+
+    def _decoded(self, editor: Editor, edit: Edit) -> np.ndarray:
+        if self.decoded is None:
+            self.decoded = editor.reconstruct(edit.frame.place(edit.image))
+        return self.decoded
+
+
+class Kept:
+    """The last edits of the latest sessions."""
+
+    def __init__(self) -> None:
+        self.of_session: OrderedDict[str, Working] = OrderedDict()
+        self.lock = Lock()
+
+    def put(self, session: str | None, working: Working) -> None:
+        if not session:
+            return
+        with self.lock:
+            self.of_session[session] = working
+            self.of_session.move_to_end(session)
+            while len(self.of_session) > MOST:
+                self.of_session.popitem(last=False)
+
+    def get(self, session: str | None, file: str) -> Working:
+        """What made the result of this file. Raises EditError where it is not kept."""
+        with self.lock:
+            working = self.of_session.get(session or "")
+            if working is None or working.file != file:
+                raise EditError(GONE)
+            self.of_session.move_to_end(session or "")
+            return working
+
+
+def last_settings(settings: dict[str, Any], edit: Edit, results: Sequence[Result]) -> dict[str, Any]:
+    """Of the last edit of a chain, as `Working` has them. results: of each line of the edit's instruction, the last ones missing where it
+    was stopped."""
+    if len(results) == 1:
+        return {**settings, "instruction": lines_of(edit)[0].instruction}
+    last = next_edit(lines_of(edit)[len(results) - 1], results[-2].image, results[-1].seed)
+    return {**settings, "instruction": last.instruction, "width": last.width, "height": last.height}
