@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -36,9 +37,10 @@ from ..scorers.perceptual import Perceptual
 from . import metrics
 from .evaluate import LINES, Source, begin, sources_of
 from .options import MODEL, PAINTED, STRUCTURE, TRUE, FullSizeOptions
-from .sweep import Lines, seed_of
+from .sweep import NEARER, Lines, seed_of
 
 MEASURES = {"psnr": "PSNR", "ssim": "SSIM", "gradient": "gradients", "perceptual": "perceptual"}
+TARGET_SIDE = 512  # longest side in pixels of the targets among which a result is recognised
 PERCEPTUAL_SIDE = 1024  # longest side in pixels at which the perceptual distance is measured
 LUMA = np.array((0.299, 0.587, 0.114), np.float32)
 NEAR, WORSE = 0.9, -0.02  # an SSIM, and a change of it, that kinds are counted by
@@ -86,7 +88,7 @@ class Task:
 
 def evaluate_full_size(options: FullSizeOptions) -> int:
     """Measures, writes the tables and prints them → photographs that could not be read. Raises EditError."""
-    files = pictures_in(options.photographs)[: options.count]
+    files = pictures_in(options.photographs)[0][: options.count]
     if not files:
         raise EditError(f"{options.photographs} holds no pictures.")
     if unknown := [name for name in options.kinds if name not in KINDS]:
@@ -107,7 +109,7 @@ def evaluate_full_size(options: FullSizeOptions) -> int:
                     try:
                         photograph = Photograph.read(file, options.longest_side)
                     except EditError as e:
-                        progress.write(str(e))
+                        progress.write(f"{file.name}: {e}", file=sys.stderr)
                         broken += 1
                         continue
                     editor = editor or Editor.load(source.place, device, options.precision)
@@ -133,9 +135,7 @@ def tasks_of(source: Source, photograph: str, options: FullSizeOptions) -> Itera
     for edit in options.edits:
         size = options.true_size if edit == TRUE else options.size or defaults_for(source.place).longest_side
         for name in options.kinds:
-            values = list(KINDS[name].values)
-            value = "" if "" in values else values[seed_of(options.seed, photograph, name) % len(values)]
-            yield Task(source, edit, size, KINDS[name], value)
+            yield Task(source, edit, size, KINDS[name], value_for(KINDS[name], photograph, options.seed))
 
 
 def measured(
@@ -144,6 +144,7 @@ def measured(
     """A line for every edit that makes sense on the photograph; where its subject was not found, none of a model's own of subjects."""
     decoded: dict[int, np.ndarray] = {}
     compare = None, None, None
+    targets = Targets(photograph, options.seed) if any(task.edit == MODEL for task in tasks) else None
     for task in sorted(tasks, key=lambda task: task.kind.name):
         kind = task.kind
         if (kind.local and task.edit == MODEL and not photograph.found) or not kind.suits(photograph.pixels, photograph.subject):
@@ -155,22 +156,22 @@ def measured(
         if task.size not in decoded:
             decoded[task.size] = through_autoencoder(editor, photograph.image, task.size)
         if task.edit == TRUE:
-            result, instruction = through_autoencoder(editor, truth, task.size), None
+            result, told = through_autoencoder(editor, truth, task.size), {}
         else:
-            result, instruction = edited(editor, photograph, task, options)
+            instruction = instruction_for(kind, photograph.name, task.value, options.seed)
+            result = edited(editor, photograph, instruction, task, options)
+            told = {"instruction": instruction} | (targets.compared(result, kind.name) if targets else {})
         full, enlarged = (transfer(photograph.image, result, decoded[task.size], strength) for strength in (1, 0))
         yield {
             "model": task.source.name, "edit": task.edit, "photograph": photograph.name, "kind": kind.name, "value": task.value,
-            "size": task.size, "subject": "found" if photograph.found else "ellipse", "instruction": instruction,
+            "size": task.size, "subject": "found" if photograph.found else "ellipse", **told,
             "enlarged": measures(enlarged), "full": measures(full),
         }  # fmt: skip
 
 
-def edited(editor: Editor, photograph: Photograph, task: Task, options: FullSizeOptions) -> tuple[np.ndarray, str]:
-    """The model's own edit at working size, (h, w, 3) in [0, 255], and what it was asked."""
-    kind, suited = task.kind, defaults_for(task.source.place)
-    key = options.seed, photograph.name, kind.name
-    instruction = phrasings(kind.name, kind.parameter, task.value, thing_in(photograph.name), random.Random(seed_of(*key)))[0][0]
+def edited(editor: Editor, photograph: Photograph, instruction: str, task: Task, options: FullSizeOptions) -> np.ndarray:
+    """The model's own edit at working size, (h, w, 3) in [0, 255]."""
+    suited = defaults_for(task.source.place)
     result = editor.edit(
         Edit(
             photograph.image, instruction,
@@ -180,7 +181,42 @@ def edited(editor: Editor, photograph: Photograph, task: Task, options: FullSize
             longest_side=task.size, crop=False,
         )
     )[0]  # fmt: skip
-    return np.asarray(result.image, np.float32), instruction
+    return np.asarray(result.image, np.float32)
+
+
+def instruction_for(kind: Kind, photograph: str, value: str, seed: int) -> str:
+    """The first of its phrasings."""
+    rng = random.Random(seed_of(seed, photograph, kind.name))
+    return phrasings(kind.name, kind.parameter, value, thing_in(photograph), rng)[0][0]
+
+
+def value_for(kind: Kind, photograph: str, seed: int) -> str:
+    values = list(kind.values)
+    return "" if "" in values else values[seed_of(seed, photograph, kind.name) % len(values)]
+
+
+class Targets:
+    """The photograph, and its true edit of every one of the thirty kinds that suits it, at 64 px."""
+
+    def __init__(self, photograph: Photograph, seed: int):
+        image = photograph.image.copy()
+        image.thumbnail((TARGET_SIDE, TARGET_SIDE), Image.Resampling.LANCZOS)
+        pixels, subject = np.asarray(image, np.float32) / 255, cv2.resize(photograph.subject, image.size, interpolation=cv2.INTER_AREA)
+        suiting = [kind for kind in map(KINDS.__getitem__, STRUCTURE + PAINTED) if kind.suits(pixels, subject)]
+        self.untouched = metrics.pixels(image)
+        self.edits = {
+            kind.name: metrics.pixels(to_picture(kind(pixels, subject, value_for(kind, photograph.name, seed)) * 255)) for kind in suiting
+        }
+
+    def compared(self, result: np.ndarray, kind: str) -> dict[str, bool]:
+        """Of a result at working size, (h, w, 3) in [0, 255], made for `kind`: whether that is the nearest of the targets, and whether
+        it is nearer to it than the photograph, both by L2 at 64 px."""
+        pixels = metrics.pixels(to_picture(result))
+        distances = {name: metrics.rms_small(pixels, target) for name, target in self.edits.items()}
+        if kind not in distances:
+            return {}
+        untouched = metrics.rms_small(self.untouched, self.edits[kind])
+        return {"recognised": min(distances, key=lambda name: distances[name]) == kind, "nearer": distances[kind] < untouched * NEARER}
 
 
 @torch.inference_mode()
@@ -277,11 +313,13 @@ def figures(lines: Sequence[Mapping]) -> dict[str, Any]:
     for name in dict.fromkeys((*STRUCTURE, *PAINTED, *(line["kind"] for line in lines))):
         of_kind = [line for line in lines if line["kind"] == name]
         if of_kind:
-            kinds[name] = {"edits": len(of_kind)} | {which: means_of(of_kind, which) for which in ("enlarged", "full")}
+            kinds[name] = {"edits": len(of_kind)} | {which: means_of(of_kind, which) for which in ("enlarged", "full")} | shares_of(of_kind)
     groups = {"kinds that keep structure": STRUCTURE, "painted kinds": PAINTED, "all kinds": tuple(kinds)}
     return {"photographs": len({line["photograph"] for line in lines}), "kinds": kinds} | {
         "groups": {
-            group: {"edits": sum(x["edits"] for x in of_group)} | {which: means_of(of_group, which) for which in ("enlarged", "full")}
+            group: {"edits": sum(x["edits"] for x in of_group)}
+            | {which: means_of(of_group, which) for which in ("enlarged", "full")}
+            | shares_of([line for line in lines if line["kind"] in names])
             for group, names in groups.items()
             if (of_group := [kinds[name] for name in names if name in kinds])
         },
@@ -294,17 +332,25 @@ def means_of(items: Sequence[Mapping], which: str) -> dict[str, float]:
     return {name: float(np.mean([math.nan if (x := item[which][name]) is None else x for item in items])) for name in MEASURES}
 
 
+def shares_of(lines: Sequence[Mapping]) -> dict[str, float]:
+    """Of a model's own edits, which are recognised and nearer to the target than the photograph is."""
+    known = [line for line in lines if "recognised" in line]
+    return {name: float(np.mean([line[name] for line in known])) for name in ("recognised", "nearer") if known}
+
+
 def section(key: tuple[str, str, int], found: Mapping) -> str:
     model, edit, size = key
     what = f"the true edit at {size} px through its autoencoder" if edit == TRUE else f"its own edit at {size} px"
     measures = [name for name in MEASURES if not all(math.isnan(of["full"][name]) for of in found["kinds"].values())]
 
+    shares = ("recognised", "nearer") if edit == MODEL else ()
+
     def row(name: str, of: Mapping) -> list[str]:
         cells = [" → ".join(f"{of[which][m]:.{1 if m == 'psnr' else 3}f}" for which in ("enlarged", "full")) for m in measures]
-        return [name, str(of["edits"]), *cells]
+        return [name, str(of["edits"]), *cells, *(f"{of[share]:.2f}" if share in of else "–" for share in shares)]
 
     rows = [row(name, of) for name, of in (*found["kinds"].items(), *found["groups"].items())]
-    header = ["kind", "edits", *(MEASURES[name] for name in measures)]
+    header = ["kind", "edits", *(MEASURES[name] for name in measures), *shares]
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows))
     worse = ", ".join(found["worse"]) or "none"
     return (
