@@ -15,6 +15,7 @@ from ..errors import EditError
 from ..files import written_whole
 from .beside import with_configuration_of, written_beside
 from .clip import copy_tokenizer, is_standard, tokenizer_files
+from .defaults import FOLDER_FILE, in_header, metadata_of
 from .diffusers_folder import WEIGHTS, check_config, check_fit, check_folder, read_json, shapes, sources_in
 from .header import Tensor, is_safetensors
 from .keys import POSITIONS
@@ -25,6 +26,7 @@ from .tensors import Source, Weights, write_safetensors
 # Of a diffusers folder, by which it is recognised as ours.
 FOLDER_FILES = (
     "model_index.json",
+    FOLDER_FILE,
     *(f"{part}/*.{kind}" for part in (*WEIGHTS, "tokenizer", "scheduler") for kind in ("json", "txt", "safetensors")),
 )
 
@@ -74,6 +76,8 @@ def file_to_folder(source: Path, output: Path, ema: bool, half: bool, force: boo
         for name, content in words.items():
             put(place / "tokenizer" / name, content)
         write_json(place / "model_index.json", model_index(file.configs["unet"]["in_channels"]))
+        if said := metadata_of(source):
+            write_json(place / FOLDER_FILE, said)
         written = {tensor.name for tensors in file.networks.values() for tensor in tensors.values()}
         return Converted(sum(map(len, file.networks.values())), left_out(weights, written))
 
@@ -116,7 +120,9 @@ def folder_to_file(source: Path, output: Path, half: bool, force: bool, metadata
                 copy_tokenizer(source / "tokenizer", clip_place)
                 write_json(clip_place / "config.json", configs["text_encoder"])
             yaml_place.write_text(OmegaConf.to_yaml(OmegaConf.create(yaml)), encoding="utf8")
-            write_safetensors(file_place, tensors, lambda name: read[name](), {"format": "pt", **(metadata or {})})
+            write_safetensors(
+                file_place, tensors, lambda name: read[name](), {"format": "pt", **in_header(metadata_of(source)), **(metadata or {})}
+            )
     return Converted(len(sources), [])
 
 
@@ -127,7 +133,7 @@ def file_to_file(source: Path, output: Path, ema: bool, half: bool, force: bool)
         sources = sources_of(weights, ema, half)
         extra = {POSITIONS: Source(weights.tensors[POSITIONS], weights, POSITIONS)} if POSITIONS in weights.tensors else {}
         with with_configuration_of(source, params, output, force, [source]) as place:
-            write(place, {**sources, **extra})
+            write(place, {**sources, **extra}, in_header(metadata_of(source)))
         return Converted(len(sources), left_out(weights, {s.name for s in [*sources.values(), *extra.values()]}))
 
 
@@ -151,9 +157,10 @@ def model_index(in_channels: int) -> dict:
     }
 
 
-def write(path: Path, sources: dict[str, Source]) -> None:
+def write(path: Path, sources: dict[str, Source], metadata: Mapping[str, str] | None = None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_safetensors(path, {name: s.tensor for name, s in sources.items()}, lambda name: sources[name].read(), {"format": "pt"})
+    tensors = {name: s.tensor for name, s in sources.items()}
+    write_safetensors(path, tensors, lambda name: sources[name].read(), {"format": "pt", **(metadata or {})})
 
 
 def put(path: Path, content: bytes) -> None:

@@ -41,12 +41,7 @@ def safetensors_header(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise ValueError(f"{path.name} is not a regular file")
-    with open(path, "rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        if length > min(MAX_HEADER, path.stat().st_size - 8):
-            raise ValueError(f"{path.name} is not a safetensors file")
-        header = json.loads(file.read(length))
-        data = file.seek(0, 2) - 8 - length
+    header, data = read_header(path)
     header.pop("__metadata__", None)
     tensors, places = {}, []
     for name, entry in header.items():
@@ -65,6 +60,24 @@ def safetensors_header(path: Path) -> dict[str, Tensor]:
     if expected != data:
         raise ValueError(f"{path.name} is cut short or has more than its tensors")
     return tensors
+
+
+def safetensors_metadata(path: Path) -> dict[str, str]:
+    """What the header says beside the tensors, which are not checked. Raises OSError, and ValueError when it is damaged."""
+    try:
+        metadata = read_header(path)[0].get("__metadata__") or {}
+        return {str(key): str(value) for key, value in metadata.items()}
+    except (struct.error, AttributeError, RecursionError) as e:
+        raise ValueError(f"{path.name} is not a safetensors file") from e
+
+
+def read_header(path: Path) -> tuple[dict, int]:
+    """→ (the JSON, bytes of data behind it)."""
+    with open(path, "rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        if length > min(MAX_HEADER, path.stat().st_size - 8):
+            raise ValueError(f"{path.name} is not a safetensors file")
+        return json.loads(file.read(length)), file.seek(0, 2) - 8 - length
 
 
 def sizes(values: object) -> tuple[int, ...]:

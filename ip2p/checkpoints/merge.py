@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from ..errors import EditError
 from .beside import with_configuration_of
+from .defaults import in_header, metadata_of
 from .header import is_safetensors
 from .ldm import read_yaml
 from .ldm_file import check_supported
@@ -39,7 +40,7 @@ def merge(mine: Path, edit: Path, base: Path, output: Path, half: bool = False, 
 
     mine, base: SD 1.x checkpoints; base: what both were trained from. Their first layer of 4 channels is padded with
     zeros to the edit model's 8. Computed in fp32; a few tensors are in memory at a time. Where mine equals base the result
-    is the edit model's bits, where the edit model equals base it is mine's. Raises EditError when the files do not fit.
+    is the edit model's bits, where the edit model equals base it is mine's. The edit model's defaults come along. Raises EditError when the files do not fit.
     """
     if not is_safetensors(output):
         raise EditError(f"The merged model is a .safetensors file, not {output.name}.")
@@ -69,7 +70,8 @@ def merge(mine: Path, edit: Path, base: Path, output: Path, half: bool = False, 
 
         yaml = edit.with_suffix(".yaml")
         with with_configuration_of(edit, read_yaml(yaml) if yaml.is_file() else {}, output, force, [mine, edit, base]) as place:
-            write_safetensors(place, kept, read, {"ip2p.merge": f"{mine.name} + ({edit.name} - {base.name})"})
+            recipe = {"ip2p.merge": f"{mine.name} + ({edit.name} - {base.name})"}
+            write_safetensors(place, kept, read, recipe | in_header(metadata_of(edit)))
     return done
 
 

@@ -4,43 +4,24 @@ from __future__ import annotations
 
 import filecmp
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
-from ..edit import IMAGE_SCALE, TEXT_SCALE, Edit
 from ..errors import EditError
+from .defaults import PACKAGED, defaults_for
 from .recognise import CLIP_FILES, CLIP_PLACE
 from .together import written_together
 
 NAME, OFFICIAL = "small", "official"  # what --model takes beside a file, a folder and a name on the hub
 HUB = "timbrooks/instruct-pix2pix"  # the published checkpoint
-FILE = Path(__file__).parents[1] / "small" / "small.safetensors"  # an LDM file, with its yaml and its .clip folder beside it
+FILE = PACKAGED[NAME]
 IN_WEBUI = "instruct-edit-small"  # its name there, without a suffix
-
-
-@dataclass(frozen=True)
-class ModelDefaults:
-    """What an edit takes where nothing else is asked for."""
-
-    longest_side: int = Edit.longest_side
-    text_scale: float = TEXT_SCALE
-    image_scale: float = IMAGE_SCALE
-    steps: int = Edit.steps
-
-
-DEFAULTS = ModelDefaults(256, 2.5, 1.5)  # the size of the pictures it was trained on; more text makes colours too strong
+DEFAULTS = defaults_for(NAME)
 ABOUT = (
     f"It edits at {DEFAULTS.longest_side} pixels and changes a photograph's season, weather, light, colours and style; "
     "it does not add, remove or replace things."
 )
 CHOICES = f"{NAME}, which comes with the package, {OFFICIAL}, a checkpoint file, a diffusers folder, or a name on the hub"
 PUBLISHED = "The published one, 7.7 GB, does far more"
-
-
-def defaults_for(model: str) -> ModelDefaults:
-    """The settings that suit a model."""
-    own = model == NAME or Path(model).stem == IN_WEBUI or Path(model).expanduser().resolve() == FILE.resolve()
-    return DEFAULTS if own else ModelDefaults()
 
 
 def place_in(folder: Path) -> Path:

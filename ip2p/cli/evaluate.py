@@ -1,4 +1,4 @@
-"""python -m ip2p evaluate: edit models on a pair set."""
+"""python -m ip2p evaluate: edit models on a pair set, or on large photographs at full size."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from ..evaluation.options import (
     STRENGTHS,
     TEXT_SCALES,
     EvaluationOptions,
+    FullSizeOptions,
     SamplingConfig,
     procedural_scales,
 )
 
-LOWEST = {"count": 1, "steps": 1, "batch": 1, "sweep_photos": 0, "pictures": 0}
+FULL_SIZE_ONLY = ("longest_side", "kinds", "edits")
+LOWEST = {"count": 1, "longest_side": 64, "steps": 1, "batch": 1, "sweep_photos": 0, "pictures": 0}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,10 +36,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="M",
         help="an edit model: a diffusers folder, a checkpoint file or a name on the hub; several times to compare",
     )
-    add("--data", required=True, metavar="PAIRS", help="a pair set: parquet, a folder, or a name on the hub")
+    add("--data", metavar="PAIRS", help="a pair set: parquet, a folder, or a name on the hub")
+    add(
+        "--full-size",
+        type=Path,
+        metavar="FOLDER",
+        help="in place of --data, a folder of large photographs: how near results at their own size, enlarged and with the photograph's "
+        "detail, come to procedural edits of them",
+    )
+    add("--longest-side", type=int, metavar="N", help="with --full-size: photographs are shrunk to it (default: 2400)")
+    add("--kinds", metavar="A,B", help="with --full-size: kinds of procedural edits (default: the small checkpoint's thirty)")
+    add(
+        "--edits",
+        choices=("true", "model", "both"),
+        help="with --full-size: the true edit made small at 512 px, through the model's autoencoder alone, the model's own, or both (default: both)",
+    )
     add("--output", type=Path, required=True, metavar="DIR", help="folder of the report; an unfinished run continues there")
     add("--split", help="a split of the pair set (default: all of it)")
-    add("--count", type=int, metavar="N", help="the first N pairs, or photographs of procedural edits (default: all)")
+    add("--count", type=int, metavar="N", help="the first N pairs, or photographs (default: all)")
     add(
         "--text-scale",
         metavar="S",
@@ -84,7 +100,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit status 1 when rows could not be read. Raises EditError."""
+    """Exit status 1 when rows or photographs could not be read. Raises EditError."""
+    if (args.full_size is None) == (args.data is None):
+        raise EditError("Name what to measure on: a pair set, --data PAIRS, or a folder of large photographs, --full-size FOLDER.")
+    if args.full_size:
+        from ..evaluation.full_size import evaluate_full_size
+
+        return 1 if evaluate_full_size(full_size_options(args)) else 0
+    if given := [name for name in FULL_SIZE_ONLY if getattr(args, name) is not None]:
+        raise EditError(f"--{given[0].replace('_', '-')} goes with --full-size.")
     options = options_of(args)
     from ..evaluation.evaluate import evaluate
 
@@ -95,12 +119,7 @@ def options_of(args: argparse.Namespace) -> EvaluationOptions:
     """Raises EditError for arguments out of range."""
     from .edit import size_of
 
-    for name, lowest in LOWEST.items():
-        value = getattr(args, name)
-        if value is not None and value < lowest:
-            raise EditError(f"--{name.replace('_', '-')} must be at least {lowest}, not {value}.")
-    if args.output.exists() and not args.output.is_dir():
-        raise EditError(f"{args.output} is a file: --output is the folder of the report.")
+    check(args)
     return EvaluationOptions(
         models=args.model,
         data=args.data,
@@ -123,6 +142,50 @@ def options_of(args: argparse.Namespace) -> EvaluationOptions:
         precision=args.precision,
         force=args.force,
     )
+
+
+def full_size_options(args: argparse.Namespace) -> FullSizeOptions:
+    """Raises EditError for arguments out of range."""
+    from .edit import size_of
+
+    check(args)
+    text_scales, image_scales = scales(args.text_scale, "text scales"), scales(args.image_scale, "image scales")
+    if any(numbers and len(numbers) > 1 for numbers in (text_scales, image_scales)):
+        raise EditError("--full-size takes one text scale and one image scale.")
+    size = size_of(args.size)
+    if "width" in size:
+        raise EditError("With --full-size --size is the longest side of the model's own edits, for example 512.")
+    asked = {
+        "longest_side": args.longest_side,
+        "kinds": args.kinds and tuple(filter(None, map(str.strip, args.kinds.split(",")))),
+        "edits": None if args.edits in (None, "both") else (args.edits,),
+        "steps": args.steps,
+    }
+    return FullSizeOptions(
+        models=args.model,
+        photographs=args.full_size,
+        output=args.output,
+        count=args.count,
+        size=size.get("longest_side"),
+        text_scale=text_scales[0] if text_scales else None,
+        image_scale=image_scales[0] if image_scales else None,
+        sampler=args.sampler,
+        seed=args.seed,
+        device=args.device,
+        precision=args.precision,
+        force=args.force,
+        **{name: value for name, value in asked.items() if value is not None},
+    )
+
+
+def check(args: argparse.Namespace) -> None:
+    """Raises EditError for numbers that are too low, and for an output that is no folder."""
+    for name, lowest in LOWEST.items():
+        value = getattr(args, name)
+        if value is not None and value < lowest:
+            raise EditError(f"--{name.replace('_', '-')} must be at least {lowest}, not {value}.")
+    if args.output.exists() and not args.output.is_dir():
+        raise EditError(f"{args.output} is a file: --output is the folder of the report.")
 
 
 def scales(text: str | None, name: str) -> list[float] | None:

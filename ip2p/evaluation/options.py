@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..checkpoints.small import defaults_for
+from ..checkpoints.defaults import defaults_for
 
 TEXT_SCALES, IMAGE_SCALES = (7.5,), (1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.2)  # InstructPix2Pix's own
 STRENGTHS = (0.3, 0.5, 0.7, 0.9)
@@ -50,6 +50,40 @@ class EvaluationOptions:
     strengths: Sequence[float] = STRENGTHS
     compare: Sequence[Path] = ()
     pictures: int = 8
+    device: str | None = None
+    precision: str | None = None
+    force: bool = False
+
+
+STRUCTURE = (  # kinds of edits that keep the photograph's structure, of the thirty that the small checkpoint knows
+    "black_and_white", "sepia", "vintage", "warmer", "colder", "brighter", "darker", "inverted", "night", "sunset", "winter", "autumn",
+    "fog", "rain", "cloudy", "pencil", "subject_colour", "subject_stone", "subject_marble", "subject_wood", "subject_metal",
+    "background_grey", "background_blur", "background_night", "background_colour",
+)  # fmt: skip
+PAINTED = ("watercolour", "oil", "mosaic", "posterise", "neon")  # the other five
+TRUE, MODEL = EDITS = "true", "model"
+
+
+@dataclass(frozen=True)
+class FullSizeOptions:
+    """models: folders, files or names; photographs: a folder; output: the report's; count: the first photographs, all for None;
+    longest_side: to which photographs are shrunk, in pixels; true_size: longest side of the true edit made small; size: of the model's
+    own edit, the model's own for None, as are the scales; edits: which of the two are measured."""
+
+    models: Sequence[str]
+    photographs: Path
+    output: Path
+    count: int | None = None
+    kinds: Sequence[str] = STRUCTURE + PAINTED
+    longest_side: int = 2400
+    true_size: int = 512
+    size: int | None = None
+    text_scale: float | None = None
+    image_scale: float | None = None
+    edits: Sequence[str] = EDITS
+    steps: int = 20
+    sampler: str = "Euler a"
+    seed: int = 0
     device: str | None = None
     precision: str | None = None
     force: bool = False

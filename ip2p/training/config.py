@@ -136,6 +136,17 @@ class Validation:
 
 
 @dataclass
+class Defaults:
+    """What suits the finished model, kept in what is exported: `checkpoints.defaults`. None: as of the published checkpoint."""
+
+    text_scale: float | None = None
+    image_scale: float | None = None
+    steps: int | None = None
+    size: int | None = None  # longest side in pixels
+    instructions: list[str] = field(default_factory=list)  # examples of what it knows
+
+
+@dataclass
 class Config:
     output: str = MISSING
     seed: int = 0
@@ -152,6 +163,7 @@ class Config:
     model: Model = field(default_factory=Model)
     data: Data = field(default_factory=Data)
     validation: Validation = field(default_factory=Validation)
+    defaults: Defaults = field(default_factory=Defaults)
     stages: dict[str, Stage] = field(default_factory=dict)
 
 
@@ -273,6 +285,7 @@ def checked(config: Config) -> Config:
                 f"{said} trains an autoencoder from nothing, but model.start names a model that has one: leave one of them out."
             )
     check_order(config)
+    check_defaults(config.defaults)
     if config.validation.every:
         for name, stage in config.stages.items():
             for instruction in config.validation.instructions or ["x"]:
@@ -287,6 +300,18 @@ def checked(config: Config) -> Config:
     if not config.data.pairs and not (config.data.pictures and all(s.kind == AUTOENCODER for s in config.stages.values())):
         raise EditError("data.pairs names no pair set: give a file, a folder or a name on the hub.")
     return config
+
+
+def check_defaults(defaults: Defaults) -> None:
+    """Raises EditError for what no edit can take."""
+    given = {key: value for key, value in vars(defaults).items() if key not in ("size", "instructions") and value is not None}
+    if defaults.size is not None:
+        given["longest_side"] = defaults.size
+    try:
+        for instruction in defaults.instructions or ["x"]:
+            Edit(Image.new("RGB", (MIN_SIDE, MIN_SIDE)), instruction, **given)
+    except EditError as e:
+        raise EditError(f"defaults names what no edit can take: {e}") from e
 
 
 def check_order(config: Config) -> None:

@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 
 from .. import __version__
 from ..checkpoints.convert import folder_to_file, read_json
+from ..checkpoints.defaults import in_header
 from ..checkpoints.recognise import EDIT_CHANNELS
 from ..errors import EditError
 from ..files import remove, unfinished
@@ -31,6 +32,7 @@ def export(config: Config, folder: Path) -> list[Path]:
             "modelspec.architecture": "stable-diffusion-v1" + ("/instruct-pix2pix" if is_edit_model else ""),
             "ip2p.version": __version__,
             "ip2p.weights": weights,
+            **defaults_in_header(config),
             "ip2p.recipe": OmegaConf.to_yaml(OmegaConf.structured(without_places(config))),
         }
         beside = unfinished(target.with_suffix(""), "part")  # a killed export's is cleared by the next start
@@ -41,6 +43,12 @@ def export(config: Config, folder: Path) -> list[Path]:
             remove(beside)
         written += [target, target.with_suffix(".yaml")]
     return written
+
+
+def defaults_in_header(config: Config) -> dict[str, str]:
+    """What suits the model, as `checkpoints.defaults` reads it."""
+    said = {key: value for key, value in vars(config.defaults).items() if value not in (None, [])}
+    return in_header({key: "\n".join(value) if isinstance(value, list) else f"{value:g}" for key, value in said.items()})
 
 
 def without_places(config: Config) -> Config:

@@ -1,0 +1,84 @@
+"""The settings that suit a model, which the model itself names: in its file's header, or in a file of its folder.
+
+A header has them as texts: `instruct_edit.text_scale`, `.image_scale`, `.steps`, `.size`, the longest side in pixels, and
+`.instructions`, examples of what the model knows, one a line. In a diffusers folder `instruct_edit.json` has the same without
+the prefix; diffusers leaves the file alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..edit import IMAGE_SCALE, MAX_COUNT, MAX_SCALE, MAX_STEPS, TEXT_SCALE, Edit, check_number, check_text, check_whole
+from ..errors import EditError
+from ..images import MAX_SIDE, MIN_SIDE
+from .header import is_safetensors, safetensors_metadata
+
+PACKAGED = {"small": Path(__file__).parents[1] / "small" / "small.safetensors"}  # an LDM file, with its yaml and its .clip folder beside it
+PREFIX, FOLDER_FILE = "instruct_edit.", "instruct_edit.json"
+KEYS = TEXT, IMAGE, STEPS, SIZE, INSTRUCTIONS = "text_scale", "image_scale", "steps", "size", "instructions"
+MAX_FILE = 100_000  # bytes of a folder's file
+
+
+@dataclass(frozen=True)
+class ModelDefaults:
+    """What an edit takes where nothing else is asked for. longest_side: of the working size, in pixels."""
+
+    longest_side: int = Edit.longest_side
+    text_scale: float = TEXT_SCALE
+    image_scale: float = IMAGE_SCALE
+    steps: int = Edit.steps
+
+
+def defaults_for(model: str) -> ModelDefaults:
+    """model: as `--model` takes it. What it does not name, or misstates, is as of the published checkpoint; of a name on the hub nothing is asked."""
+    said, usual = metadata_of(model), ModelDefaults()
+
+    def number(key: str, usual: float, check: Callable[[str, float], None]) -> float:
+        try:
+            check(key, value := float(said.get(key, usual)))
+        except (ValueError, EditError):
+            return usual
+        return value
+
+    return ModelDefaults(
+        longest_side=int(number(SIZE, usual.longest_side, lambda name, x: check_whole(name, x, MIN_SIDE, MAX_SIDE))),
+        text_scale=number(TEXT, usual.text_scale, lambda name, x: check_number(name, x, 0, MAX_SCALE)),
+        image_scale=number(IMAGE, usual.image_scale, lambda name, x: check_number(name, x, 0, MAX_SCALE)),
+        steps=int(number(STEPS, usual.steps, lambda name, x: check_whole(name, x, 1, MAX_STEPS))),
+    )
+
+
+def instructions_for(model: str) -> tuple[str, ...]:
+    """Examples of what the model knows; none where it names none."""
+    lines = [line.strip() for line in metadata_of(model).get(INSTRUCTIONS, "").splitlines()]
+    with suppress(EditError):
+        for line in lines:
+            check_text("instruction", line)
+        return tuple(filter(None, lines))[:MAX_COUNT]
+    return ()
+
+
+def metadata_of(model: str | Path) -> dict[str, str]:
+    """What a model says of itself, by `KEYS`, unchecked; nothing where its file can't be read, which loading it will say."""
+    path = PACKAGED.get(str(model)) or Path(model).expanduser()
+    with suppress(OSError, ValueError, RecursionError):
+        if path.is_dir():
+            file = path / FOLDER_FILE
+            said = json.loads(file.read_bytes()) if file.stat().st_size <= MAX_FILE else {}
+            return (
+                {key: str(value) for key in KEYS if isinstance(value := said.get(key), (str, int, float))} if isinstance(said, dict) else {}
+            )
+        if is_safetensors(path):
+            said = safetensors_metadata(path)
+            return {key: said[PREFIX + key] for key in KEYS if PREFIX + key in said}
+    return {}
+
+
+def in_header(said: Mapping[str, str]) -> dict[str, str]:
+    """The same as a file's header has it."""
+    return {PREFIX + key: value for key, value in said.items()}
