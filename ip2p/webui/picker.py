@@ -11,7 +11,7 @@ from modules.ui_components import FormRow
 from ..errors import EditError
 from ..presets import GROUPS, OWN_GROUP, Preset, delete_own, folder_of, load, save_own
 from .folder import KEPT
-from .processing import small_is_chosen
+from .models import small_is_chosen
 
 LISTED = "all are at /instruct-edit/v1/presets"  # where a person finds every key
 MOST_WORDS = 3  # words to fill in that the picker has fields for; the rest keep their defaults
