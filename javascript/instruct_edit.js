@@ -86,15 +86,14 @@ function ip2p_show_heat(image) {
 
 // A result finished otherwise: the place of the selected one in the gallery goes along.
 function ip2p_change_result() {
-    const [page, place, ...rest] = create_submit_args(arguments);
-    return [ip2p_page()[0], selected_gallery_index(), ...rest];
+    return [ip2p_page()[0], selected_gallery_index(), ...Array.from(arguments).slice(2, 5)]; // the gallery, its description, the detail
 }
 
 // A person moved the slider: only then, not where a paste or a ready instruction sets it.
 function ip2p_detail_moved() {
     clearTimeout(ip2p_detail_timer);
     ip2p_detail_timer = setTimeout(function() {
-        const running = ip2p_element('generate')?.style.display === 'none' || ip2p_element('interrupt')?.style.display === 'block';
+        const running = ip2p_element('interrupt')?.style.display === 'block';
         if (!running && ip2p_element('gallery').querySelector('img')) ip2p_element('change_detail').click();
     }, 200);
 }

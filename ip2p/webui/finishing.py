@@ -16,6 +16,8 @@ from modules import processing, shared
 from ..edit import FULL, OWN_SIZE, Edit
 from ..result import finished
 
+OnRows = Callable[[int, int], None]  # what `detail.transfer` reports to
+
 
 class Stopped(Exception):
     """The job was interrupted or skipped while a result was brought to full size."""
@@ -35,7 +37,7 @@ class Made:
     picture: Image.Image
     mask: Image.Image | None
 
-    def finished(self, result: str, detail: float, on_rows: Callable[[int, int], None] | None = None) -> Image.Image:
+    def finished(self, result: str, detail: float, on_rows: OnRows | None = None) -> Image.Image:
         """As `result.finished`, with another `Edit.result` and `Edit.detail`, of the same part of the photograph."""
         edit = replace(self.edit, result=result, detail=detail, crop=self.edit.cropped)
         return finished(edit, self.levels, self.picture, self.mask, lambda: self.decoded, on_rows)
@@ -62,6 +64,14 @@ def finished_in_job(
     """
     if edit.result != FULL or not edit.detail:
         return finished(edit, levels, picture, mask, decoded), True
+    return full_or_enlarged(
+        lambda report: finished(edit, levels, picture, mask, decoded, report),
+        lambda: finished(replace(edit, result=OWN_SIZE), levels, picture, mask, decoded),
+    )
+
+
+def full_or_enlarged(full: Callable[[OnRows], Image.Image], enlarged: Callable[[], Image.Image]) -> tuple[Image.Image, bool]:
+    """What `full` makes, which is given what reports its progress, or where the job is stopped what `enlarged` makes; whether it is the first."""
 
     def report(done: int, rows: int) -> None:
         if is_stopped():
@@ -70,9 +80,9 @@ def finished_in_job(
 
     try:
         report(0, 1)
-        return finished(edit, levels, picture, mask, decoded, report), True
+        return full(report), True
     except Stopped:
-        return finished(replace(edit, result=OWN_SIZE), levels, picture, mask, decoded), False
+        return enlarged(), False
     finally:
         shared.state.textinfo = None
 
