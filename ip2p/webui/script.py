@@ -159,7 +159,9 @@ class FullResults:
     def decode(self, p) -> None:
         """Once a job, while the host has the autoencoder where it works."""
         if self.result == FULL and self.detail and not self.decoded:
-            latents = p.init_latent[: len(p.init_images)]
+            # The mode of the posterior, from which the edit is made; SDXL's wrapper gives it no other than a sample.
+            modes = p.init_latent if getattr(p.sd_model, "is_sdxl", False) else p.image_conditioning * p.sd_model.scale_factor
+            latents = modes[: len(p.init_images)]
             decoded = decode_latent_batch(p.sd_model, latents, target_device=devices.cpu, check_for_nans=True)
             self.decoded = [to_levels(picture) for picture in decoded]
 
