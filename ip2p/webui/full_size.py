@@ -79,18 +79,19 @@ def build(tools) -> dict:
 
 def connect(f: dict, page, detail, panel) -> None:
     """page: the field of the window's id; detail: the slider."""
+    folder = Path(shared.opts.temp_dir or panel.gallery.DEFAULT_TEMP_DIR)
 
     def full(page: str, place: float, gallery: list, info: str, detail: float, request: gr.Request):
         shown = Shown.of(place, gallery, info)
         if shown.place < 0:
             return [*unchanged(), error("There is no result to bring to full size yet: edit a picture first.")]
-        return changed(shown, page, detail, request.username, save=True)
+        return changed(shown, page, detail, request.username)
 
     def change(page: str, place: float, gallery: list, info: str, detail: float, request: gr.Request):
         shown = Shown.of(place, gallery, info)
         if not shown.is_full:
             return [*unchanged(), gr.update()]  # the slider is for the next edit
-        return changed(shown, page, detail, request.username, save=False)
+        return changed(shown, page, detail, request.username, folder)
 
     for button, function in ((f["full"], full), (f["change"], change)):
         button.click(
@@ -101,8 +102,8 @@ def connect(f: dict, page, detail, panel) -> None:
         )
 
 
-def changed(shown: Shown, page: str, detail: float, user: str | None, save: bool) -> list:
-    """The selected result at full size with this much detail, as the page is sent it; save: among the WebUI's own files too."""
+def changed(shown: Shown, page: str, detail: float, user: str | None, folder: Path | None = None) -> list:
+    """The selected result at full size with this much detail, as the page is sent it: saved as every result, or in a folder of Gradio's."""
     try:
         check_number("detail", detail, 0, 1)
         key = shown.info.get(JOB_FIELD)
@@ -113,14 +114,16 @@ def changed(shown: Shown, page: str, detail: float, user: str | None, save: bool
             newest = kept.newest(user, page)
             picture = result.made.finished(FULL, detail)
             infotext = changed_infotext(shown.infotext, result.made.edit, detail)
-            if save and shared.opts.samples_save:
+            if folder is not None:
+                picture.already_saved_as = str(result.temporary_file(written(picture, infotext, folder)))
+            elif shared.opts.samples_save:
                 seed, prompt = result.seed, result.made.edit.instruction
                 host_images.save_image(picture, settings.outdir(), "", seed, prompt, shared.opts.samples_format, info=infotext)
             else:
-                picture.already_saved_as = str(result.temporary_file(written(picture, infotext)))
+                picture.info["parameters"] = infotext  # which the host writes where it shows the picture
             if kept.newest(user, page) != newest:
                 return [*unchanged(), gr.update()]  # another edit has ended meanwhile, and its results are shown
-        note = "" if save else "Save this result to keep it among your files.\n"
+        note = "" if folder is None else "Save this result to keep it among your files.\n"
         return [*shown.with_picture(picture, infotext), ui_common.plaintext_to_html(note, classname="comments")]
     except EditError as e:
         return [*unchanged(), error(str(e))]
@@ -135,9 +138,8 @@ def changed_infotext(infotext: str, edit: Edit, detail: float) -> str:
     return "\n".join([*texts, re.sub(rf"({PREFIX}: [^,]*)", lambda match: match[1] + own, parameters, count=1)])
 
 
-def written(picture: Image.Image, infotext: str) -> Path:
-    """A file of it among Gradio's, which the page may ask for."""
-    folder = Path(shared.opts.temp_dir or gr.Gallery.DEFAULT_TEMP_DIR)
+def written(picture: Image.Image, infotext: str, folder: Path) -> Path:
+    """A file of it, which the page may ask for: quick to write."""
     folder.mkdir(parents=True, exist_ok=True)
     with NamedTemporaryFile(delete=False, suffix=".png", dir=folder) as file:
         texts = PngInfo()

@@ -17,8 +17,8 @@ from ..detail import transfer
 from ..edit import FULL, IMAGE_SCALE, OWN_SIZE, WORKING, check_number, result_asked
 from ..errors import EditError
 from ..guidance import Guidance, Interval
-from ..infotext import field_name, own_fields
 from ..images import Frame
+from ..infotext import field_name, own_fields
 from ..pixels import to_levels
 from ..presets import preset_named
 from . import paste, picker

@@ -126,7 +126,8 @@ def test_a_ckpt_is_read_as_the_safetensors_file_is(host, editors, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name, sentence", (("plain", "its network has 4 input channels"), ("sdxl-edit", "is of the family SDXL: only SD 1.x checkpoints can be used here"))
+    "name, sentence",
+    (("plain", "its network has 4 input channels"), ("sdxl-edit", "is of the family SDXL: only SD 1.x checkpoints can be used here")),
 )
 def test_a_file_of_another_kind_is_a_sentence(editors, name, sentence):
     with pytest.raises(EditError, match=sentence):

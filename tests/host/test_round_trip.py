@@ -96,7 +96,15 @@ def test_paste_brings_drawn_scales_and_styles_back(tab):
 
 def test_pasting_a_plain_picture_takes_what_it_has_and_leaves_our_own_controls(tab):
     own = {name: CONTROLS[name] for name in ("image_scale", "text_start", "text_end", "image_start", "image_end", "denoising_strength")}
-    own |= {"result": "Working size", "detail": "0.5", "crop": True, "heat_map": True, "count": "3", "size_mode": "As the picture", "longest_side": "256"}
+    own |= {
+        "result": "Working size",
+        "detail": "0.5",
+        "crop": True,
+        "heat_map": True,
+        "count": "3",
+        "size_mode": "As the picture",
+        "longest_side": "256",
+    }
     tab.open_accordion("schedule")
     tab.set(**own)
     paste(tab, PLAIN)
