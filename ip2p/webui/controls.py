@@ -99,14 +99,14 @@ def build_controls() -> tuple[dict, gr.Button, dict]:
     with FormRow(elem_id="ip2p_size_row"):
         c["size_mode"] = gr.Radio([AS_PICTURE, CUSTOM], value=AS_PICTURE, label="Size", elem_id="ip2p_size_mode")
         c["longest_side"] = gr.Slider(MIN_SIDE, 2048, 512, step=64, label="Longest side", elem_id="ip2p_longest_side",
-                                      info="At which the picture is edited, in multiples of 64")  # fmt: skip
+                                      info="Working size, in multiples of 64")  # fmt: skip
         c["width"] = gr.Slider(MIN_SIDE, MAX_SIDE // 2, 512, step=8, label="Width", elem_id="ip2p_width", visible=False)
         c["height"] = gr.Slider(MIN_SIDE, MAX_SIDE // 2, 512, step=8, label="Height", elem_id="ip2p_height", visible=False)
     c["size_mode"].change(**show_size(c))
     with FormRow(elem_id="ip2p_result_row"):
         c["result"] = gr.Radio([*RESULTS_BY_LABEL], value=RESULT_LABELS[FULL], label="Result", elem_id="ip2p_result")
         c["detail"] = gr.Slider(0, 1, 1, step=0.05, label="Keep the photograph's detail", elem_id="ip2p_detail",
-                                info="Of a full size: 0 is the enlarged result; it changes the one that is shown, too")  # fmt: skip
+                                info="0 only enlarges. Changes the shown result, too")  # fmt: skip
     with FormRow(elem_id="ip2p_checks_row", elem_classes="checkboxes-row"):
         c["crop"] = gr.Checkbox(False, label="Crop to the working size, as the paper does", elem_id="ip2p_crop")
         c["heat_map"] = gr.Checkbox(False, label="Add a picture of where the edit acts", elem_id="ip2p_heat_map")

@@ -71,7 +71,7 @@ def build(tools) -> dict:
     """The button beside the other tools of a result, and what the page's script presses for the slider. tools: the row of the buttons."""
     f = {}
     with tools:
-        f["full"] = gr.Button("Full size", elem_id="ip2p_full_size")
+        f["full"] = gr.Button("Full size", elem_id="ip2p_full_size", size="sm")
     f["change"] = gr.Button(visible=False, elem_id="ip2p_change_detail")
     f["place"] = gr.Number(-1, visible=False, precision=0, elem_id="ip2p_changed_place")
     return f

@@ -85,8 +85,8 @@ def build(faults) -> gr.Blocks:
 def build_result_tools(image, panel) -> FormRow:
     """Below the gallery: the result as the next picture, and before against after. → the row of their buttons."""
     with FormRow(elem_id="ip2p_result_tools") as tools:
-        use = gr.Button("Use result as picture", elem_id="ip2p_use_result")
-        compare = gr.Button("Compare before and after", elem_id="ip2p_compare_button")
+        use = gr.Button("Use result as picture", elem_id="ip2p_use_result", size="sm")
+        compare = gr.Button("Compare before and after", elem_id="ip2p_compare_button", size="sm")
     gr.HTML("<div id='ip2p_compare' hidden></div>")
     use.click(
         fn=infotext_utils.image_from_url_text, _js="ip2p_selected_result", inputs=[panel.gallery], outputs=[image], show_progress=False
