@@ -3,6 +3,7 @@
 
 let ip2p_before = null; // the picture of the edit in the gallery, for the comparison
 let ip2p_checkpoint = null;
+let ip2p_detail_timer = null;
 
 function ip2p_element(id) {
     return gradioApp().getElementById('ip2p_' + id);
@@ -83,6 +84,20 @@ function ip2p_show_heat(image) {
     box.querySelector('.ip2p-colours').src = image;
 }
 
+// A result finished otherwise: the place of the selected one in the gallery goes along.
+function ip2p_change_result() {
+    return [ip2p_page()[0], selected_gallery_index(), ...Array.from(arguments).slice(2, 5)]; // the gallery, its description, the detail
+}
+
+// A person moved the slider: only then, not where a paste or a ready instruction sets it.
+function ip2p_detail_moved() {
+    clearTimeout(ip2p_detail_timer);
+    ip2p_detail_timer = setTimeout(function() {
+        const running = ip2p_element('interrupt')?.style.display === 'block';
+        if (!running && ip2p_element('gallery').querySelector('img')) ip2p_element('change_detail').click();
+    }, 200);
+}
+
 function ip2p_selected_result(gallery) {
     return extract_image_from_gallery(gallery ?? []);
 }
@@ -118,6 +133,10 @@ function ip2p_toggle_compare() {
     slider.addEventListener('input', place);
     const stage = document.createElement('div');
     stage.className = 'ip2p-stage';
+    // A result at working size is squeezed by a pixel or two; a cropped one shows the middle of the picture.
+    const aspect = image => image.naturalWidth / image.naturalHeight || 1;
+    const fill = () => under.style.objectFit = Math.abs(Math.log(aspect(after) / aspect(under))) < 0.03 ? 'fill' : 'cover';
+    Promise.all([after.decode(), under.decode()]).then(fill, function() {});
     stage.append(after, under);
     box.replaceChildren(stage, slider);
     place();
@@ -143,6 +162,7 @@ onUiLoaded(function() {
     if (!ip2p_element('generate')) return; // the tab is hidden, or says why it could not be built
     attachGalleryListeners('ip2p');
     setupExtraNetworksForTab('ip2p');
+    ip2p_element('detail').addEventListener('change', ip2p_detail_moved);
     for (const [prompt, counter] of [['prompt', ''], ['neg_prompt', 'negative_']]) {
         const ids = ['ip2p_' + prompt, 'ip2p_' + counter + 'token_counter', 'ip2p_' + counter + 'token_button'];
         setupTokenCounting(...ids);

@@ -19,12 +19,29 @@ from modules.call_queue import queue_lock
 
 from .. import __version__, images
 from ..checkpoints import small
-from ..edit import IMAGE_SCALE, MAX_BATCH, MAX_COUNT, MAX_SCALE, MAX_SEED, MAX_SIDE, MAX_STEPS, MIN_SIDE, TEXT_SCALE, Edit
+from ..edit import (
+    FULL,
+    IMAGE_SCALE,
+    MAX_BATCH,
+    MAX_COUNT,
+    MAX_SCALE,
+    MAX_SEED,
+    MAX_SIDE,
+    MAX_STEPS,
+    MIN_SIDE,
+    OWN_SIZE,
+    TEXT_SCALE,
+    WORKING,
+    Edit,
+    result_asked,
+)
 from ..errors import EditError
 from ..presets import MAX_FIELDS, preset_named, quoted
 from . import picker
 from .chain_run import heat_infotext, run_chain
-from .processing import NO_ROOM, is_lack_of_memory, live_heat_map, model_status
+from .live import live_heat_map
+from .models import model_status
+from .processing import NO_ROOM, is_lack_of_memory
 
 PREFIX = "/instruct-edit/v1"
 MAX_BODY = 400_000_000  # bytes: room for 64 megapixels in base64 without any compression, and for their mask
@@ -43,7 +60,7 @@ class EditRequest(BaseModel):
     preset: str | None = Field(
         None,
         max_length=MAX_NAME,
-        description="Key of a ready instruction, one of those that presets lists: fills what the request leaves out of instruction, scales, steps.",
+        description="Key of a ready instruction, one of those that presets lists: fills what the request leaves out of instruction, scales, steps, detail.",
     )
     choices: dict[str, str] = Field({}, description="Words to fill into the preset's instruction.")
     negative_prompt: str = Field("", title="Negative prompt", description="What the result should not be.")
@@ -80,7 +97,19 @@ class EditRequest(BaseModel):
         le=MAX_SIDE,
         description=f"Limit of the fitted working size. For the small checkpoint send {small.DEFAULTS.longest_side}.",
     )
-    own_size: bool = Field(False, description="Give the result back at the picture's own size.")
+    result: str = Field(
+        WORKING,
+        max_length=MAX_NAME,
+        description=f"What is given back: “{WORKING}”, at the working size; “{OWN_SIZE}”, enlarged to the picture's own size; “{FULL}”, at that size with the picture's own detail.",
+    )
+    detail: float = Field(
+        1.0, ge=0, le=1, description=f"How much of the picture's own detail a “{FULL}” result takes; left out, a preset's own."
+    )
+    crop: bool | None = Field(
+        None,
+        description=f"Cut the picture to the working size around its middle, as the paper does, or edit it whole; left out, it is cut for “{WORKING}” only.",
+    )
+    own_size: bool | None = Field(None, description=f"The former name of the result “{OWN_SIZE}”.")
     denoising_strength: float = Field(1.0, ge=0, le=1, description="1 starts from pure noise, below 1 from the picture.")
     mask: str | None = Field(None, description="White is edited, black is kept pixel by pixel; of the picture's size.")
     heat_map: bool = Field(False, description="Also give heat_maps, pictures of where the instruction acts.")
@@ -116,7 +145,7 @@ class EditRequest(BaseModel):
             raise ValueError("not a whole number")  # pydantic would cut the fraction off
         return value
 
-    @validator("text_scale", "image_scale", "text_start", "text_end", "image_start", "image_end", "denoising_strength", pre=True)
+    @validator("text_scale", "image_scale", "text_start", "text_end", "image_start", "image_end", "detail", "denoising_strength", pre=True)
     def fits_a_float(cls, value):
         if isinstance(value, bool) or (isinstance(value, int) and abs(value) > 10**300):
             raise ValueError("not a number that can be used")  # pydantic fails on a longer one
@@ -159,6 +188,7 @@ class PresetResponse(BaseModel):
     text_scale: float
     image_scale: float
     steps: int
+    detail: float = Field(description="How much of the picture's own detail suits a full result.")
     region: str
     own: bool = Field(description="Saved by a person here, not shipped.")
 
@@ -263,7 +293,8 @@ def user_of(request: Request) -> str | None:
 def edit(request: EditRequest, user: str | None = Depends(user_of)) -> EditResponse:
     """Edits a picture by an instruction."""
     try:
-        fields = request.dict(exclude={"preset", "choices"})
+        fields = request.dict(exclude={"preset", "choices", "own_size"})
+        fields["result"] = result_asked(request.result if "result" in request.__fields_set__ else None, request.own_size)
         if request.preset is not None:
             preset = preset_named(request.preset, picker.presets(user), picker.LISTED)
             ready = dict(
@@ -271,6 +302,7 @@ def edit(request: EditRequest, user: str | None = Depends(user_of)) -> EditRespo
                 text_scale=preset.text_scale,
                 image_scale=preset.image_scale,
                 steps=preset.steps,
+                detail=preset.detail,
             )
             fields.update((k, v) for k, v in ready.items() if k not in request.__fields_set__)
         elif request.choices:
@@ -344,7 +376,7 @@ def png_base64(image: Image.Image, infotext: str = "") -> str:
 
 def presets(user: str | None = Depends(user_of)) -> list[PresetResponse]:
     """The ready instructions: the shipped ones and those that the user saved here."""
-    return [PresetResponse(**preset.as_dict()) for preset in picker.presets(user).values()]
+    return [PresetResponse(**preset.as_dict(), detail=preset.detail) for preset in picker.presets(user).values()]
 
 
 def status() -> StatusResponse:

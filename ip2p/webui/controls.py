@@ -11,10 +11,10 @@ from modules import infotext_utils, sd_samplers, sd_schedulers, shared
 from modules.ui_components import FormRow, ToolButton
 
 from .. import __version__, images
-from ..edit import MAX_COUNT, MAX_SIDE, MAX_STEPS, MIN_SIDE, Edit
+from ..edit import FULL, MAX_COUNT, MAX_SIDE, MAX_STEPS, MIN_SIDE, Edit
 from ..errors import EditError
 from . import picker
-from .paste import AS_PICTURE, CUSTOM
+from .paste import AS_PICTURE, CUSTOM, RESULT_LABELS, RESULTS_BY_LABEL
 
 TEXT_MAX, IMAGE_MAX = 20.0, 5.0
 
@@ -99,12 +99,16 @@ def build_controls() -> tuple[dict, gr.Button, dict]:
     with FormRow(elem_id="ip2p_size_row"):
         c["size_mode"] = gr.Radio([AS_PICTURE, CUSTOM], value=AS_PICTURE, label="Size", elem_id="ip2p_size_mode")
         c["longest_side"] = gr.Slider(MIN_SIDE, 2048, 512, step=64, label="Longest side", elem_id="ip2p_longest_side",
-                                      info="Fitted to multiples of 64")  # fmt: skip
+                                      info="Working size, in multiples of 64")  # fmt: skip
         c["width"] = gr.Slider(MIN_SIDE, MAX_SIDE // 2, 512, step=8, label="Width", elem_id="ip2p_width", visible=False)
         c["height"] = gr.Slider(MIN_SIDE, MAX_SIDE // 2, 512, step=8, label="Height", elem_id="ip2p_height", visible=False)
     c["size_mode"].change(**show_size(c))
-    with FormRow(elem_id="ip2p_result_row", elem_classes="checkboxes-row"):
-        c["own_size"] = gr.Checkbox(False, label="Result at the picture's own size", elem_id="ip2p_own_size")
+    with FormRow(elem_id="ip2p_result_row"):
+        c["result"] = gr.Radio([*RESULTS_BY_LABEL], value=RESULT_LABELS[FULL], label="Result", elem_id="ip2p_result")
+        c["detail"] = gr.Slider(0, 1, 1, step=0.05, label="Keep the photograph's detail", elem_id="ip2p_detail",
+                                info="0 only enlarges. Changes the shown result, too")  # fmt: skip
+    with FormRow(elem_id="ip2p_checks_row", elem_classes="checkboxes-row"):
+        c["crop"] = gr.Checkbox(False, label="Crop to the working size, as the paper does", elem_id="ip2p_crop")
         c["heat_map"] = gr.Checkbox(False, label="Add a picture of where the edit acts", elem_id="ip2p_heat_map")
     with gr.Accordion("Guidance schedule and start", open=False, elem_id="ip2p_schedule"):
         gr.Markdown("Share of the noise levels in which each guidance acts, 0 at pure noise; outside it, its scale is 1.")
@@ -141,6 +145,7 @@ def edit_of(names, values, **more) -> Edit:
     settings = dict(zip(names, rest))
     if settings.pop("size_mode") == AS_PICTURE:
         settings["width"] = settings["height"] = None
+    settings["result"] = RESULTS_BY_LABEL.get(settings["result"], settings["result"])
     settings["image"] = settings["image"] and picture_of(settings["image"])
     settings["mask"] = painted_mask(settings["mask"])
     settings = {**whole_numbers(settings), **more}

@@ -17,7 +17,7 @@ from ..checkpoints.fetch import URL
 from ..edit import Edit
 from ..errors import EditError
 from ..files import why
-from .processing import edits_once_loaded, model_status, small_is_chosen
+from .models import edits_once_loaded, model_status, small_is_chosen
 
 
 def build() -> dict:

@@ -9,13 +9,16 @@ import gradio as gr
 from modules import infotext_utils, sd_samplers
 from modules.infotext_utils import ParamBinding, PasteField
 
-from ..edit import MAX_SEED, Edit
+from ..edit import FULL, MAX_SEED, OWN_SIZE, WORKING, Edit
 from ..guidance import Guidance
 from ..infotext import OWN_FIELDS, PREFIX, field_name
 from ..infotext import fields_of as shared_fields_of
 
 FORMER_FIELD, FORMER = "Model Type", "instruct-pix2pix"  # how the former extension marks its pictures
 AS_PICTURE, CUSTOM = "As the picture", "Custom"
+RESULT_LABELS = {FULL: "Full size with detail", OWN_SIZE: "Own size, enlarged", WORKING: "Working size"}
+RESULTS_BY_LABEL = {label: result for result, label in RESULT_LABELS.items()}
+FORMER_OWN_SIZE = field_name("own_size")  # how version 1 marked a result of the kind own-size
 # A text with a comma, a colon or a line break in it stands there as JSON, any other as it is.
 TEXT = r'"(?:\\.|[^"\\])*"(?=, )|.*?'
 FORMER_PROMPTS = re.compile(rf"Prompt: ({TEXT})(?:, Negative Prompt: ({TEXT}))?, Steps: ")
@@ -58,6 +61,20 @@ def pasted(setting: str):
     return value
 
 
+def result_of(params: dict) -> str | None:
+    """What kind of result an edit's infotext is of; None for a text that is no edit's."""
+    if params.get(FORMER_OWN_SIZE) == "True":
+        return OWN_SIZE
+    result = pasted("result")(params)
+    return result if result in RESULT_LABELS else None
+
+
+def pasted_crop(params: dict):
+    """Where an edit does not say, its picture was cropped for the result at working size only."""
+    result = result_of(params)
+    return params.get(field_name("crop"), None if result is None else result == WORKING)
+
+
 def pasted_strength(params: dict):
     """An edit without one started from pure noise; a hires strength of txt2img says nothing about an edit."""
     if is_edit(params):
@@ -89,7 +106,9 @@ def connect(toprow, controls: dict) -> list[PasteField]:
         PasteField(controls["width"], lambda d: d.get("Size-1")),
         PasteField(controls["height"], lambda d: d.get("Size-2")),
         PasteField(controls["denoising_strength"], pasted_strength),
-        *(PasteField(controls[setting], pasted(setting)) for setting in OWN_FIELDS),
+        PasteField(controls["result"], lambda d: RESULT_LABELS.get(result_of(d))),
+        PasteField(controls["crop"], pasted_crop),
+        *(PasteField(controls[setting], pasted(setting)) for setting in OWN_FIELDS if setting != "result"),
     ]
     infotext_utils.add_paste_fields("ip2p", controls["image"], fields)
     binding = ParamBinding(paste_button=toprow.paste, tabname="ip2p", source_text_component=toprow.prompt)

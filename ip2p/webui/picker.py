@@ -11,7 +11,7 @@ from modules.ui_components import FormRow
 from ..errors import EditError
 from ..presets import GROUPS, OWN_GROUP, Preset, delete_own, folder_of, load, save_own
 from .folder import KEPT
-from .processing import small_is_chosen
+from .models import small_is_chosen
 
 LISTED = "all are at /instruct-edit/v1/presets"  # where a person finds every key
 MOST_WORDS = 3  # words to fill in that the picker has fields for; the rest keep their defaults
@@ -56,8 +56,8 @@ def build() -> dict:
 
 
 def connect(p: dict, prompt, controls: dict) -> None:
-    """Choosing fills the instruction, the steps and, except for the small checkpoint, the scales; every choice of a word fills them anew."""
-    filled = [prompt, controls["text_scale"], controls["image_scale"], controls["steps"]]
+    """Choosing fills the instruction, the steps, the detail and, except for the small checkpoint, the scales; every choice of a word fills them anew."""
+    filled = [prompt, *(controls[name] for name in ("text_scale", "image_scale", "steps", "detail"))]
 
     def chosen(group: str, name: str, user: str | None) -> Preset | None:
         return next((preset for preset in presets(user).values() if (preset.group, preset.name) == (group, name)), None)
@@ -76,7 +76,7 @@ def connect(p: dict, prompt, controls: dict) -> None:
         words += [gr.update(visible=False)] * (MOST_WORDS - len(words))
         suit = preset.group == OWN_GROUP or not small_is_chosen()  # ours are the published checkpoint's
         scales = [preset.text_scale, preset.image_scale] if suit else [gr.update()] * 2
-        return [preset.instruction_for(), *scales, preset.steps, *words]
+        return [preset.instruction_for(), *scales, preset.steps, preset.detail, *words]
 
     def fill(request: gr.Request, group: str, name: str, *words: str):
         preset = chosen(group, name, request.username)
@@ -117,7 +117,7 @@ def connect(p: dict, prompt, controls: dict) -> None:
     p["name"].input(fn=pick, inputs=[p["group"], p["name"]], outputs=[*filled, *p["words"]], show_progress=False)
     for word in p["words"]:
         word.input(fn=fill, inputs=[p["group"], p["name"], *p["words"]], outputs=[prompt], show_progress=False)
-    p["save"].click(fn=save, inputs=[p["own_name"], *filled], outputs=lists, show_progress=False)
+    p["save"].click(fn=save, inputs=[p["own_name"], *filled[:-1]], outputs=lists, show_progress=False)
     p["delete"].click(fn=delete, inputs=[p["group"], p["name"]], outputs=lists, show_progress=False)
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
-from secrets import compare_digest
 
 import numpy as np
 import torch
@@ -26,19 +25,17 @@ from modules import (
 
 from .. import images
 from ..chain import lines_of
-from ..checkpoints import small
-from ..checkpoints.recognise import is_edit_checkpoint
-from ..edit import FULL, WORKING, Edit
+from ..edit import FULL, OWN_SIZE, WORKING, Edit
 from ..errors import EditError
+from ..infotext import field_name
 from ..pixels import latent_mask, to_levels, to_tensor
 from ..presets import quoted
-from ..result import finished
 from . import paste
-from .denoiser import OUT_OF_MEMORY, EditRun, edit_denoiser, is_edit_model, refusal_of_model
+from .denoiser import OUT_OF_MEMORY, edit_denoiser, is_edit_model, refusal_of_model
+from .finishing import Made, finished_in_job, small_grid, to_host
+from .live import live
 from .one_by_one import OneByOne
 from .prompts import check_prompts
-
-_running: tuple[EditRun, str] | None = None  # the edit in the sampler and the browser window that asked for it
 
 TIMESTEPS = 1000
 MAX_TOGETHER = 1_000_000_000  # pixels of all results of a job, which the host keeps until its end: 3 GB
@@ -56,7 +53,8 @@ SCHEDULE_MIN_STEPS = {"DDIM": 2, "Align Your Steps": 2}
 @dataclass(frozen=True)
 class Result:
     """One edited picture: what it was made from, and what made it. heat_map: where the instruction acts, if asked for and if any step
-    ran both passes that it compares; cut_short: interrupted or skipped, so that it is half done."""
+    ran both passes that it compares; cut_short: interrupted or skipped, so that it is half done, or enlarged in place of full; made: what
+    the network made of it, if asked for."""
 
     picture: Image.Image
     image: Image.Image
@@ -64,6 +62,7 @@ class Result:
     seed: int
     heat_map: Image.Image | None = None
     cut_short: bool = False
+    made: Made | None = None
 
 
 def run_edit(
@@ -75,11 +74,12 @@ def run_edit(
     grid: bool = False,
     user: str | None = None,
     window: str = "",
+    keep: bool = False,
 ) -> tuple[processing.Processed, list[Result]]:
     """Runs one line of a chain; call it with the host's queue lock held and its state begun.
 
     starts: for every result the edit that makes it, where each has a picture of its own (`chain.next_edit`); window: the id of the
-    browser window that asks, the only one that may see where the edit acts while it runs.
+    browser window that asks, the only one that may see where the edit acts while it runs; keep: give every result's `made` too.
     Raises EditError for what the person who asked can mend.
     """
     check_host_can(edit)
@@ -88,11 +88,12 @@ def run_edit(
     if (sd_models.model_data.sd_model is None and not sd_models.checkpoints_list) or shared.sd_model is None:
         raise EditError("No checkpoint is loaded: choose an InstructPix2Pix checkpoint at the top of the page.")
     with closing(EditProcessing.of(edit, starts, outdir)) as p:
-        p.user, p.window = user, window
+        p.user, p.window, p.keeps = user, window, keep
         p.do_not_save_samples = p.do_not_save_grid = not save
         p.do_not_save_grid |= not grid
         try:
-            processed = processing.process_images(p)
+            with small_grid(p.edit.frame.working_size):
+                processed = processing.process_images(p)
         except devices.NansException as e:
             raise EditError(str(e)) from e  # the host's own advice: precision, or --no-half-vae
         except torch.cuda.OutOfMemoryError as e:
@@ -103,7 +104,9 @@ def run_edit(
             raise EditError(NO_ROOM) from e
         first = processed.index_of_first_image
         pictures = zip(processed.images[first:], processed.infotexts[first:], processed.all_seeds)
-        results = [Result(p.start(i).image, *one, p.heat_map(i), p.cut_short[i]) for i, one in enumerate(pictures)]
+        results = [
+            Result(p.start(i).image, *one, p.heat_map(i), p.cut_short[i], p.made[i] if keep else None) for i, one in enumerate(pictures)
+        ]
     if edit.heat_map and results and not any(result.heat_map for result in results):
         processed.comments += "There is no picture of where the edit acts: at these scales no step runs both passes that it compares.\n"
     shared.total_tqdm.clear()
@@ -113,32 +116,6 @@ def run_edit(
 def is_lack_of_memory(error: Exception) -> bool:
     """Of the machine's memory, not the GPU's: Python's error, or what torch raises in its place."""
     return isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
-
-
-@contextmanager
-def live(run: EditRun, window: str):
-    """Within the block `live_heat_map` shows this run to the browser window that asked for it."""
-    global _running
-    _running = run, window
-    try:
-        yield
-    finally:
-        _running = None
-
-
-def live_heat_map(window: str, longest_side: int = 256) -> Image.Image | None:
-    """Where the running edit acts on its first picture so far, to be laid over that picture: RGBA, nothing of the picture in it.
-
-    None when no edit of this browser window runs, none of its steps needed both passes, or live previews are off.
-    """
-    running = _running if shared.opts.live_previews_enable else None
-    if running is None or not window or not compare_digest(running[1].encode(), window.encode(errors="replace")):
-        return None
-    heat = running[0].heat_of(0)
-    if heat is None:
-        return None
-    scale = longest_side / max(heat.shape)
-    return images.heat_layer(heat.cpu().numpy(), (round(heat.shape[1] * scale), round(heat.shape[0] * scale)))
 
 
 def check_host_can(job, from_noise: bool | None = None) -> None:
@@ -203,7 +180,10 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
     pictures: list[Image.Image] = field(default_factory=list, init=False)  # at working size: one, or one for every result
     modes: torch.Tensor = field(default=None, init=False)  # (pictures, 4, h, w): the posterior's, unscaled
     heats: list[torch.Tensor | None] = field(default_factory=list, init=False)  # (h, w), of every result
-    through_vae: dict[int, torch.Tensor] = field(default_factory=dict, init=False)  # of `pictures`, (3, h, w) in [-1, 1]
+    through_vae: dict[int, np.ndarray] = field(default_factory=dict, init=False)  # of `pictures`, (h, w, 3) in [0, 255]
+    keeps: bool = field(default=False, init=False)  # whether `made` is asked for
+    made: list[Made] = field(default_factory=list, init=False)  # of every result
+    enlarged: set[int] = field(default_factory=set, init=False)  # results that were to be full and were interrupted
     window: str = field(default="", init=False)
     cut_short: list[bool] = field(default_factory=list, init=False)  # of every result, whether its run was interrupted or skipped
     named: set[tuple[int, int]] = field(default_factory=set, init=False)  # (batch, place) of results whose files have names
@@ -238,6 +218,8 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
             init_images=[edit.image],
         )
         p.extra_generation_params.update(paste.fields_of(edit))
+        if edit.result == FULL:
+            p.extra_generation_params[field_name("result")] = p._result_given
         return p
 
     def init(self, all_prompts, all_seeds, all_subseeds):
@@ -293,7 +275,7 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
             )
         args = (conditioning, unconditional_conditioning)
         guidance = [paste.guidance_of(self.edit, self, i) for i in range(len(self.seeds))]
-        with edit_denoiser(self.sampler, guidance) as run, live(run, self.window):
+        with edit_denoiser(self.sampler, guidance) as run, live(run, self.window, self.edit.frame):
             self.sampler.model_wrap_cfg.init_latent = self.init_latent
             if self.denoising_strength < 1:
                 latents = self.sampler.sample_img2img(self, self.init_latent, noise, *args, image_conditioning=self.image_conditioning)
@@ -321,28 +303,46 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
         """Latents → pictures in [-1, 1] as the host's loop takes them: without what stood round the photograph, at its own size and with
         the pixels outside the mask put back where that was asked."""
         edit = self.edit
-        if edit.result == WORKING and edit.mask is None and edit.frame.working_size == edit.frame.size:
+        plain = edit.result == WORKING and edit.mask is None and edit.frame.working_size == edit.frame.size
+        if plain and not self.keeps:
             return latents
         devices.test_for_nans(latents, "unet")
         if shared.opts.sd_vae_decode_method != "Full":
             self.extra_generation_params["VAE Decoder"] = shared.opts.sd_vae_decode_method
         decoded = self._decoded(latents)
         places = [self._place(i) for i in range(len(decoded))]
-        if edit.result == FULL and edit.detail:
+        if self.keeps or (edit.result == FULL and edit.detail):
             # The picture through the autoencoder alone, once a job, and now, while the host has the autoencoder where it works.
             for place in {*places} - {*self.through_vae}:
-                (self.through_vae[place],) = self._decoded(self.modes[[place]] * self.sd_model.scale_factor)
-        return OneByOne([partial(self._finished, sample, place) for sample, place in zip(decoded, places)])
+                (picture,) = self._decoded(self.modes[[place]] * self.sd_model.scale_factor)
+                self.through_vae[place] = to_levels(picture)
+        levels = [to_levels(sample) for sample in decoded]
+        if self.keeps:
+            self.made += [self._made(one, place) for one, place in zip(levels, places)]
+        if plain:
+            return decoded
+        return OneByOne([partial(self._finished, i, one, place) for i, (one, place) in enumerate(zip(levels, places))])
 
     def _decoded(self, latents):
         return processing.decode_latent_batch(self.sd_model, latents, target_device=devices.cpu, check_for_nans=True)
 
-    def _finished(self, sample: torch.Tensor, place: int) -> torch.Tensor:
-        """sample: (3, h, w) in [-1, 1] at working size → as `_finish`."""
-        edit = self.start(place)
-        image = finished(edit, to_levels(sample), self.pictures[place], self.mask_for_result, lambda: to_levels(self.through_vae[place]))
-        # The host cuts the fraction off: half a level up, a pixel comes out as it went in.
-        return to_tensor(np.asarray(image, np.float32) + 0.5)
+    def _made(self, levels: np.ndarray, place: int) -> Made:
+        return Made(self.start(place), levels, self.through_vae[place], self.pictures[place], self.mask_for_result)
+
+    def _finished(self, index: int, levels: np.ndarray, place: int) -> torch.Tensor:
+        """Of a result by its place in the batch; levels: (h, w, 3) in [0, 255], as the network made it → as `_finish`."""
+        image, as_asked = finished_in_job(
+            self.start(place), levels, self.pictures[place], self.mask_for_result, lambda: self.through_vae[place]
+        )
+        if not as_asked:
+            result = self.iteration * self.batch_size + index
+            self.enlarged.add(result)
+            self.cut_short[result] = True
+        return to_host(image)
+
+    def _result_given(self, p, index, **_):
+        """The infotext's field, by the place in the current batch."""
+        return OWN_SIZE if self.iteration * self.batch_size + index in self.enlarged else FULL
 
 
 def posterior_mode(sd_model, pixels: torch.Tensor) -> torch.Tensor:
@@ -360,28 +360,3 @@ def posterior_mode(sd_model, pixels: torch.Tensor) -> torch.Tensor:
         return sd_model.encode_first_stage(pixels) / sd_model.scale_factor
     finally:
         DiagonalGaussianDistribution.sample = sample
-
-
-def model_status() -> dict:
-    """The loaded checkpoint, whether it edits, and the edit checkpoints found in the model folders; loads nothing."""
-    model = sd_models.model_data.sd_model
-    return {
-        "model": model.sd_checkpoint_info.title if model is not None else None,
-        "is_edit_model": is_edit_model(model),
-        "edit_checkpoints": [info.title for info in sd_models.checkpoints_list.values() if is_edit_checkpoint(info.filename)],
-    }
-
-
-def edits_once_loaded() -> bool:
-    """Whether the checkpoint that the host is still loading at its start is one that edits."""
-    if sd_models.model_data.was_loaded_at_least_once:
-        return False
-    chosen = sd_models.checkpoint_aliases.get(shared.opts.sd_model_checkpoint)
-    return chosen is not None and is_edit_checkpoint(chosen.filename)
-
-
-def small_is_chosen() -> bool:
-    """Whether the checkpoint that is loaded, or is being loaded at the start, is the small one."""
-    model = sd_models.model_data.sd_model
-    info = model.sd_checkpoint_info if model is not None else sd_models.checkpoint_aliases.get(shared.opts.sd_model_checkpoint)
-    return info is not None and info.name_for_extra == small.IN_WEBUI

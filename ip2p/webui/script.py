@@ -4,30 +4,40 @@ and the X/Y/Z plot. It replaces only the denoiser; the rest of the job stays img
 from __future__ import annotations
 
 import gradio as gr
+import numpy as np
 import torch
 from fastapi import HTTPException
 
-from modules import scripts, shared
+from modules import devices, images, scripts, shared
 from modules.infotext_utils import PasteField
-from modules.processing import StableDiffusionProcessingImg2Img
+from modules.processing import StableDiffusionProcessingImg2Img, decode_latent_batch
 from modules.ui_components import FormRow
 
-from ..edit import IMAGE_SCALE
+from ..detail import transfer
+from ..edit import FULL, IMAGE_SCALE, OWN_SIZE, WORKING, check_number, result_asked
 from ..errors import EditError
 from ..guidance import Guidance, Interval
+from ..images import Frame
 from ..infotext import field_name, own_fields
+from ..pixels import to_levels
 from ..presets import preset_named
 from . import paste, picker
 from .denoiser import edit_denoiser, is_edit_model
+from .finishing import full_or_enlarged
 from .processing import check_host_can
 from .prompts import check_prompts
 
 TITLE = "Instruct edit"
 INTERVALS = ("text_start", "text_end", "image_start", "image_end")
+RESULT, DETAIL = len(INTERVALS), len(INTERVALS) + 1  # places among the arguments from those of INTERVALS on
+CROP_AND_RESIZE, RESIZE_AND_FILL = 1, 2  # of the host's resize modes; the others squeeze the picture
 
 
 class InstructEdit(scripts.Script):
-    """Arguments: enabled, start from pure noise, then the start and the end of text and of image guidance."""
+    """Arguments: enabled, start from pure noise, the start and the end of text and of image guidance, the result, the detail.
+
+    The result by its name in `Edit.result` or by its label.
+    """
 
     def title(self):
         return TITLE
@@ -50,13 +60,20 @@ class InstructEdit(scripts.Script):
                     for end, value in (("start", 0), ("end", 1)):
                         label = f"{guidance.title()} guidance {end} of the edit"
                         sliders.append(gr.Slider(0, 1, value, step=0.01, label=label, elem_id=self.elem_id(f"{guidance}_{end}")))
+            with FormRow():
+                labels = list(paste.RESULTS_BY_LABEL)
+                result = gr.Radio(labels, value=paste.RESULT_LABELS[WORKING], label="Result of the edit", elem_id=self.elem_id("result"))
+                detail = gr.Slider(0, 1, 1, step=0.05, label="Keep the photograph's detail in a full size", elem_id=self.elem_id("detail"))
         self.infotext_fields = [
             PasteField(from_noise, lambda d: d.get(field_name("from noise"), False)),
             *(PasteField(s, paste.pasted(name)) for s, name in zip(sliders, INTERVALS)),
+            PasteField(result, lambda d: paste.RESULT_LABELS.get(paste.result_of(d))),
+            PasteField(detail, paste.pasted("detail")),
         ]
-        return [enabled, from_noise, *sliders]
+        return [enabled, from_noise, *sliders, result, detail]
 
-    def process(self, p, enabled=False, from_noise=False, *interval):
+    def process(self, p, enabled=False, from_noise=False, *rest):
+        vars(p).pop("instruct_edit_full", None)  # of the job that this one is a copy of
         if not is_edit_model(shared.sd_model):
             return
         if not isinstance(p, StableDiffusionProcessingImg2Img):
@@ -70,19 +87,30 @@ class InstructEdit(scripts.Script):
         try:
             check_host_can(p, from_noise=from_noise)
             check_prompts(p)
-            self.guidance_of(p, interval)
+            self.guidance_of(p, rest)
+            result, detail = result_of(rest)
         except (EditError, ValueError) as e:
             refuse(p, str(e))
             return
         p.image_cfg_scale = IMAGE_SCALE if p.image_cfg_scale is None else p.image_cfg_scale
         p.inpainting_fill = 1  # the picture is what is edited: never one with the masked part filled in
         # A dictionary of its own: the X/Y/Z plot's cells share one, and a cell would have the schedule of another in its infotext.
-        others = {k: v for k, v in p.extra_generation_params.items() if k not in map(field_name, INTERVALS)}
-        p.extra_generation_params = others | own_fields(dict(zip(INTERVALS, self.interval_of(p, interval))))
+        others = {k: v for k, v in p.extra_generation_params.items() if k not in map(field_name, (*INTERVALS, "result", "detail"))}
+        if result != WORKING and (reason := keeps_working_size(p)):
+            p.comment(f"The results stay at working size: {reason}.")
+            result = WORKING
+        own = dict(zip(INTERVALS, self.interval_of(p, rest)), result=result)
+        if result == FULL:
+            own["detail"] = detail
+        p.extra_generation_params = others | own_fields(own)
+        if result != WORKING:
+            p.instruct_edit_full = FullResults(result, detail)
+            p.do_not_save_grid = True  # of full results it would take more memory than all of them
+            p.extra_generation_params[field_name("result")] = p.instruct_edit_full.given
         if from_noise:
             p.extra_generation_params[field_name("from noise")] = True
 
-    def process_batch(self, p, enabled=False, from_noise=False, *interval, **kwargs):
+    def process_batch(self, p, enabled=False, from_noise=False, *rest, **kwargs):
         if not enabled or not is_edit_model(shared.sd_model) or not isinstance(p, StableDiffusionProcessingImg2Img) or "sample" in vars(p):
             return
         stock = p.sample
@@ -90,16 +118,23 @@ class InstructEdit(scripts.Script):
         def sample(*args, **kwargs):
             match_size(p)
             try:
-                with edit_denoiser(p.sampler, [self.guidance_of(p, interval)]):
+                with edit_denoiser(p.sampler, [self.guidance_of(p, rest)]):
                     if from_noise:
                         p.sampler.sample_img2img = start_from_noise(p.sampler)
-                    return stock(*args, **kwargs)
+                    samples = stock(*args, **kwargs)
+                if full := vars(p).get("instruct_edit_full"):
+                    full.decode(p)
+                return samples
             except EditError as e:
                 raise (HTTPException(422, str(e)) if p.is_api else e) from e
             finally:
                 vars(p.sampler).pop("sample_img2img", None)
 
         p.sample = sample
+
+    def postprocess_image_after_composite(self, p, pp, *args):
+        if full := vars(p).get("instruct_edit_full"):
+            pp.image = full.finished(p, pp.image)
 
     @staticmethod
     def interval_of(p, interval) -> list[float]:
@@ -111,6 +146,75 @@ class InstructEdit(scripts.Script):
         text_start, text_end, image_start, image_end = self.interval_of(p, interval)
         image_scale = IMAGE_SCALE if p.image_cfg_scale is None else p.image_cfg_scale
         return Guidance(p.cfg_scale, image_scale, Interval(text_start, text_end), Interval(image_start, image_end))
+
+
+class FullResults:
+    """img2img's results at the size of its pictures."""
+
+    def __init__(self, result: str, detail: float):
+        self.result, self.detail = result, detail
+        self.decoded = []  # of every picture, through the autoencoder alone
+        self.enlarged = set()  # (batch, place) of results that were to be full and were interrupted
+
+    def decode(self, p) -> None:
+        """Once a job, while the host has the autoencoder where it works."""
+        if self.result == FULL and self.detail and not self.decoded:
+            # The mode of the posterior, from which the edit is made; SDXL's wrapper gives it no other than a sample.
+            modes = p.init_latent if getattr(p.sd_model, "is_sdxl", False) else p.image_conditioning * p.sd_model.scale_factor
+            latents = modes[: len(p.init_images)]
+            decoded = decode_latent_batch(p.sd_model, latents, target_device=devices.cpu, check_for_nans=True)
+            self.decoded = [to_levels(picture) for picture in decoded]
+
+    def finished(self, p, image):
+        """image: a result at working size."""
+        place = p.batch_index if p.batch_index < len(p.init_images) else 0
+        picture = images.flatten(p.init_images[place], shared.opts.img2img_background_color)
+        frame = frame_of(p, picture)
+        photograph, levels = frame.shown(picture), frame.cut_levels(np.asarray(image.convert("RGB"), np.float32))
+
+        def enlarged():
+            return transfer(photograph, levels, levels, 0)
+
+        if not self.decoded:
+            return enlarged()
+        decoded = frame.cut_levels(self.decoded[place])
+        full, as_asked = full_or_enlarged(lambda report: transfer(photograph, levels, decoded, self.detail, None, report), enlarged)
+        if not as_asked:
+            self.enlarged.add((p.iteration, p.batch_index))
+        return full
+
+    def given(self, p, index, **_):
+        """The infotext's field, by the place in the current batch."""
+        return OWN_SIZE if (p.iteration, index) in self.enlarged else self.result
+
+
+def result_of(rest) -> tuple[str, float]:
+    """The result and the detail that are asked for; those of before where a caller names neither. Raises EditError."""
+    result = rest[RESULT] if len(rest) > RESULT else WORKING
+    detail = rest[DETAIL] if len(rest) > DETAIL else 1.0
+    if not isinstance(detail, (int, float)):
+        raise EditError(f"The detail must be a number between 0 and 1, not {str(detail)[:80]}.")
+    check_number("detail", detail, 0, 1)
+    return result_asked(paste.RESULTS_BY_LABEL.get(str(result), str(result)), None), detail
+
+
+def keeps_working_size(p) -> str | None:
+    """Why this job's results can't be at their pictures' own size."""
+    if p.image_mask is not None:
+        return "with a mask the tab Instruct edit gives them at the picture's own size"
+    if p.script_args and p.script_args[0]:
+        return "a script of the list, such as the X/Y/Z plot, makes them"
+    return None
+
+
+def frame_of(p, picture) -> Frame:
+    """How the host has laid a picture into the working size."""
+    size = w, h = p.width, p.height
+    if p.resize_mode != RESIZE_AND_FILL:
+        return Frame(size, (0, 0, w, h), cropped=p.resize_mode == CROP_AND_RESIZE)
+    inner_w, inner_h = min(w, picture.width * h // picture.height), min(h, picture.height * w // picture.width)
+    left, top = w // 2 - inner_w // 2, h // 2 - inner_h // 2
+    return Frame(size, (left, top, left + inner_w, top + inner_h))
 
 
 def refuse(p, sentence: str) -> None:

@@ -13,7 +13,7 @@ import gradio as gr
 from modules import call_queue, ui_common
 from modules.ui_components import FormRow
 
-from ..edit import MAX_CELLS, MIN_SIDE, read_scales, scales_around, sheet_over_scales, sheet_over_seeds
+from ..edit import MAX_CELLS, MIN_SIDE, WORKING, read_scales, scales_around, sheet_over_scales, sheet_over_seeds
 from ..errors import EditError
 from .chain_run import run_chain
 from .controls import edit_of
@@ -61,7 +61,7 @@ def connect(s: dict, dummy, inputs, controls: dict, html_log) -> None:
     def draw(id_task: str, over: str, side: float, text_scales: str, image_scales: str, seeds: float, *values):
         try:
             # The cells are small, one each, and all of one size; everything else is as in the controls.
-            cell = dict(width=None, height=None, longest_side=int(side), own_size=False, heat_map=False, randomise_scales=False, count=1)
+            cell = dict(width=None, height=None, longest_side=int(side), result=WORKING, heat_map=False, randomise_scales=False, count=1)
             edit = edit_of(controls, values, **cell, batch_size=1)
             seed = random.randrange(2**32 - MAX_CELLS) if edit.seed == -1 else edit.seed
             if over == SCALES:

@@ -10,9 +10,10 @@ from modules import call_queue, infotext_utils, progress, shared, ui_common
 from modules.ui_components import FormRow, ResizeHandleRow
 
 from ..errors import EditError
-from . import history, notice, paste, picker, settings, sheet
+from . import full_size, history, notice, paste, picker, settings, sheet
 from .chain_run import heat_infotext, run_chain
 from .controls import build_controls, edit_of, seed_of_selected, show_size
+from .kept_results import Kept, kept, with_job
 from .names import TAB_ID
 
 
@@ -36,7 +37,8 @@ def build(faults) -> gr.Blocks:
                     controls, reuse_seed, ready = build_controls()
                 with gr.Column():
                     panel = ui_common.create_output_panel(TAB_ID, settings.outdir())
-                    build_result_tools(controls["image"], panel)
+                    tools = build_result_tools(controls["image"], panel)
+                    full = full_size.build(tools)
                     chain = history.build()
                     cells = sheet.build()
             build_extra_networks(blocks, generation_tab, panel)
@@ -71,6 +73,7 @@ def build(faults) -> gr.Blocks:
         sheet.connect(cells, dummy, inputs, controls, panel.html_log)
         for event in (toprow.restore_progress_button.click, blocks.load):
             event(fn=restore_progress, _js="ip2p_restore", inputs=[dummy], outputs=outputs, show_progress=False)
+        full_size.connect(full, chain["page"], controls["detail"], panel)
         notice.connect(top, controls, blocks.load)
         connect_token_counters(toprow, controls["steps"])
         picker.connect(ready, toprow.prompt, controls)
@@ -79,11 +82,11 @@ def build(faults) -> gr.Blocks:
     return blocks
 
 
-def build_result_tools(image, panel) -> None:
-    """Below the gallery: the result as the next picture, and before against after."""
-    with FormRow(elem_id="ip2p_result_tools"):
-        use = gr.Button("Use result as picture", elem_id="ip2p_use_result")
-        compare = gr.Button("Compare before and after", elem_id="ip2p_compare_button")
+def build_result_tools(image, panel) -> FormRow:
+    """Below the gallery: the result as the next picture, and before against after. → the row of their buttons."""
+    with FormRow(elem_id="ip2p_result_tools") as tools:
+        use = gr.Button("Use result as picture", elem_id="ip2p_use_result", size="sm")
+        compare = gr.Button("Compare before and after", elem_id="ip2p_compare_button", size="sm")
     gr.HTML("<div id='ip2p_compare' hidden></div>")
     use.click(
         fn=infotext_utils.image_from_url_text, _js="ip2p_selected_result", inputs=[panel.gallery], outputs=[image], show_progress=False
@@ -97,6 +100,7 @@ def build_result_tools(image, panel) -> None:
         outputs=[panel.infotext, panel.infotext],
         show_progress=False,
     )
+    return tools
 
 
 def build_extra_networks(blocks, generation_tab, panel) -> None:
@@ -123,20 +127,22 @@ def make_generate(names: tuple[str, ...]):
     def generate(id_task: str, request: gr.Request, page: str, *values):
         try:
             edit = edit_of(names, values)
-            run = run_chain(
-                edit, outdir=settings.outdir(), save=True, grid=True, user=request.username, window=page if isinstance(page, str) else ""
-            )
+            window = page if isinstance(page, str) else ""
+            run = run_chain(edit, outdir=settings.outdir(), save=True, grid=True, user=request.username, window=window, keep=True)
         except EditError as e:
             return gr.update(), "", "", f"<div class='error'>{html.escape(str(e))}</div>"
 
         processed = run.processed
+        of_image = {id(result.image): result for result in run.results}
+        shown = {place: of_image[id(image)] for place, image in enumerate(processed.images) if id(image) in of_image}
         for result in run.results:
             if result.heat_map:
                 processed.images.append(result.heat_map)
                 processed.infotexts.append(heat_infotext(result))
         for line in filter(None, run.lines):
             processed.comments += history.add(request.username, page, line[0].picture, line[0].image, line[0].infotext)
-        info = processed.js()
+        job = kept.add(request.username, window, {place: Kept(result.made, result.seed) for place, result in shown.items()})
+        info = with_job(processed.js(), job)
         if shared.opts.samples_log_stdout:
             print(info)
         if shared.opts.do_not_show_images:

@@ -47,7 +47,9 @@ CONTROLS = {
     "steps": (5, "Steps: 5,"),
     "seed": (1234, "Seed: 1234"),
     "longest_side": (128, "Size: 128x64"),
-    "own_size": (True, "Instruct edit own size: True"),
+    "result": ("Own size, enlarged", "Instruct edit result: own-size"),
+    "detail": (0.5, "Instruct edit detail: 0.5"),
+    "crop": (True, "Instruct edit crop: True"),
     "text_start": (0.25, "Instruct edit text start: 0.25"),
     "text_end": (0.75, "Instruct edit text end: 0.75"),
     "image_start": (0.2, "Instruct edit image start: 0.2"),
@@ -87,16 +89,17 @@ def test_the_heat_map_is_the_last_picture(tab):
     assert "where the instruction acts" in info["infotexts"][-1]
 
 
-def test_own_size_gives_the_pictures_own_size_back(tab, photo):
-    tab.set(own_size=True)
+@pytest.mark.parametrize("kind", ["Full size with detail", "Own size, enlarged", "Working size"])
+def test_a_result_is_of_the_size_that_was_chosen(tab, photo, kind):
+    tab.set(result=kind)
     tab.generate()
-    assert tuple(tab.pixels(RESULT)[:2]) == photo.size
+    size = (64, round(64 * photo.height / photo.width)) if kind == "Working size" else photo.size
+    assert tuple(tab.pixels(RESULT)[:2]) == size
 
 
 def test_only_what_is_painted_over_is_edited(tab, photo):
     paint(tab)
     screenshot(tab, "mask")
-    tab.set(own_size=True)
     info = tab.generate()
     assert "Instruct edit mask: True" in info["infotexts"][0]
     source = np.asarray(photo, dtype=np.int16)
@@ -275,7 +278,6 @@ def pictures_of_all_kinds(folder: Path, photo: Image.Image) -> dict[str, Path]:
 def test_pictures_of_all_kinds_are_read_upright(tab, photo, tmp_path):
     for name, file in pictures_of_all_kinds(tmp_path, photo).items():
         tab.upload(file)
-        tab.set(own_size=True)
         tab.generate()
         size = photo.size[::-1] if name == "turned.jpg" else photo.size
         assert tuple(tab.pixels(RESULT)[:2]) == size, name

@@ -52,17 +52,17 @@ def test_drawn_seeds_and_scales_hold_for_every_line(host):
         assert f"Seed: {seed}," in text
 
 
-@pytest.mark.parametrize("own_size", (False, True))
-def test_a_mask_holds_for_every_line_and_no_line_changes_the_size(host, own_size):
+@pytest.mark.parametrize("kind", ("working", "own-size", "full"))
+def test_a_mask_holds_for_every_line_and_no_line_changes_the_size(host, kind):
     picture = drawn_picture(150, 90)
     levels = np.zeros((90, 150), np.uint8)
     levels[:, 90:] = 255
     mask = Image.fromarray(levels)
-    result = host.edit(instruction=CHAIN, image=picture, mask=mask, own_size=own_size, width=None, height=None, longest_side=128, count=2)
-    assert len(result.images) == 6 and {image.size for image in result.images} == {(150, 90) if own_size else (128, 64)}
+    result = host.edit(instruction=CHAIN, image=picture, mask=mask, result=kind, width=None, height=None, longest_side=128, count=2)
+    assert len(result.images) == 6 and {image.size for image in result.images} == {(128, 64) if kind == "working" else (150, 90)}
     kept = [np.asarray(image)[:, :64] for image in result.images]
     assert all((pixels == kept[0]).all() for pixels in kept)
-    if own_size:
+    if kind != "working":
         assert (kept[0] == np.asarray(picture)[:, :64]).all()
     edited = [np.asarray(image)[:, -20:] for image in result.images]
     assert (edited[0] != edited[2]).any() and (edited[2] != edited[4]).any()

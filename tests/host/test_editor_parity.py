@@ -13,9 +13,11 @@ from ip2p.edit import Edit
 from ip2p.editor import Editor
 from ip2p.errors import EditError
 from ip2p.infotext import PREFIX
-from webui import checkpoints, find_webui
+from webui import checkpoints, drawn_picture, find_webui
 
 LONG = "make it winter, " + "with deep snow on every roof and every tree, " * 9
+
+FULL = dict(image=drawn_picture(150, 90), result="full", width=None, height=None, longest_side=128)
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers' own, with numpy 2
 TEXTS = (
@@ -70,6 +72,7 @@ def test_the_picture_is_the_host_s(host, editors, sampler, steps):
     (
         dict(instruction=LONG), dict(text_scale=1.5), dict(image_scale=1.0, count=2), dict(text_start=0.3, image_end=0.6, steps=10),
         dict(denoising_strength=0.5, steps=10), dict(width=128, height=80), dict(width=None, height=None, longest_side=128, own_size=True),
+        dict(FULL), dict(FULL, detail=0.5, count=2), dict(FULL, mask=drawn_picture(150, 90).convert("L")), dict(FULL, crop=True),
     ),
     ids=str,
 )  # fmt: skip

@@ -226,7 +226,7 @@ def test_a_text_that_would_hold_the_queue_is_a_sentence_in_a_moment(host, text, 
 def test_results_at_the_picture_s_own_size_are_finished_one_after_another(host, growth):  # noqa: F811
     megapixels = 6
     large = base64_of(saved(Image.new("RGB", (3000, 2000), "orange"), "JPEG"))
-    ask = dict(image=large, own_size=True, width=None, height=None, longest_side=64, steps=1)
+    ask = dict(image=large, result="full", width=None, height=None, longest_side=64, steps=1)
     host.edit(**ask)
     peaks = []
     for count in (1, 8):
@@ -238,7 +238,7 @@ def test_results_at_the_picture_s_own_size_are_finished_one_after_another(host, 
 
 def test_more_results_than_memory_should_hold_are_a_sentence(host):  # noqa: F811
     large = base64_of(saved(Image.new("RGB", (8000, 8000), "orange"), "JPEG"))
-    assert "16 results of 8000x8000 are too large together: ask for 15" in host.refusal(image=large, own_size=True, batch_size=16)
+    assert "16 results of 8000x8000 are too large together: ask for 15" in host.refusal(image=large, result="full", batch_size=16)
 
 
 def test_memory_that_is_full_is_a_sentence(host):  # noqa: F811

@@ -21,7 +21,9 @@ CONTROLS = {
     "seed": "1234",
     "count": "2",
     "batch_size": "2",
-    "own_size": True,
+    "result": "Own size, enlarged",
+    "detail": "0.35",
+    "crop": True,
     "heat_map": True,
     "text_start": "0.05",
     "text_end": "0.95",
@@ -94,7 +96,15 @@ def test_paste_brings_drawn_scales_and_styles_back(tab):
 
 def test_pasting_a_plain_picture_takes_what_it_has_and_leaves_our_own_controls(tab):
     own = {name: CONTROLS[name] for name in ("image_scale", "text_start", "text_end", "image_start", "image_end", "denoising_strength")}
-    own |= {"own_size": True, "heat_map": True, "count": "3", "size_mode": "As the picture", "longest_side": "256"}
+    own |= {
+        "result": "Working size",
+        "detail": "0.5",
+        "crop": True,
+        "heat_map": True,
+        "count": "3",
+        "size_mode": "As the picture",
+        "longest_side": "256",
+    }
     tab.open_accordion("schedule")
     tab.set(**own)
     paste(tab, PLAIN)
@@ -196,7 +206,7 @@ def test_a_result_of_another_tab_is_sent_to_the_tab(tab, host, photo_file, sourc
 
 def test_a_result_of_the_tab_says_in_png_info_how_it_was_made_and_goes_back(tab, host, tmp_path):
     with host.options(instruct_edit_outdir=str(tmp_path)):
-        tab.set(text_scale=4.5, image_scale=1.25, seed=4321, heat_map=True, own_size=True, size_mode="Custom")
+        tab.set(text_scale=4.5, image_scale=1.25, seed=4321, heat_map=True, result="Own size, enlarged", size_mode="Custom")
         tab.set(width="128", height="72")
         info = tab.generate()
     saved = next(file for file in sorted(tmp_path.rglob("*.png")) if "grid" not in file.name)
@@ -211,7 +221,7 @@ def test_a_result_of_the_tab_says_in_png_info_how_it_was_made_and_goes_back(tab,
     tab.page.locator("#tab_pnginfo #ip2p_tab").click()
     expect(tab["generate"]).to_be_visible()
     wait_for(tab, {"prompt": "make it winter", "text_scale": "4.5", "image_scale": "1.25", "seed": "4321", "heat_map": True})
-    wait_for(tab, {"own_size": True, "size_mode": "Custom", "width": "128", "height": "72"})
+    wait_for(tab, {"result": "Own size, enlarged", "crop": False, "size_mode": "Custom", "width": "128", "height": "72"})
     expect(tab["image"].locator("img")).to_be_visible()
     with Image.open(saved) as image:
         assert tuple(tab.pixels("#ip2p_image img")[:2]) == image.size

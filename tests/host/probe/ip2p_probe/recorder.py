@@ -37,6 +37,7 @@ class Recorder:
         self.scenes = []  # of every call of the denoiser the shapes that callbacks saw
         self.noise = []  # of every call of the denoiser its noise level: sigma, or for DDIM and its kin the timestep
         self.encodes = []  # of every VAE encode its rows
+        self.decodes = []  # of every VAE decode its rows
         self.sampling = []  # of every run of a sampler the CPU seconds of its thread
 
     def install(self):
@@ -93,6 +94,7 @@ class Recorder:
 
     def keep_latents(self, decode, model, batch, *args, **kwargs):
         self.latents = batch.detach().clone()
+        self.decodes.append(len(batch))
         return decode(model, batch, *args, **kwargs)
 
     def change_job(self, process, p):

@@ -52,7 +52,7 @@ def clear():
 
 
 def records():
-    return {name: getattr(recorder, name) for name in ("unet", "calls", "scenes", "noise", "encodes", "sampling")}
+    return {name: getattr(recorder, name) for name in ("unet", "calls", "scenes", "noise", "encodes", "decodes", "sampling")}
 
 
 def latents():

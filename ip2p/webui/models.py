@@ -1,0 +1,34 @@
+"""What the host says about checkpoints: the loaded one, whether it edits, and those that were found."""
+
+from __future__ import annotations
+
+from modules import sd_models, shared
+
+from ..checkpoints import small
+from ..checkpoints.recognise import is_edit_checkpoint
+from .denoiser import is_edit_model
+
+
+def model_status() -> dict:
+    """The loaded checkpoint, whether it edits, and the edit checkpoints found in the model folders; loads nothing."""
+    model = sd_models.model_data.sd_model
+    return {
+        "model": model.sd_checkpoint_info.title if model is not None else None,
+        "is_edit_model": is_edit_model(model),
+        "edit_checkpoints": [info.title for info in sd_models.checkpoints_list.values() if is_edit_checkpoint(info.filename)],
+    }
+
+
+def edits_once_loaded() -> bool:
+    """Whether the checkpoint that the host is still loading at its start is one that edits."""
+    if sd_models.model_data.was_loaded_at_least_once:
+        return False
+    chosen = sd_models.checkpoint_aliases.get(shared.opts.sd_model_checkpoint)
+    return chosen is not None and is_edit_checkpoint(chosen.filename)
+
+
+def small_is_chosen() -> bool:
+    """Whether the checkpoint that is loaded, or is being loaded at the start, is the small one."""
+    model = sd_models.model_data.sd_model
+    info = model.sd_checkpoint_info if model is not None else sd_models.checkpoint_aliases.get(shared.opts.sd_model_checkpoint)
+    return info is not None and info.name_for_extra == small.IN_WEBUI
