@@ -52,7 +52,7 @@ def transfer(
     mask: L, W × H: where it is black, the photograph's pixels stay bit for bit; grey mixes.
     on_rows(done, of all): after every strip of rows; may raise to stop.
 
-    → RGB, W × H. Memory beside both pictures is some strips of rows and about 300 bytes a pixel of the result. Needs OpenCV (cv2),
+    → RGB, W × H. Memory beside both pictures is some strips of rows and about 400 bytes a pixel of the result. Needs OpenCV (cv2),
     except for strength 0. The module's docstring names the sources. Raises EditError for sizes, aspects or a strength that can't be.
     """
     check(photograph, result, decoded, strength, mask)

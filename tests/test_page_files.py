@@ -188,7 +188,7 @@ def test_another_kind_of_result_needs_no_new_edit(client, url, tmp_path, monkeyp
     monkeypatch.setattr("ip2p.editor.Editor.edit", lambda *args, **options: pytest.fail("a new edit was made"))
 
     def again(result, detail):
-        (before, after), _, infotext, whole = client.predict(result, detail, api_name="/again")
+        (before, _), _, infotext, whole = client.predict(result, detail, api_name="/again")
         assert Image.open(before).size[0] == 1024
         assert infotext_in(whole) == infotext
         return np.asarray(Image.open(whole), int), infotext
@@ -198,7 +198,7 @@ def test_another_kind_of_result_needs_no_new_edit(client, url, tmp_path, monkeyp
     assert half.shape == full.shape and "Instruct edit detail: 0.5" in said
     enlarged, said = again("own-size", 1)
     assert "Instruct edit result: own-size" in said
-    assert np.abs(2 * half - full - enlarged).max() <= 4 and np.abs(full - enlarged).max() > 4
+    assert np.abs(2 * half - full - enlarged).mean() <= 0.7 and np.abs(full - enlarged).mean() > 1.5
     working, _ = again("working", 1)
     assert working.shape == (341, 512, 3)
     same, said = again("full", 1)
@@ -211,8 +211,8 @@ def test_another_kind_of_result_needs_no_new_edit(client, url, tmp_path, monkeyp
 
 def test_of_a_result_that_is_not_kept_it_says_so(client, url):
     photo = handle_file(ROOT / "ip2p" / "examples" / "chelsea.jpg")
-    for _ in range(2):
-        client.predict(photo, *FIELDS, api_name="/edit")
+    for seed in (7, 8):
+        client.predict(photo, *FIELDS[:4], seed, *FIELDS[5:], api_name="/edit")
     client.predict(api_name="/step_back")
     with pytest.raises(Exception, match="no longer kept here: press Generate again"):
         client.predict("full", 0.5, api_name="/again")

@@ -122,7 +122,7 @@ class Events:
         before = as_png(fit(edit.image, preview_size(last.image.size), whole=True), "before")
         whole_file, preview = files[-1]
         self.kept.put(request.session_hash, Working(last_settings(settings, edit, results), chain[-1][0], before, whole_file, last))
-        return (before, preview), last.seed, last.text_scale, last.image_scale, chain, strip(chain), last.infotext, download(whole_file)
+        return (before, preview), last.seed, last.text_scale, last.image_scale, chain, strip(chain), last.infotext, whole_file
 
     def again(
         self,
@@ -151,19 +151,19 @@ class Events:
             except EditError as e:
                 raise gr.Error(str(e), print_exception=False) from e
         shown = new.image.resize(preview_size(new.image.size), Image.Resampling.BOX)
-        yield (working.before, as_png(shown, "shown")), gr.skip(), gr.skip(), gr.skip(), gr.DownloadButton(interactive=False)
+        yield (working.before, as_png(shown, "shown")), gr.skip(), gr.skip(), gr.skip(), None
         whole_file, preview = file_and_preview(new)
         working.file = whole_file
         *rest, (picture, _, instruction, _) = chain
         chain = [*rest, (picture, whole_file, instruction, preview)]
-        yield (working.before, preview), chain, strip(chain), new.infotext, download(whole_file)
+        yield (working.before, preview), chain, strip(chain), new.infotext, whole_file
 
     def stop_edit(self, request: gr.Request) -> None:
         self.running.stop(request.session_hash)
 
     def reset(self) -> tuple:
         scales = self.defaults.text_scale, self.defaults.image_scale
-        return FIXED, SEED, FIXED, *scales, STEPS, FULL, DETAIL, "", "", None, None, [], [], "", download(None)
+        return FIXED, SEED, FIXED, *scales, STEPS, FULL, DETAIL, "", "", None, None, [], [], "", None
 
 
 class Running:
@@ -214,10 +214,6 @@ def file_and_preview(result: Result) -> tuple[str, str]:
     file = as_png(result.image, f"result-{result.seed}", result.infotext)
     size = preview_size(result.image.size)
     return file, file if size == result.image.size else as_png(result.image.resize(size, Image.Resampling.LANCZOS), "preview")
-
-
-def download(file: str | None) -> gr.DownloadButton:
-    return gr.DownloadButton(value=file, interactive=file is not None)
 
 
 def steps_of(edit: Edit, picture: str, results: Sequence[tuple[str, str]]) -> list[Step]:

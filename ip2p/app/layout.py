@@ -52,7 +52,7 @@ def build(model: str) -> gr.Blocks:
                 with gr.Row():
                     use_button = gr.Button("Use result as picture", elem_id="ip2p_use_result")
                     back_button = gr.Button("Step back", elem_id="ip2p_history_back")
-                download_button = gr.DownloadButton("Download the result", interactive=False, elem_id="ip2p_download")
+                download_button = gr.DownloadButton("Download the result", elem_id="ip2p_download")
                 result = gr.Radio(RESULTS, value=FULL, label="Result", elem_id="ip2p_result")
                 detail = gr.Slider(
                     0, 1, DETAIL, step=0.05, label="Keep the photograph's detail", elem_id="ip2p_detail",
