@@ -40,7 +40,7 @@ from .options import MODEL, PAINTED, STRUCTURE, TRUE, FullSizeOptions
 from .sweep import NEARER, Lines, seed_of
 
 MEASURES = {"psnr": "PSNR", "ssim": "SSIM", "gradient": "gradients", "perceptual": "perceptual"}
-TARGET_SIDE = 512  # longest side in pixels of the targets among which a result is recognised
+TARGET_SIDE = 256  # longest side in pixels of the targets among which a result is recognised
 PERCEPTUAL_SIDE = 1024  # longest side in pixels at which the perceptual distance is measured
 LUMA = np.array((0.299, 0.587, 0.114), np.float32)
 NEAR, WORSE = 0.9, -0.02  # an SSIM, and a change of it, that kinds are counted by
