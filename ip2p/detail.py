@@ -3,7 +3,7 @@
 Most edits (season, weather, light, colour) keep the picture's structure: they are, near any place, an affine map of its colours. That
 map is fitted at working size, between the photograph *as the autoencoder gives it back* and the result, so that the autoencoder's loss
 is on both sides and cancels; then it is applied to the photograph itself. Where no such map explains the result, something new is
-there, and the enlarged result stays.
+there, and the enlarged result stays; and so it does in all of a painting.
 
 Sources: the affine map by windows is the guided filter (He, Sun and Tang, Guided Image Filtering, TPAMI 2013), fast and wide to narrow
 (He and Sun, arXiv 1505.00996); maps fitted small and applied large: Chen, Adams, Wadhwa and Hasinoff, Bilateral Guided Upsampling, 2016.
@@ -31,6 +31,8 @@ NOISE = 0.006  # the least fine contrast that counts, as a standard deviation
 SHARP = 0.4, 0.9  # share of the photograph's fine contrast that a result keeps: below, something else is there
 NEW = 0.12  # standard deviation of what the map leaves, from which on something new is there
 SQUEEZED = 0.021  # how far the aspects of photograph and result may differ, beside a pixel of rounding
+FLAT, CLEAR = 0.35, 0.7  # shares of the fine contrast that is due: a place is flat below, clear above
+PAINTED = 0.09, 0.18  # how evenly both are mixed, from where on to where a result is taken for a painting
 STRIP = 128  # rows of the photograph worked on at once
 
 
@@ -107,7 +109,8 @@ class DetailMap:
         A *= (MAX_GAIN / np.maximum(np.abs(A.sum(-1)).max(-1), MAX_GAIN))[..., None, None]
         b = mean(R - times(A, V), NARROW * u)
         F = times(A, V) + b
-        confidence = sharpness(R, F, u) * familiarity(R, V, u)
+        W = wide(V, R, SINGLE * u)
+        confidence = sharpness(R, F, u) * familiarity(R, W, u) * (1 - paintedness(R, W, u))
         # What the map leaves is part of the edit, unless it is no more than what the autoencoder did to the photograph.
         left = R - F
         E = left - mean(left, 6 * u)
@@ -167,11 +170,28 @@ def sharpness(R: Array, F: Array, u: float) -> Array:
     return smoothstep(slope, *SHARP)
 
 
-def familiarity(R: Array, V: Array, u: float) -> Array:
+def wide(V: Array, R: Array, radius: float) -> Array:
+    """What the map of one wide window makes of V."""
+    A = fitted(V, R, (radius,))
+    return times(A, V) + mean(R - times(A, V), radius)
+
+
+def familiarity(R: Array, W: Array, u: float) -> Array:
     """(h, w) in [0, 1]: near 0 where one wide window's map leaves much of the result unexplained."""
-    A = fitted(V, R, (SINGLE * u,))
-    b = mean(R - times(A, V), SINGLE * u)
-    return 1 / (1 + (mean(squared(R - times(A, V) - b), 3 * u) / NEW**2) ** 2)
+    return 1 / (1 + (mean(squared(R - W), 3 * u) / NEW**2) ** 2)
+
+
+def paintedness(R: Array, W: Array, u: float) -> float:
+    """In [0, 1]: 1 for a result that is flat in many places and clear beside them, where the wide window's map has texture in both.
+
+    A painting is so all over; what is only blurred, or dark, or in fog is not.
+    """
+    has, due = (mean(squared(gaussian(x, 1) - gaussian(x, 3)), 1.5 * u) for x in (R, W))
+    textured = due > NOISE**2
+    places = np.stack([textured, textured & (has < FLAT**2 * due), textured & (has > CLEAR**2 * due)], -1)
+    near, flat, clear = np.moveaxis(mean(places.astype(np.float32), 8 * u), -1, 0)
+    mixed = (4 * flat * clear / (near + 1e-3)).mean() / (near.mean() + 1e-3)  # of textured places, 1 where both are as frequent
+    return float(smoothstep(mixed, *PAINTED))
 
 
 def squared(x: Array) -> Array:
@@ -220,7 +240,7 @@ def gaussian(x: Array, sigma: float) -> Array:
 
 
 def smoothstep(x: Array, low: float, high: float) -> Array:
-    t = ((x - low) / (high - low)).clip(0, 1)
+    t = np.clip((x - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)
 
 

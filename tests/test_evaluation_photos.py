@@ -7,7 +7,7 @@ pytest.importorskip("pyarrow", reason="tests of evaluate need pyarrow (pip insta
 pytest.importorskip("matplotlib", reason="tests of evaluate need matplotlib (pip install -e '.[evaluate]')")
 
 from evaluation_cases import KINDS, evaluate, figures_in
-from ip2p.checkpoints import small
+from ip2p.checkpoints.defaults import defaults_for
 from ip2p.dataset.open import open_pairs
 from ip2p.errors import EditError
 from ip2p.evaluation.instructions import Instructions
@@ -47,7 +47,7 @@ def test_an_editor_that_does_something_else_is_found_out(oracle, model, photos, 
 
 def test_the_scales_are_those_that_suit_the_model():
     for name in ("small", "other.safetensors"):
-        suits = small.defaults_for(name)
+        suits = defaults_for(name)
         text, image = procedural_scales(name)
         assert (text[0], image[0]) == (suits.text_scale, suits.image_scale)
         assert len({*text}) == 4 and min(text) < suits.text_scale < max(text) and min(image) < suits.image_scale < max(image)

@@ -15,6 +15,7 @@ pytest.importorskip("diffusers", reason="the small checkpoint needs diffusers an
 from ip2p.__main__ import main
 from ip2p.app import layout
 from ip2p.checkpoints import small
+from ip2p.checkpoints.defaults import ModelDefaults, defaults_for
 from ip2p.checkpoints.recognise import describe, is_edit_checkpoint
 from ip2p.contact_sheet import contact_sheet
 from ip2p.edit import Edit
@@ -61,7 +62,7 @@ def test_a_command_that_names_no_model_takes_it(photo, tmp_path, capsys):
     assert said.out.strip() == str(target)
     assert "small checkpoint" in said.err and said.err.rstrip().endswith("--model official.")
     with Image.open(target) as image:
-        assert image.size == (451, 300) and small.DEFAULTS.longest_side == 256 and "Size: 256x192" in image.info["parameters"]
+        assert image.size == (451, 300) and small.DEFAULTS.longest_side == 512 and "Size: 512x384" in image.info["parameters"]
         assert f"CFG scale: {small.DEFAULTS.text_scale}, Image CFG scale: {small.DEFAULTS.image_scale}" in image.info["parameters"]
         assert "Model: instruct-edit-small" in image.info["parameters"]
 
@@ -85,8 +86,8 @@ def test_official_is_the_published_one(monkeypatch):
 
 def test_it_has_its_own_usual_settings_wherever_it_is_named(webui):
     installed = small.install(webui / "models" / "Stable-diffusion")
-    assert [small.defaults_for(str(model)) for model in ("small", small.FILE, installed)] == [small.DEFAULTS] * 3
-    assert small.defaults_for("other.safetensors") == small.defaults_for("official") == small.ModelDefaults(512, 7.5, 1.5)
+    assert [defaults_for(str(model)) for model in ("small", small.FILE, installed)] == [small.DEFAULTS] * 3
+    assert defaults_for("other.safetensors") == defaults_for("official") == ModelDefaults(512, 7.5, 1.5)
 
 
 def test_before_and_after_are_one_picture(photo, tmp_path, capsys):
@@ -171,7 +172,7 @@ def test_the_checkpoint_appears_when_its_yaml_and_its_vocabulary_are_there(webui
 
 
 def test_the_page_says_which_model_it_uses_and_how_to_get_another():
-    assert "small" in layout.about("small") and "--model official" in layout.about("small") and "256" in layout.about("small")
+    assert "small" in layout.about("small") and "--model official" in layout.about("small") and "512" in layout.about("small")
     assert "timbrooks/instruct-pix2pix" in layout.about("official") and "--model" in layout.about("official")
     assert "mine.safetensors" in layout.about("models/mine.safetensors")
 

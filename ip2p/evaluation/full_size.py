@@ -40,7 +40,7 @@ from .options import MODEL, PAINTED, STRUCTURE, TRUE, FullSizeOptions
 from .sweep import NEARER, Lines, seed_of
 
 MEASURES = {"psnr": "PSNR", "ssim": "SSIM", "gradient": "gradients", "perceptual": "perceptual"}
-TARGET_SIDE = 512  # longest side in pixels of the targets among which a result is recognised
+TARGET_SIDE = 256  # longest side in pixels of the targets among which a result is recognised
 PERCEPTUAL_SIDE = 1024  # longest side in pixels at which the perceptual distance is measured
 LUMA = np.array((0.299, 0.587, 0.114), np.float32)
 NEAR, WORSE = 0.9, -0.02  # an SSIM, and a change of it, that kinds are counted by
@@ -143,13 +143,13 @@ def measured(
 ) -> Iterator[dict]:
     """A line for every edit that makes sense on the photograph; where its subject was not found, none of a model's own of subjects."""
     decoded: dict[int, np.ndarray] = {}
-    compare = None, None, None
+    compare: tuple[str, Image.Image, Measures] | None = None
     targets = Targets(photograph, options.seed) if any(task.edit == MODEL for task in tasks) else None
     for task in sorted(tasks, key=lambda task: task.kind.name):
         kind = task.kind
         if (kind.local and task.edit == MODEL and not photograph.found) or not kind.suits(photograph.pixels, photograph.subject):
             continue
-        if compare[0] != kind.name:
+        if compare is None or compare[0] != kind.name:
             truth = to_picture(kind(photograph.pixels, photograph.subject, task.value) * 255)
             compare = kind.name, truth, Measures(truth, perceptual)
         _, truth, measures = compare

@@ -97,7 +97,7 @@ def test_one_button_leads_to_an_edit(tab, clean):
     tab.upload(PICTURE)
     tab.set(prompt=INSTRUCTION, steps=4, seed=SEED)
     info = tab.generate()
-    assert "Model: instruct-edit-small" in info["infotexts"][0] and "Size: 256x" in info["infotexts"][0]
+    assert "Model: instruct-edit-small" in info["infotexts"][0] and "Size: 512x" in info["infotexts"][0]
     assert clean.log.count("Traceback") == logged
     screenshot(tab, "small-edited")
 
