@@ -140,7 +140,7 @@ def make_generate(names: tuple[str, ...]):
                 processed.images.append(result.heat_map)
                 processed.infotexts.append(heat_infotext(result))
         for line in filter(None, run.lines):
-            processed.comments += history.add(request.username, page, line[0].picture, line[0].image, line[0].infotext)
+            history.add(request.username, window, line[0].picture, line[0].image, line[0].infotext)
         job = kept.add(request.username, window, {place: Kept(result.made, result.seed) for place, result in shown.items()})
         info = with_job(processed.js(), job)
         if shared.opts.samples_log_stdout:

@@ -118,6 +118,23 @@ def test_the_history_survives_a_reload_and_steps_can_be_gone_back_to(tab):
     expect(strip).to_have_count(1)
 
 
+def test_a_history_that_can_t_be_kept_is_a_sentence_and_the_result_stays(tab, host):
+    history = host.folder / "extensions" / "sd-webui-instruct-edit" / "user" / "history"
+    kept = history.with_name("kept")
+    history.parent.mkdir(exist_ok=True)
+    if history.exists():
+        history.rename(kept)
+    history.write_text("a file where the folder should be")
+    try:
+        tab.generate()
+        expect(tab["history_message"]).to_contain_text("The history could not be kept")
+        assert tab.pictures() == 1
+    finally:
+        history.unlink()
+        if kept.exists():
+            kept.rename(history)
+
+
 def test_a_preset_of_one_s_own_is_deleted_and_a_shipped_one_is_not(tab, host):
     def own() -> list[str]:
         return [preset["key"] for preset in host.get("/instruct-edit/v1/presets").json() if preset["own"]]
