@@ -133,7 +133,7 @@ def make_generate(names: tuple[str, ...]):
             return gr.update(), "", "", f"<div class='error'>{html.escape(str(e))}</div>"
 
         processed = run.processed
-        of_image = {id(result.image): result for result in run.results}
+        of_image = {id(result.image): result for result in run.results if result.made}
         shown = {place: of_image[id(image)] for place, image in enumerate(processed.images) if id(image) in of_image}
         for result in run.results:
             if result.heat_map:

@@ -40,7 +40,7 @@ def test_a_cell_of_the_sheet_is_the_edit_it_promises(tab, host):
     expect(cells).to_have_count(4)
     assert {len(call) for call in host.probe("records")["calls"]} == {1}, "the cells were not one batch"
     shown = tab.pixels("#ip2p_sheet_cells .thumbnail-item:nth-child(3) img")
-    tab.set(text_scale=9, image_scale=1.2)
+    tab.set(text_scale=9, image_scale=1.2, result="Working size")
     tab.generate()
     result = tab.pixels(RESULT)
     assert shown[:2] == result[:2]
