@@ -24,6 +24,7 @@ TIPS = """
 - Other seeds give other results: raise the number of results, or randomise both scales for a spread of variations.
 - Say it another way: “turn him into a dog”, “make him a dog” and “as a dog” work differently.
 - Raising the steps sometimes helps.
+- A painting wants less of the photograph: lower *Keep the photograph's detail*, which changes the shown result without another edit.
 - Small faces come out badly because the network sees the picture at an eighth of its size: crop the face and edit that.
 - To move, count or tell left from right is beyond InstructPix2Pix. One change at a time, then *Use result as picture*.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import gradio as gr
 from PIL import Image
@@ -13,14 +14,24 @@ from ..errors import EditError
 from . import paste
 from .history_store import History, Step
 
+# Two PNGs of a large photograph take seconds to write: not while the WebUI's queue waits.
+_writer = ThreadPoolExecutor(1, "instruct-edit-history")
+_waiting: dict[tuple[str | None, str], list[Future]] = {}  # of each window of a user, the steps that are not yet known to be kept
 
-def add(user: str | None, window: str, picture: Image.Image, result: Image.Image, infotext: str) -> str:
-    """Adds a step and gives an empty text, or a sentence when it could not be kept, which is no reason to lose the edit."""
-    try:
-        History(user).add(window, Step(picture, result, infotext))
-    except EditError as e:
-        return f"The history could not be kept: {e}\n"
-    return ""
+
+def add(user: str | None, window: str, picture: Image.Image, result: Image.Image, infotext: str) -> None:
+    """Adds a step, soon; `shown` waits for it, and says it when it could not be kept, which is no reason to lose the edit."""
+    kept = _writer.submit(History(user).add, window, Step(picture, result, infotext))
+    _waiting.setdefault((user, window), []).append(kept)
+
+
+def faults(user: str | None, window: str) -> list[str]:
+    """Waits for the window's steps: a sentence for each that could not be kept."""
+    steps = list(_waiting.get((user, window), ())) if isinstance(window, str) else []
+    errors = [kept.exception() for kept in steps]
+    if steps:
+        _waiting[user, window] = [kept for kept in _waiting.get((user, window), ()) if kept not in steps]
+    return [f"The history could not be kept: {error}" for error in errors if error is not None]
 
 
 def build() -> dict:
@@ -77,10 +88,12 @@ def of_page(page: str, request: gr.Request):
 
 
 def shown(page: str, request: gr.Request):
-    """What the strip shows, and a line about steps that are damaged."""
+    """What the strip shows, and a line about steps that are damaged or could not be kept."""
+    lines = faults(request.username, page)
     thumbnails, damaged = History(request.username).thumbnails(page)
-    names = ", ".join(str(folder) for folder in damaged)
-    return thumbnails, message(f"Damaged, and left out: {names}. Delete them, or leave them be." if damaged else "")
+    if damaged:
+        lines.append(f"Damaged, and left out: {', '.join(map(str, damaged))}. Delete them, or leave them be.")
+    return thumbnails, message(" ".join(lines))
 
 
 def message(text: str) -> str:

@@ -12,9 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
 from threading import RLock
+from typing import TYPE_CHECKING
 
-from .finishing import Made
 from .history_store import MAX_WINDOWS, WINDOW_ID
+
+if TYPE_CHECKING:
+    from .finishing import Made
 
 MAX_JOBS = 2  # of one window: two tabs of a browser share its id
 MAX_BYTES = 512_000_000  # of all

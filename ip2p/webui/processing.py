@@ -33,6 +33,7 @@ from ..presets import quoted
 from . import paste
 from .denoiser import OUT_OF_MEMORY, edit_denoiser, is_edit_model, refusal_of_model
 from .finishing import Made, finished_in_job, small_grid, to_host
+from .kept_results import MAX_BYTES
 from .live import live
 from .one_by_one import OneByOne
 from .prompts import check_prompts
@@ -79,7 +80,8 @@ def run_edit(
     """Runs one line of a chain; call it with the host's queue lock held and its state begun.
 
     starts: for every result the edit that makes it, where each has a picture of its own (`chain.next_edit`); window: the id of the
-    browser window that asks, the only one that may see where the edit acts while it runs; keep: give every result's `made` too.
+    browser window that asks, the only one that may see where the edit acts while it runs; keep: give every result's `made` too, if
+    they are not too large together.
     Raises EditError for what the person who asked can mend.
     """
     check_host_can(edit)
@@ -88,7 +90,7 @@ def run_edit(
     if (sd_models.model_data.sd_model is None and not sd_models.checkpoints_list) or shared.sd_model is None:
         raise EditError("No checkpoint is loaded: choose an InstructPix2Pix checkpoint at the top of the page.")
     with closing(EditProcessing.of(edit, starts, outdir)) as p:
-        p.user, p.window, p.keeps = user, window, keep
+        p.user, p.window, p.keeps = user, window, keep and p.bytes_of_made() <= MAX_BYTES
         p.do_not_save_samples = p.do_not_save_grid = not save
         p.do_not_save_grid |= not grid
         try:
@@ -105,7 +107,7 @@ def run_edit(
         first = processed.index_of_first_image
         pictures = zip(processed.images[first:], processed.infotexts[first:], processed.all_seeds)
         results = [
-            Result(p.start(i).image, *one, p.heat_map(i), p.cut_short[i], p.made[i] if keep else None) for i, one in enumerate(pictures)
+            Result(p.start(i).image, *one, p.heat_map(i), p.cut_short[i], p.made[i] if p.keeps else None) for i, one in enumerate(pictures)
         ]
     if edit.heat_map and results and not any(result.heat_map for result in results):
         processed.comments += "There is no picture of where the edit acts: at these scales no step runs both passes that it compares.\n"
@@ -316,24 +318,26 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
             for place in {*places} - {*self.through_vae}:
                 (picture,) = self._decoded(self.modes[[place]] * self.sd_model.scale_factor)
                 self.through_vae[place] = to_levels(picture)
-        levels = [to_levels(sample) for sample in decoded]
         if self.keeps:
-            self.made += [self._made(one, place) for one, place in zip(levels, places)]
+            self.made += [self._made(to_levels(sample), place) for sample, place in zip(decoded, places)]
         if plain:
             return decoded
-        return OneByOne([partial(self._finished, i, one, place) for i, (one, place) in enumerate(zip(levels, places))])
+        return OneByOne([partial(self._finished, i, sample, place) for i, (sample, place) in enumerate(zip(decoded, places))])
 
     def _decoded(self, latents):
         return processing.decode_latent_batch(self.sd_model, latents, target_device=devices.cpu, check_for_nans=True)
 
+    def bytes_of_made(self) -> int:
+        """Of all results and of their pictures, at working size."""
+        return 12 * self.width * self.height * (self.batch_size * self.n_iter + max(len(self.starts), 1))
+
     def _made(self, levels: np.ndarray, place: int) -> Made:
         return Made(self.start(place), levels, self.through_vae[place], self.pictures[place], self.mask_for_result)
 
-    def _finished(self, index: int, levels: np.ndarray, place: int) -> torch.Tensor:
-        """Of a result by its place in the batch; levels: (h, w, 3) in [0, 255], as the network made it → as `_finish`."""
-        image, as_asked = finished_in_job(
-            self.start(place), levels, self.pictures[place], self.mask_for_result, lambda: self.through_vae[place]
-        )
+    def _finished(self, index: int, sample: torch.Tensor, place: int) -> torch.Tensor:
+        """Of a result by its place in the batch; sample: (3, h, w) in [-1, 1] at working size → as `_finish`."""
+        edit, picture = self.start(place), self.pictures[place]
+        image, as_asked = finished_in_job(edit, to_levels(sample), picture, self.mask_for_result, lambda: self.through_vae[place])
         if not as_asked:
             result = self.iteration * self.batch_size + index
             self.enlarged.add(result)

@@ -13,7 +13,7 @@ from modules.infotext_utils import PasteField
 from modules.processing import StableDiffusionProcessingImg2Img, decode_latent_batch
 from modules.ui_components import FormRow
 
-from ..detail import transfer
+from ..detail import DetailMap
 from ..edit import FULL, IMAGE_SCALE, OWN_SIZE, WORKING, check_number, result_asked
 from ..errors import EditError
 from ..guidance import Guidance, Interval
@@ -173,12 +173,13 @@ class FullResults:
         photograph, levels = frame.shown(picture), frame.cut_levels(np.asarray(image.convert("RGB"), np.float32))
 
         def enlarged():
-            return transfer(photograph, levels, levels, 0)
+            return DetailMap.enlarging(levels).applied(photograph)
 
         if not self.decoded:
             return enlarged()
         decoded = frame.cut_levels(self.decoded[place])
-        full, as_asked = full_or_enlarged(lambda report: transfer(photograph, levels, decoded, self.detail, None, report), enlarged)
+        fitted = DetailMap.fit(photograph, levels, decoded, self.detail)  # whatever the aspect: “Just resize” squeezes pictures
+        full, as_asked = full_or_enlarged(lambda report: fitted.applied(photograph, None, report), enlarged)
         if not as_asked:
             self.enlarged.add((p.iteration, p.batch_index))
         return full

@@ -133,14 +133,14 @@ def make_generate(names: tuple[str, ...]):
             return gr.update(), "", "", f"<div class='error'>{html.escape(str(e))}</div>"
 
         processed = run.processed
-        of_image = {id(result.image): result for result in run.results}
+        of_image = {id(result.image): result for result in run.results if result.made}
         shown = {place: of_image[id(image)] for place, image in enumerate(processed.images) if id(image) in of_image}
         for result in run.results:
             if result.heat_map:
                 processed.images.append(result.heat_map)
                 processed.infotexts.append(heat_infotext(result))
         for line in filter(None, run.lines):
-            processed.comments += history.add(request.username, page, line[0].picture, line[0].image, line[0].infotext)
+            history.add(request.username, window, line[0].picture, line[0].image, line[0].infotext)
         job = kept.add(request.username, window, {place: Kept(result.made, result.seed) for place, result in shown.items()})
         info = with_job(processed.js(), job)
         if shared.opts.samples_log_stdout:

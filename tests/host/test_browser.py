@@ -46,7 +46,7 @@ CONTROLS = {
     "scheduler": ("Exponential", "Schedule type: Exponential"),
     "steps": (5, "Steps: 5,"),
     "seed": (1234, "Seed: 1234"),
-    "longest_side": (128, "Size: 128x64"),
+    "longest_side": (128, "Size: 128x128"),
     "result": ("Own size, enlarged", "Instruct edit result: own-size"),
     "detail": (0.5, "Instruct edit detail: 0.5"),
     "crop": (True, "Instruct edit crop: True"),

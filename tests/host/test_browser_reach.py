@@ -40,7 +40,7 @@ def test_a_cell_of_the_sheet_is_the_edit_it_promises(tab, host):
     expect(cells).to_have_count(4)
     assert {len(call) for call in host.probe("records")["calls"]} == {1}, "the cells were not one batch"
     shown = tab.pixels("#ip2p_sheet_cells .thumbnail-item:nth-child(3) img")
-    tab.set(text_scale=9, image_scale=1.2)
+    tab.set(text_scale=9, image_scale=1.2, result="Working size")
     tab.generate()
     result = tab.pixels(RESULT)
     assert shown[:2] == result[:2]
@@ -116,6 +116,23 @@ def test_the_history_survives_a_reload_and_steps_can_be_gone_back_to(tab):
     tab.page.wait_for_function("document.querySelector('#ip2p_prompt textarea').value == 'second'")
     assert tab.pixels("#ip2p_image img") == second and float(tab.value("text_scale")) == 9
     expect(strip).to_have_count(1)
+
+
+def test_a_history_that_can_t_be_kept_is_a_sentence_and_the_result_stays(tab, host):
+    history = host.folder / "extensions" / "sd-webui-instruct-edit" / "user" / "history"
+    kept = history.with_name("kept")
+    history.parent.mkdir(exist_ok=True)
+    if history.exists():
+        history.rename(kept)
+    history.write_text("a file where the folder should be")
+    try:
+        tab.generate()
+        expect(tab["history_message"]).to_contain_text("The history could not be kept")
+        assert tab.pictures() == 1
+    finally:
+        history.unlink()
+        if kept.exists():
+            kept.rename(history)
 
 
 def test_a_preset_of_one_s_own_is_deleted_and_a_shipped_one_is_not(tab, host):

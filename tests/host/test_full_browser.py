@@ -97,6 +97,25 @@ def test_full_size_makes_a_shown_result_full_and_keeps_it(tab, host, picture, tm
     assert tab.page.evaluate("selected_gallery_index()") == 1 and tab.pictures() == 2
 
 
+def test_the_grid_of_full_results_is_of_working_size(tab, picture):
+    tab.set(batch_size=2)
+    tab.generate()
+    assert tab.pictures() == 3
+    assert tab.pixels("#ip2p_gallery .thumbnail-item.thumbnail-small:nth-child(1) img")[:2] == [128, 43]
+    assert tab.pixels("#ip2p_gallery .thumbnail-item.thumbnail-small:nth-child(2) img")[:2] == list(picture.size)
+
+
+def test_where_the_edit_acts_is_shown_of_the_photograph_alone(tab, picture):
+    tab.set(steps=80, longest_side=128)  # the network is shown 128x128, of which the photograph takes two thirds
+    tab.start()
+    expect(tab["heat"].locator(".ip2p-colours")).to_be_visible()
+    width, height = tab.page.evaluate(
+        "(async () => { const i = document.querySelector('#ip2p_heat .ip2p-colours'); await i.decode(); return [i.naturalWidth, i.naturalHeight] })()"
+    )
+    assert abs(width / height / (picture.width / picture.height) - 1) < 0.03
+    tab.finished()
+
+
 def test_the_slider_leaves_a_result_of_another_kind_alone(tab, host, picture):
     tab.set(result=WORKING)
     tab.generate()

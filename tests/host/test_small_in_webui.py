@@ -143,5 +143,5 @@ def test_the_tab_gives_the_command_line_s_picture(installed, tab, tmp_path, samp
         text_scale=small.DEFAULTS.text_scale,
         image_scale=small.DEFAULTS.image_scale,
     )
-    sent = installed.edit(image=Image.open(PICTURE), width=ours.shape[1], height=ours.shape[0], **fields)
+    sent = installed.edit(image=Image.open(PICTURE), longest_side=small.DEFAULTS.longest_side, result="full", **fields)
     assert abs(ours - sent.pixels[0]).max() <= 2, "API"
