@@ -27,7 +27,7 @@ def photographs(tmp_path):
     folder = tmp_path / "photographs"
     folder.mkdir()
     with Image.open(ROOT / "ip2p" / "examples" / "chelsea.jpg") as image:
-        image.convert("RGB").resize((450, 300)).save(folder / "cat.png")
+        image.convert("RGB").resize((450, 293)).save(folder / "cat.png")
     return folder
 
 

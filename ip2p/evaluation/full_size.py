@@ -203,7 +203,7 @@ class Targets:
         image.thumbnail((TARGET_SIDE, TARGET_SIDE), Image.Resampling.LANCZOS)
         pixels, subject = np.asarray(image, np.float32) / 255, cv2.resize(photograph.subject, image.size, interpolation=cv2.INTER_AREA)
         suiting = [kind for kind in map(KINDS.__getitem__, STRUCTURE + PAINTED) if kind.suits(pixels, subject)]
-        self.untouched = metrics.pixels(image)
+        self.size, self.untouched = image.size, metrics.pixels(image)
         self.edits = {
             kind.name: metrics.pixels(to_picture(kind(pixels, subject, value_for(kind, photograph.name, seed)) * 255)) for kind in suiting
         }
@@ -211,7 +211,7 @@ class Targets:
     def compared(self, result: np.ndarray, kind: str) -> dict[str, bool]:
         """Of a result at working size, (h, w, 3) in [0, 255], made for `kind`: whether that is the nearest of the targets, and whether
         it is nearer to it than the photograph, both by L2 at 64 px."""
-        pixels = metrics.pixels(to_picture(result))
+        pixels = metrics.pixels(to_picture(result).resize(self.size, Image.Resampling.LANCZOS))
         distances = {name: metrics.rms_small(pixels, target) for name, target in self.edits.items()}
         if kind not in distances:
             return {}

@@ -49,7 +49,7 @@ def test_every_border_of_the_photograph_is_in_the_result(host, size):
     assert one.images[0].size == size and "Instruct edit result: full" in one.infotexts[0]
     # Whatever a random network makes of a border, it makes something else of one in another colour.
     for name, place in borders_of(size).items():
-        assert abs(one.pixels[0][place] - other.pixels[0][place]).max(-1).mean() > 10, name
+        assert abs(one.pixels[0][place] - other.pixels[0][place]).max(-1).mean() > 5, name
 
 
 @pytest.mark.parametrize("size", ((300, 200), (960, 80)), ids=str)
@@ -185,7 +185,7 @@ def test_img2img_brings_a_whole_picture_to_its_own_size(img2img, mode):  # noqa:
     )
     assert one.shape == (1, 200, 300, 3)
     for name, place in borders_of((300, 200)).items():
-        assert abs(one[0][place] - other[0][place]).max(-1).mean() > 10, name
+        assert abs(one[0][place] - other[0][place]).max(-1).mean() > 5, name
 
 
 def test_img2img_s_results_stay_at_working_size_by_default_and_with_a_mask(host, img2img):  # noqa: F811
