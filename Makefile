@@ -70,8 +70,9 @@ shared-test:
 # The oldest releases that the extras allow, on the oldest Python they are for.
 oldest-test:
 	python3.11 -m venv --clear .cache/oldest
-	.cache/oldest/bin/python $(PIP_INSTALL) --constraint tests/oldest.txt -e '.[app]' pytest pytest-xdist hypothesis requests filelock playwright
-	.cache/oldest/bin/python -m pytest tests/test_editor_*.py tests/test_app.py tests/test_cli.py
+	.cache/oldest/bin/python $(PIP_INSTALL) --constraint tests/oldest.txt -e '.[app,train,evaluate,photos]' 'pytest<9.2' pytest-xdist hypothesis requests filelock playwright
+	.cache/oldest/bin/python -m pytest tests/test_editor_*.py tests/test_app.py tests/test_cli*.py tests/test_detail.py tests/test_pairs_*.py tests/test_photos.py \
+		tests/test_evaluation_*.py tests/test_training_*.py
 
 lint: $(LINT_READY)
 	$(LINT)/bin/ruff check .
