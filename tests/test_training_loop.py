@@ -182,7 +182,7 @@ def test_no_memory_names_the_settings_to_change(error, memory):
 
 
 def test_no_memory_ends_the_command_with_a_sentence(edit_config, tmp_path):
-    limit = 4 << 30  # of address space, of which the libraries take one to three
+    limit = 2 << 30  # of address space, of which the libraries take one
     config = edit_config(stage={"batch_size": 100, "size": 256, "cache": False}, validation={"every": 0})
     command = Command(config, said=tmp_path / "said", limits={resource.RLIMIT_AS: limit})
     assert command.status() == 2
