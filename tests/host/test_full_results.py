@@ -45,11 +45,13 @@ def test_with_a_black_mask_the_photograph_comes_back_whole(host, size, result):
 def test_every_border_of_the_photograph_is_in_the_result(host, size):
     colours = ((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0))
     pictures = [painted(size, colours[turn:] + colours[:turn]) for turn in (0, 1)]
-    one, other = (host.edit(image=picture, result="full", steps=2, **WHOLE) for picture in pictures)
+    # From the picture with next to no noise, so that what a random network leaves of it can be told from what it was not shown.
+    one, other = (host.edit(image=picture, result="full", denoising_strength=0, steps=20, **WHOLE) for picture in pictures)
     assert one.images[0].size == size and "Instruct edit result: full" in one.infotexts[0]
     # Whatever a random network makes of a border, it makes something else of one in another colour.
     for name, place in borders_of(size).items():
-        assert abs(one.pixels[0][place] - other.pixels[0][place]).max(-1).mean() > 5, name
+        difference = abs(one.pixels[0][place] - other.pixels[0][place]).max(-1).mean()
+        assert difference > 15, f"{name}: {difference}"
 
 
 @pytest.mark.parametrize("size", ((300, 200), (960, 80)), ids=str)
