@@ -56,7 +56,7 @@ def build(model: str) -> gr.Blocks:
                 result = gr.Radio(RESULTS, value=FULL, label="Result", elem_id="ip2p_result")
                 detail = gr.Slider(
                     0, 1, DETAIL, step=0.05, label="Keep the photograph's detail", elem_id="ip2p_detail",
-                    info="Of a full result: 0 is the edit enlarged, 1 has all detail of the photograph. Moving it needs no new edit",
+                    info="In a full result: 0 only enlarges the edit, 1 keeps all detail. Moving it needs no new edit",
                 )  # fmt: skip
                 history = gr.Gallery(label="Chain of edits", elem_id="ip2p_history", columns=4, height=180, fit_columns=False)
                 infotext = gr.Textbox(label="Parameters", elem_id="ip2p_infotext", interactive=False, buttons=["copy"])
