@@ -74,7 +74,7 @@ def test_the_picture_is_the_host_s(host, editors, sampler, steps):
         dict(denoising_strength=0.5, steps=10), dict(width=128, height=80), dict(width=None, height=None, longest_side=128, own_size=True),
         dict(FULL), dict(FULL, detail=0.5, count=2), dict(FULL, mask=drawn_picture(150, 90).convert("L")), dict(FULL, crop=True),
     ),
-    ids=str,
+    ids=lambda fields: " ".join(name if isinstance(value, Image.Image) else f"{name}={value}" for name, value in fields.items()),
 )  # fmt: skip
 def test_the_settings_mean_what_they_mean_to_the_host(host, editors, fields):
     assert levels_apart(host, editors("edit"), **fields) <= 2

@@ -83,7 +83,6 @@ def test_a_cropped_full_result_is_the_middle_of_the_photograph(host):
         (dict(result="full", crop="maybe"), "“crop” can't be taken"),
         (dict(result="full", image=Image.new("RGB", (1700, 100))), "beyond 16:1"),
     ),
-    ids=str,
 )
 def test_what_can_t_be_given_back_is_a_sentence(host, fields, said):
     assert said in host.refusal(**fields)
