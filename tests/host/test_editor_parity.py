@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 pytest.importorskip("diffusers", reason="the editor's parity needs diffusers and transformers (pip install -e '.[edit]')")
