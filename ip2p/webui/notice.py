@@ -61,9 +61,9 @@ def notice() -> list:
 
 
 def suited(values: Sequence[float]) -> list:
-    """The tab's size and scales: where they are those that suit the other kind of checkpoint, and nobody's own, this one's."""
+    """The tab's size, scales and steps: where they are those that suit the other kind of checkpoint, and nobody's own, this one's."""
     own = tuple(vars(small.DEFAULTS).values())
-    others = (Edit.longest_side, shared.opts.instruct_edit_text_scale, shared.opts.instruct_edit_image_scale)
+    others = (Edit.longest_side, shared.opts.instruct_edit_text_scale, shared.opts.instruct_edit_image_scale, Edit.steps)
     wanted, other = (own, others) if small_is_chosen() else (others, own)
     return list(wanted) if tuple(values) == other else [gr.update() for _ in values]
 
