@@ -58,7 +58,7 @@ def models_of(host) -> set[str]:
 
 
 def suiting(tab) -> list[str]:
-    return [tab.value(name) for name in ("longest_side", "text_scale", "image_scale")]
+    return [tab.value(name) for name in ("longest_side", "text_scale", "image_scale", "steps")]
 
 
 def test_a_failure_is_a_sentence_and_leaves_nothing(tab, clean):
@@ -109,7 +109,7 @@ def test_where_an_edit_model_is_there_the_button_is_hidden(installed, tab):
     with installed.options(sd_model_checkpoint="plain.safetensors"):
         tab.open()
         expect(tab["notice"]).to_contain_text("choose one of the edit checkpoints")
-        assert suiting(tab) == ["512", "7.5", "1.5"]
+        assert suiting(tab) == ["512", "7.5", "1.5", "20"]
         expect(tab["install_small"]).to_be_hidden()
         expect(tab["use_checkpoint"]).to_be_visible()
 
