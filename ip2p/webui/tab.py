@@ -10,7 +10,7 @@ from modules import call_queue, infotext_utils, progress, shared, ui_common
 from modules.ui_components import FormRow, ResizeHandleRow
 
 from ..errors import EditError
-from . import full_size, history, notice, paste, picker, settings, sheet
+from . import history, notice, paste, picker, settings, sheet, shown_result
 from .chain_run import heat_infotext, run_chain
 from .controls import build_controls, edit_of, seed_of_selected, show_size
 from .kept_results import Kept, kept, with_job
@@ -38,7 +38,7 @@ def build(faults) -> gr.Blocks:
                 with gr.Column():
                     panel = ui_common.create_output_panel(TAB_ID, settings.outdir())
                     tools = build_result_tools(controls["image"], panel)
-                    full = full_size.build(tools)
+                    full = shown_result.build(tools)
                     chain = history.build()
                     cells = sheet.build()
             build_extra_networks(blocks, generation_tab, panel)
@@ -73,7 +73,7 @@ def build(faults) -> gr.Blocks:
         sheet.connect(cells, dummy, inputs, controls, panel.html_log)
         for event in (toprow.restore_progress_button.click, blocks.load):
             event(fn=restore_progress, _js="ip2p_restore", inputs=[dummy], outputs=outputs, show_progress=False)
-        full_size.connect(full, chain["page"], controls["detail"], panel)
+        shown_result.connect(full, chain["page"], controls["detail"], panel)
         notice.connect(top, controls, blocks.load)
         connect_token_counters(toprow, controls["steps"])
         picker.connect(ready, toprow.prompt, controls)
