@@ -16,8 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "host"))
 
-from conftest import drawn_picture
-from webui import HERE, WebUI, environment, find_webui, python_of, to_base64
+from webui import HERE, WebUI, drawn_picture, environment, find_webui, python_of, to_base64
 
 # name, text scale, image scale, negative prompt, the ratio it should keep
 CASES = (
