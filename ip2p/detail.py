@@ -88,15 +88,14 @@ def check(photograph: Image.Image, result: Array, decoded: Array, strength: floa
 @dataclass(frozen=True)
 class DetailMap:
     """out = up(A)·I + up(b), pixels in [0, 1] as column vectors. A: (h, w, 3, 3), None where nothing is taken from the photograph;
-    b: (h, w, 3); confidence: (h, w) in [0, 1], how far the map explains the result."""
+    b: (h, w, 3)."""
 
     A: Array | None
     b: Array
-    confidence: Array
 
     @classmethod
     def enlarging(cls, result: Array) -> DetailMap:
-        return cls(None, np.asarray(result, np.float32) / 255, np.zeros(result.shape[:2], np.float32))
+        return cls(None, np.asarray(result, np.float32) / 255)
 
     @classmethod
     def fit(cls, photograph: Image.Image, result: Array, decoded: Array, strength: float = 1.0) -> DetailMap:
@@ -117,7 +116,7 @@ class DetailMap:
         lost = mean(squared(times(A, P - V)), 2 * u) + 0.01**2
         M = F + E * (lost / (mean(squared(E), u) + lost))[..., None]
         share = (strength * confidence)[..., None]
-        return cls(A * share[..., None], R + share * (b - M), confidence)
+        return cls(A * share[..., None], R + share * (b - M))
 
     def applied(
         self, photograph: Image.Image, mask: Image.Image | None = None, on_rows: Callable[[int, int], None] | None = None

@@ -37,9 +37,8 @@ OWN_DETAIL = "The photograph's own size"
 STEPS, SEED = 50, 1371  # what the official page starts with, and its seed
 DETAIL = 1.0
 PREVIEW = 1024  # longest side in pixels of what is shown; what is downloaded and edited again is the whole result
-Step = tuple[
-    str, str, str, str
-]  # of the chain: the files of the picture it started from and of its result, its instruction, the preview's file
+# Of the chain: the files of the picture it started from and of its result, its instruction, the preview's file.
+Step = tuple[str, str, str, str]
 
 
 class Events:

@@ -13,8 +13,8 @@ from modules import call_queue, errors, sd_models, shared
 from modules.ui_components import FormRow
 
 from ..checkpoints import small
+from ..checkpoints.defaults import ModelDefaults
 from ..checkpoints.fetch import URL
-from ..edit import Edit
 from ..errors import EditError
 from ..files import why
 from .models import edits_once_loaded, model_status, small_is_chosen
@@ -62,8 +62,8 @@ def notice() -> list:
 
 def suited(values: Sequence[float]) -> list:
     """The tab's size, scales and steps: where they are those that suit the other kind of checkpoint, and nobody's own, this one's."""
-    own = tuple(vars(small.DEFAULTS).values())
-    others = (Edit.longest_side, shared.opts.instruct_edit_text_scale, shared.opts.instruct_edit_image_scale, Edit.steps)
+    usual = ModelDefaults(text_scale=shared.opts.instruct_edit_text_scale, image_scale=shared.opts.instruct_edit_image_scale)
+    own, others = (tuple(vars(defaults).values()) for defaults in (small.DEFAULTS, usual))
     wanted, other = (own, others) if small_is_chosen() else (others, own)
     return list(wanted) if tuple(values) == other else [gr.update() for _ in values]
 

@@ -120,7 +120,7 @@ def changed(shown: Shown, page: str, detail: float, user: str | None, folder: Pa
                 seed, prompt = result.seed, result.made.edit.instruction
                 host_images.save_image(picture, settings.outdir(), "", seed, prompt, shared.opts.samples_format, info=infotext)
             else:
-                picture.info["parameters"] = infotext  # which the host writes where it shows the picture
+                picture.info[INFOTEXT] = infotext  # which the host writes where it shows the picture
             if kept.newest(user, page) != newest:
                 return [*unchanged(), gr.update()]  # another edit has ended meanwhile, and its results are shown
         note = "" if folder is None else "Save this result to keep it among your files.\n"
