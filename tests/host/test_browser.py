@@ -150,6 +150,7 @@ def test_the_result_becomes_the_picture(tab):
     assert tab.pixels("#ip2p_image img") == result
 
 
+@pytest.mark.new_page
 def test_before_and_after_are_compared(tab):
     tab["compare_button"].click()
     expect(tab["compare"]).to_contain_text("no result")
@@ -215,6 +216,7 @@ def test_extra_networks_are_offered(tab):
     tab.page.wait_for_function("document.querySelector('#ip2p_prompt textarea').value.includes('<lora:testlora:')")
 
 
+@pytest.mark.new_page
 def test_a_running_job_comes_back_after_a_reload(tab):
     tab.set(steps=120, longest_side=256)
     tab.start()
@@ -225,6 +227,7 @@ def test_a_running_job_comes_back_after_a_reload(tab):
     tab.page.wait_for_selector(RESULT)
 
 
+@pytest.mark.new_page
 def test_a_finished_result_comes_back_after_a_reload(tab):
     tab.generate()
     result = tab.pixels(RESULT)
