@@ -67,7 +67,7 @@ def writer_of(args: argparse.Namespace) -> Writer:
     if args.writer == "local":
         from ..dataset.instructions.local_writer import LocalWriter, Options
 
-        return LocalWriter(args.model, Options(args.temperature, args.batch, args.max_tokens, args.examples))
+        return LocalWriter(args.model, Options(args.temperature, args.batch, args.max_tokens, args.examples, args.candidates))
     from ..dataset.instructions.endpoint_writer import EndpointWriter, Service
 
     service = Service(
@@ -91,14 +91,14 @@ def settings_of(args: argparse.Namespace, wanted: Wanted, writer: Writer) -> dic
         "temperature": args.temperature,
         "max_tokens": args.max_tokens,
     }
-    return settings | ({"batch": args.batch} if args.writer == "local" else {})
+    return settings | ({"batch": args.batch, "candidates": args.candidates} if args.writer == "local" else {})
 
 
 def rules_of(args: argparse.Namespace) -> Rules:
     from ..dataset.instructions.rules import Rules, read_words
 
     words = read_words(args.words) if args.words else frozenset()
-    return Rules((1, args.max_instruction_words), (1, args.max_output_words), words)
+    return Rules((1, args.max_instruction_words), (1, args.max_output_words), words, args.faithful)
 
 
 def merge(args: argparse.Namespace) -> int:

@@ -32,12 +32,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--max-tokens", type=int, default=MAX_TOKENS, metavar="N", help=f"of an answer (default: {MAX_TOKENS})")
     add("--examples", type=int, default=EXAMPLES, metavar="N", help=f"rows shown to a model that was not fine-tuned (default: {EXAMPLES})")
     add("--batch", type=int, default=BATCH, metavar="N", help=f"local and --finetune: rows at a time (default: {BATCH})")
+    add(
+        "--candidates",
+        type=int,
+        default=1,
+        metavar="N",
+        help="local: answers drawn for each row, of which the likeliest edit is taken (default: 1)",
+    )
     add("--dry-run", action="store_true", help="print what it would take and stop")
     filters = parser.add_argument_group("filters")
     add = filters.add_argument
     add("--max-instruction-words", type=int, default=INSTRUCTION_WORDS, metavar="N", help=f"(default: {INSTRUCTION_WORDS})")
     add("--max-output-words", type=int, default=OUTPUT_WORDS, metavar="N", help=f"of an edited caption (default: {OUTPUT_WORDS})")
     add("--words", type=Path, metavar="FILE", help="words that no row may have, one a line")
+    add(
+        "--faithful",
+        action="store_true",
+        help="leave out edited captions with words of neither caption nor instruction, as small models invent",
+    )
     endpoint = parser.add_argument_group("endpoint", "The key is read from OPENAI_API_KEY.")
     add = endpoint.add_argument
     add("--url", help="as http://127.0.0.1:8000/v1 (default: OPENAI_BASE_URL, else OpenAI's)")
@@ -69,7 +81,7 @@ def check(args: argparse.Namespace) -> None:
         raise EditError("Name the language model by --model.")
     for option, number, least in (
         ("--per-caption", args.per_caption, 1), ("--max-tokens", args.max_tokens, 1), ("--batch", args.batch, 1), ("--requests", args.requests, 1),
-        ("--retries", args.retries, 0), ("--passes", args.passes, 1), ("--rank", args.rank, 0), ("--examples", args.examples, 0),
+        ("--retries", args.retries, 0), ("--passes", args.passes, 1), ("--candidates", args.candidates, 1), ("--rank", args.rank, 0), ("--examples", args.examples, 0),
         ("--max-instruction-words", args.max_instruction_words, 1), ("--max-output-words", args.max_output_words, 1),
     ):  # fmt: skip
         if number < least:
@@ -78,6 +90,8 @@ def check(args: argparse.Namespace) -> None:
         raise EditError(f"--held-out is a share from 0 to below 1, not {args.held_out:g}.")
     if not 0 <= args.temperature <= 2:
         raise EditError(f"--temperature is from 0 to 2, not {args.temperature:g}.")
+    if args.candidates > 1 and not args.temperature:
+        raise EditError("--candidates needs a --temperature above 0: at 0 all would be equal.")
     for option, value in (("--timeout", args.timeout), ("--learning-rate", args.learning_rate)):
         if not 0 < value < float("inf"):
             raise EditError(f"{option} is above 0, not {value:g}.")

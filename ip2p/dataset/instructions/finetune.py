@@ -23,6 +23,7 @@ from .language_model import TUNED, fingerprint, load, quiet
 from .paper_format import MARKS, completion, prompt
 
 SAVE_EVERY = 20  # optimizer steps
+POOL = 8  # batches whose rows are sorted by length
 LOSS_OF_NOTHING = -100  # a label that torch's cross entropy leaves out
 # The caption alone is the message, so that any server of the folder answers in the learned format.
 CHAT = "{{ messages[-1]['content'] }}\n##\n"
@@ -107,13 +108,15 @@ def folder_beside(output: Path, settings: dict[str, Any]) -> Path:
     return output.with_name(f".{output.name}-{key}.states")
 
 
-def order(count: int, tuning: Tuning) -> list[list[int]]:
-    """The rows of every step: each pass in an order of its own."""
+def order(lengths: Sequence[int], tuning: Tuning) -> list[list[int]]:
+    """The rows of every step. Each pass has an order of its own, in which rows of about the same length stand together: less is filled up."""
     steps = []
     for number in range(tuning.passes):
-        rows = list(range(count))
-        random.Random(f"{tuning.seed} {number}").shuffle(rows)
-        steps += [rows[i : i + tuning.batch] for i in range(0, count, tuning.batch)]
+        rng = random.Random(f"{tuning.seed} {number}")
+        rows = rng.sample(range(len(lengths)), len(lengths))
+        pools = [sorted(rows[i : i + POOL * tuning.batch], key=lengths.__getitem__) for i in range(0, len(rows), POOL * tuning.batch)]
+        batches = [pool[i : i + tuning.batch] for pool in pools for i in range(0, len(pool), tuning.batch)]
+        steps += rng.sample(batches, len(batches))
     return steps
 
 
@@ -121,7 +124,7 @@ def train(model: Any, examples: Sequence[tuple[list[int], list[int]]], tuning: T
     """AdamW over all passes, its rate warmed up and lowered along a cosine. → mean loss of the last pass."""
     parameters = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     optimizer = torch.optim.AdamW(parameters.values(), lr=tuning.learning_rate, weight_decay=0.0)
-    steps = order(len(examples), tuning)
+    steps = order([len(tokens) for tokens, _ in examples], tuning)
     done, losses = resume(folder, parameters, optimizer, say)
     shown = bar(len(steps), "step", done=done)
     model.train()
@@ -129,7 +132,7 @@ def train(model: Any, examples: Sequence[tuple[list[int], list[int]]], tuning: T
         for step in range(done, len(steps)):
             for group in optimizer.param_groups:
                 group["lr"] = tuning.learning_rate * scheduled(step, len(steps), tuning.warmup)
-            torch.manual_seed(hash((tuning.seed, step)))
+            torch.manual_seed(tuning.seed + step)  # of dropout, where a model has it
             loss = model(**batch_of([examples[i] for i in steps[step]], pad)).loss
             loss.backward()
             torch.nn.utils.clip_grad_norm_(parameters.values(), 1.0)

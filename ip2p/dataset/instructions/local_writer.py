@@ -13,17 +13,19 @@ import torch
 from ...errors import EditError
 from . import few_shot, paper_format
 from .language_model import fingerprint, is_tuned, load, quiet
-from .triplets import Answer, Ask
+from .triplets import Answer, Ask, plain
 
 
 @dataclass(frozen=True)
 class Options:
-    """temperature: 0 is greedy. batch: rows at a time. max_tokens: of an answer. examples: shown to a model that was not fine-tuned."""
+    """temperature: 0 is greedy. batch: rows at a time. max_tokens: of an answer. examples: shown to a model that was not fine-tuned.
+    candidates: answers drawn for each row, of which the model's likeliest edit is taken."""
 
     temperature: float = 0.7
     batch: int = 16
     max_tokens: int = 256
     examples: int = few_shot.EXAMPLES
+    candidates: int = 1
 
 
 class LocalWriter:
@@ -58,28 +60,34 @@ class LocalWriter:
 
     def answers(self, asks: Sequence[Ask]) -> list[Answer]:
         """Raises EditError where a prompt is longer than the model reads."""
+        options = self.options
         read = self.tokenizer([self.text_of(ask) for ask in asks], return_tensors="pt", padding=True, add_special_tokens=False)
-        width, most = read["input_ids"].shape[1], self.options.max_tokens
-        longest = getattr(self.network.config, "max_position_embeddings", None) or width + most
-        if width + most > longest:
+        width = read["input_ids"].shape[1]
+        longest = getattr(self.network.config, "max_position_embeddings", None) or width + options.max_tokens
+        if width + options.max_tokens > longest:
             raise EditError(
-                f"{self.model} reads {longest} tokens, and {width} with {most} to write are more: lower --max-tokens or --examples."
+                f"{self.model} reads {longest} tokens, and {width} with {options.max_tokens} to write are more: lower --max-tokens or --examples."
             )
+        draw = Draw([ask.seed + i for ask in asks for i in range(options.candidates)], options.temperature)
         with torch.inference_mode(), quiet():
             written = self.network.generate(
-                input_ids=read["input_ids"],
-                attention_mask=read["attention_mask"],
+                input_ids=read["input_ids"].repeat_interleave(options.candidates, 0),
+                attention_mask=read["attention_mask"].repeat_interleave(options.candidates, 0),
                 generation_config=self.generation_config(),
-                logits_processor=[Draw(asks, self.options.temperature)] if self.options.temperature else [],
+                logits_processor=[draw],
                 tokenizer=self.tokenizer,
             )[:, width:]
-        answers = []
-        for row, mask in zip(written, read["attention_mask"]):
-            tokens = row[: ends_at(row.tolist(), self.tokenizer.eos_token_id)]
-            text = self.tokenizer.decode(tokens, skip_special_tokens=True)
-            answers.append(Answer(text, tokens=(int(mask.sum()), len(tokens))))
+        texts = []
+        for row, likelihoods in zip(written.tolist(), draw.likelihoods()):
+            tokens = row[: ends_at(row, self.tokenizer.eos_token_id)]
+            texts.append((self.tokenizer.decode(tokens, skip_special_tokens=True), likelihoods[: len(tokens) + 1].mean().item()))
             self.tokens += len(tokens)
-        return answers
+        lengths = read["attention_mask"].sum(1).tolist()
+        groups = [texts[i : i + options.candidates] for i in range(0, len(texts), options.candidates)]
+        return [Answer(likeliest(ask, group), tokens=(length, self.tokens_of(group))) for ask, group, length in zip(asks, groups, lengths)]
+
+    def tokens_of(self, group: Sequence[tuple[str, float]]) -> int:
+        return sum(len(self.tokenizer(text, add_special_tokens=False)["input_ids"]) for text, _ in group)
 
     def generation_config(self) -> Any:
         """Greedy, for what is drawn is added to the logits; none of the settings that the model brings."""
@@ -96,16 +104,36 @@ class LocalWriter:
 
 class Draw:
     """Adds Gumbel noise to logits, of each row's own seed: the largest is then a sample of the softmax at the temperature, whatever other
-    rows are in the batch (Gumbel-max; Maddison et al., arXiv 1411.0030)."""
+    rows are in the batch (Gumbel-max; Maddison et al., arXiv 1411.0030). At temperature 0 it adds nothing."""
 
-    def __init__(self, asks: Sequence[Ask], temperature: float):
+    def __init__(self, seeds: Sequence[int], temperature: float):
         self.temperature = temperature
-        self.generators = [torch.Generator().manual_seed(ask.seed) for ask in asks]
+        self.generators = [torch.Generator().manual_seed(seed % 2**63) for seed in seeds]
+        self.chosen: list[torch.Tensor] = []
 
     def __call__(self, tokens: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
         """logits: (rows, vocabulary)."""
-        uniform = torch.stack([torch.rand(logits.shape[1], generator=generator, dtype=torch.float64) for generator in self.generators])
-        return logits / self.temperature - torch.log(-torch.log(uniform.clamp(1e-300))).to(logits)
+        noised = logits
+        if self.temperature:
+            uniform = torch.stack([torch.rand(logits.shape[1], generator=generator, dtype=torch.float64) for generator in self.generators])
+            noised = logits / self.temperature - torch.log(-torch.log(uniform.clamp(1e-300))).to(logits)
+        self.chosen.append(logits.log_softmax(-1).gather(1, noised.argmax(-1, keepdim=True))[:, 0])
+        return noised
+
+    def likelihoods(self) -> torch.Tensor:
+        """Of each token that was chosen, by the model without temperature: (rows, tokens), logarithms; some after a row's end."""
+        return torch.stack(self.chosen, 1)
+
+
+def likeliest(ask: Ask, candidates: Sequence[tuple[str, float]]) -> str:
+    """Of those that are an edit, the text with the highest mean likelihood of a token; of none the first."""
+
+    def is_edit(text: str) -> bool:
+        parts = paper_format.parsed(text)
+        return parts is not None and plain(parts[1]) != plain(ask.caption.text)
+
+    edits = [(likelihood, text) for text, likelihood in candidates if is_edit(text)]
+    return max(edits)[1] if edits else candidates[0][0]
 
 
 def ends_at(tokens: Sequence[int], eos: int | None) -> int:

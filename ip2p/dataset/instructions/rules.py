@@ -12,6 +12,7 @@ from rapidfuzz.distance import Levenshtein
 
 from ...errors import EditError
 from ...files import why
+from .faithful import is_faithful
 from .paper_format import parsed
 from .triplets import plain
 
@@ -30,6 +31,7 @@ REASONS = {
     "word": "a word of the list",
     "unchanged": "the edited caption is the caption",
     "no-op": "the instruction changes nothing",
+    "unfaithful": "the edited caption says what neither its caption nor the instruction says",
     "repeats": "the instruction repeats a caption",
     "near duplicate": "nearly the instruction of another row of its caption",
     "duplicate": "a row with a lower id is equal",
@@ -38,11 +40,13 @@ REASONS = {
 
 @dataclass(frozen=True)
 class Rules:
-    """instruction_words, output_words: the fewest and most. words: lower-case ones that no row may have."""
+    """instruction_words, output_words: the fewest and most. words: lower-case ones that no row may have.
+    faithful: only rows that `faithful.is_faithful` passes."""
 
     instruction_words: tuple[int, int] = (1, 30)
     output_words: tuple[int, int] = (1, 100)
     words: frozenset[str] = field(default_factory=frozenset)
+    faithful: bool = False
 
     def reason_against(self, record: Mapping[str, Any]) -> tuple[str, str, str]:
         """A record of `triplets.record_of` → (reason of REASONS or "", instruction, edited caption)."""
@@ -68,6 +72,8 @@ class Rules:
             return "no-op"
         if max(similarity(asked, before), similarity(asked, after)) >= REPEATS or (len(before.split()) > 3 and before in asked):
             return "repeats"
+        if self.faithful and not is_faithful(caption, edit, output):
+            return "unfaithful"
         return ""
 
 

@@ -113,7 +113,9 @@ def read_request(folder: Path) -> tuple[int, Rules]:
     try:
         content = json.loads((folder / REQUEST).read_text(encoding="utf8"))
         rules = content["rules"]
-        return content["rows"], Rules(tuple(rules["instruction_words"]), tuple(rules["output_words"]), frozenset(rules["words"]))
+        return content["rows"], Rules(
+            tuple(rules["instruction_words"]), tuple(rules["output_words"]), frozenset(rules["words"]), rules["faithful"]
+        )
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise EditError(f"{folder / REQUEST} can't be read: {why(e)}.") from e
 
