@@ -15,7 +15,7 @@ import torch
 
 from ... import states
 from ...errors import EditError
-from ...files import remove, why, written_whole
+from ...files import refuse_existing, remove, why, written_whole
 from ...progress import bar
 from ..checked_files import parse_object
 from .few_shot import SEEDS
@@ -47,6 +47,7 @@ def finetune(rows: Sequence[dict[str, str]], base: str, output: Path, tuning: Tu
 
     What is interrupted goes on from the last saved state beside the output. Raises EditError.
     """
+    refuse_existing(output, force=False)
     model, tokenizer = load(base)
     version = fingerprint(model)
     if tokenizer.eos_token_id is None:
@@ -195,10 +196,7 @@ def save(model: Any, tokenizer: Any, output: Path, settings: dict[str, Any]) -> 
     model.generation_config.update(
         do_sample=True, temperature=settings["temperature"], top_p=1.0, top_k=0, max_new_tokens=256, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.eos_token_id,
     )  # fmt: skip
-    with written_whole(output, force=True, ours=OURS) as beside, quiet():
+    with written_whole(output) as beside, quiet():
         model.save_pretrained(beside)
         tokenizer.save_pretrained(beside)
         (beside / TUNED).write_text(json.dumps(settings, indent=2), encoding="utf8")
-
-
-OURS = ("*.json", "*.safetensors", "*.jinja", "*.txt")

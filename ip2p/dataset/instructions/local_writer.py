@@ -52,8 +52,11 @@ class LocalWriter:
             if any(missing):
                 yield from (pair for pair, is_missing in zip(zip(batch, self.answers(batch)), missing) if is_missing)
 
+    def spent(self, read: int, written: int) -> None:
+        self.tokens = written
+
     def note(self) -> str:
-        return f"{self.tokens:,} tokens"
+        return f"{self.tokens:,} tokens written"
 
     def text_of(self, ask: Ask) -> str:
         return paper_format.prompt(ask.caption.text) if self.tuned else few_shot.as_text(ask, self.options.examples)

@@ -51,6 +51,7 @@ def asks(wanted: Wanted, bad: Callable[[Bad], None] | None = None) -> Iterator[A
 def ask_all(wanted: Wanted, writer: Writer, run: RunFolder, total: int) -> None:
     """Adds the answers that are not there yet. Raises EditError; the answers there are stay."""
     by = {"model": writer.model, "version": writer.version, "prompt": writer.prompt}
+    writer.spent(*run.tokens)
     shown = bar(total, "row", done=min(total, len(run.finished)))
     try:
         for ask, answer in writer.write(asks(wanted), run.finished):

@@ -35,12 +35,13 @@ ENDING = 1 << 20  # bytes: more than a line has
 
 
 class RunFolder:
-    """To be used in a `with` block, within which no other process writes to the folder."""
+    """To be used in a `with` block, within which no other process writes to the folder. finished: ids that need not be asked for again;
+    tokens: read and written so far."""
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]):
         """settings: what has to be the same for the answers to belong together, as JSON has it. Raises EditError where the folder is
         another run's, or none, or in use."""
-        self.folder, self.finished = folder, set[str]()
+        self.folder, self.finished, self.tokens = folder, set[str](), (0, 0)
         if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / SETTINGS).is_file())):
             raise EditError(f"{folder} exists already and is no run of instructions: choose another name.")
         if (folder / SETTINGS).is_file():
@@ -53,7 +54,8 @@ class RunFolder:
                 with written_whole(folder / SETTINGS) as beside:
                     beside.write_text(json.dumps(settings, indent=2, ensure_ascii=False), encoding="utf8")
             cut_torn_line(folder / ANSWERS)
-            self.finished = {record["id"] for record in answers_of(folder)}
+            for record in answers_of(folder):
+                self.count(record)
             self.answers = open(folder / ANSWERS, "ab", buffering=0)  # noqa: SIM115 - the same
         except OSError as e:
             raise EditError(f"{folder} could not be written: {why(e)}.") from e
@@ -79,7 +81,13 @@ class RunFolder:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as e:
             raise EditError(f"{self.folder} could not be written: {why(e)}.") from e
-        self.finished.add(record["id"])
+        self.count(record)
+
+    def count(self, record: Mapping[str, Any]) -> None:
+        """What failed is not finished: the next run asks for it again."""
+        if not record["problem"]:
+            self.finished.add(record["id"])
+        self.tokens = self.tokens[0] + record["tokens_in"], self.tokens[1] + record["tokens_out"]
 
     def __enter__(self) -> RunFolder:
         return self

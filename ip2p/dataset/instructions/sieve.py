@@ -25,19 +25,24 @@ def sifted(records: Iterable[Row], rules: Rules) -> Iterator[tuple[Row, str]]:
     What comes out depends on the set of records alone: of duplicates the one with the lowest id is kept.
     """
     with closing(sqlite3.connect("")) as database:  # a file of its own that goes when it is closed
-        database.execute("CREATE TABLE answers (id TEXT, caption TEXT, record TEXT)")
+        database.execute("CREATE TABLE answers (id TEXT, caption TEXT, failed INTEGER, record TEXT)")
         database.execute("CREATE TABLE verdicts (id TEXT, reason TEXT, record TEXT)")
-        fill(database, "answers", ((record["id"], plain(record["input"]), json.dumps(record, sort_keys=True)) for record in records))
-        by_caption = database.execute("SELECT caption, record FROM answers ORDER BY caption, id, record")
+        fill(database, "answers", map(answer_of, records))
+        by_caption = database.execute("SELECT caption, record FROM answers ORDER BY caption, id, failed, record")
         fill(database, "verdicts", verdicts(by_caption, rules))
         for reason, text in database.execute("SELECT reason, record FROM verdicts ORDER BY id"):
             yield json.loads(text), reason
 
 
-def fill(database: sqlite3.Connection, table: str, rows: Iterable[tuple[str, str, str]]) -> None:
+def answer_of(record: Row) -> tuple[str, str, int, str]:
+    """A row of the table: of one id, what failed comes after what a later run wrote."""
+    return record["id"], plain(record["input"]), bool(record["problem"]), json.dumps(record, sort_keys=True)
+
+
+def fill(database: sqlite3.Connection, table: str, rows: Iterable[tuple]) -> None:
     rows = iter(rows)
     while batch := list(itertools.islice(rows, BATCH)):
-        database.executemany(f"INSERT INTO {table} VALUES (?, ?, ?)", batch)
+        database.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(batch[0]))})", batch)
 
 
 def verdicts(by_caption: Iterable[tuple[str, str]], rules: Rules) -> Iterator[tuple[str, str, str]]:

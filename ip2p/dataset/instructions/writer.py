@@ -18,5 +18,8 @@ class Writer(Protocol):
     def write(self, asks: Iterable[Ask], finished: Container[str]) -> Iterator[tuple[Ask, Answer]]:
         """An answer to each whose id is not finished, as they come. Raises EditError when it can't go on."""
 
+    def spent(self, read: int, written: int) -> None:
+        """Tells it the tokens of what earlier runs of the folder wrote, before it writes."""
+
     def note(self) -> str:
         """What a progress bar says beside the rows."""
