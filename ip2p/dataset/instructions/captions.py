@@ -34,7 +34,7 @@ def read_captions(file: Path, column: str | None = None) -> Iterator[Caption | B
     if suffix not in SUFFIXES:
         raise EditError(f"Captions are read from {', '.join(SUFFIXES)}, and {file.name} is none of these.")
     if suffix == ".txt":
-        found = lines_of(file)
+        found: Iterator[Caption] | Iterator[Caption | Bad] = lines_of(file)
     elif suffix == ".parquet":
         found = rows_of_parquet(file, column)
     else:
@@ -42,7 +42,7 @@ def read_captions(file: Path, column: str | None = None) -> Iterator[Caption | B
     return checked(file, found)
 
 
-def checked(file: Path, found: Iterator[Caption | Bad]) -> Iterator[Caption | Bad]:
+def checked(file: Path, found: Iterator[Caption] | Iterator[Caption | Bad]) -> Iterator[Caption | Bad]:
     """Each in one line, or why it can't be used."""
     first: Bad | None = None
     usable = False
@@ -125,7 +125,8 @@ def rows_of_parquet(file: Path, column: str | None) -> Iterator[Caption]:
             for batch in parquet.iter_batches(BATCH, columns=[name for name in names if name], use_threads=False):
                 for row in batch.to_pylist():
                     number += 1
-                    yield Caption(*(text_of(row.get(name)) if name else "" for name in names), f"row {number}")
+                    caption, url, licence = (text_of(row.get(name)) if name else "" for name in names)
+                    yield Caption(caption, url, licence, f"row {number}")
     except (pa.ArrowException, UnicodeDecodeError) as e:
         raise EditError(f"{file} can't be read: {why(e)}.") from e
 

@@ -87,21 +87,20 @@ def counted(sifted: Iterable[tuple[dict[str, Any], str]], figures: Figures) -> I
 
 
 @cache
-def words_by_kind() -> dict[str, Counter[str]]:
+def likelihoods() -> dict[str, tuple[dict[str, float], float]]:
+    """kind → (logarithm of each word's likelihood, that of any other word), from the instructions that people wrote."""
     kinds: dict[str, Counter[str]] = {}
     for row in seed_rows():
         kinds.setdefault(row["kind"], Counter()).update(set(plain(row["edit"]).split()))
-    return kinds
+    vocabulary = len(set().union(*kinds.values()))
+    table = {}
+    for kind, words in kinds.items():
+        total = words.total() + vocabulary
+        table[kind] = {word: math.log((count + 1) / total) for word, count in words.items()}, math.log(1 / total)
+    return table
 
 
 def topic_of(edit: str) -> str:
     """The kind of seed rows whose instructions have the most likely words (naive Bayes with add-one smoothing)."""
-    kinds = words_by_kind()
-    vocabulary = len(set().union(*kinds.values()))
-    words = edit.split()
-
-    def likelihood(kind: str) -> float:
-        total = kinds[kind].total() + vocabulary
-        return sum(math.log((kinds[kind][word] + 1) / total) for word in words)
-
-    return max(kinds, key=likelihood)
+    table, words = likelihoods(), edit.split()
+    return max(table, key=lambda kind: sum(table[kind][0].get(word, table[kind][1]) for word in words))

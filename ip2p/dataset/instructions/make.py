@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,5 +80,5 @@ def finish(folder: Path, sources: Sequence[Path], rules: Rules, bad: Iterable[Ba
     return figures
 
 
-def verdicts(sources: Sequence[Path], rules: Rules) -> Iterator[tuple[Mapping[str, Any], str]]:
+def verdicts(sources: Sequence[Path], rules: Rules) -> Iterator[tuple[dict[str, Any], str]]:
     return sifted(itertools.chain.from_iterable(map(answers_of, sources)), rules)
