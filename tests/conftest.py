@@ -198,3 +198,19 @@ def own_cache(monkeypatch, tmp_path_factory):
     import datasets
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
+
+
+# Instructions for captions
+
+
+@pytest.fixture(scope="session")
+def tuned(tmp_path_factory):
+    """The folder of a tiny language model fine-tuned on `instruction_cases.ROWS`: most of its answers are instructions."""
+    pytest.importorskip("rapidfuzz", reason="instructions need rapidfuzz (pip install -e '.[data]')")
+    from instruction_cases import ROWS, save_tiny
+    from ip2p.dataset.instructions.finetune import Tuning, finetune
+
+    folder = tmp_path_factory.mktemp("language")
+    tuning = Tuning(passes=40, rank=0, learning_rate=3e-3, batch=8)
+    finetune(ROWS, str(save_tiny(folder / "tiny")), folder / "tuned", tuning, print)
+    return folder / "tuned"

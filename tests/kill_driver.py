@@ -22,11 +22,12 @@ def import_all() -> None:
     import datasets  # noqa: F401
     import pyarrow.parquet  # noqa: F401
     from diffusers import AutoencoderKL, DDIMScheduler, EulerAncestralDiscreteScheduler, UNet2DConditionModel  # noqa: F401
-    from transformers import CLIPTextModel, CLIPTokenizer  # noqa: F401
+    from transformers import AutoModelForCausalLM, AutoTokenizer, CLIPTextModel, CLIPTokenizer, LlamaForCausalLM  # noqa: F401
 
     from ip2p.checkpoints import convert, fetch  # noqa: F401
     from ip2p.cli import edit, evaluate, model  # noqa: F401
     from ip2p.dataset import open, parquet_writer, photos  # noqa: F401
+    from ip2p.dataset.instructions import local_writer, make  # noqa: F401
     from ip2p.editor import Editor  # noqa: F401
     from ip2p.evaluation import evaluate as run  # noqa: F401
 

@@ -23,6 +23,7 @@ pytest.importorskip("matplotlib", reason="a report needs matplotlib (pip install
 
 from PIL import Image
 
+from instruction_cases import CAPTIONS, write_captions
 from ip2p.dataset.pairs import Pair
 from ip2p.dataset.parquet_writer import write_pairs
 from pair_sets import picture
@@ -84,9 +85,11 @@ class Server(ThreadingHTTPServer):
 
 
 @pytest.fixture(scope="module")
-def sources(tmp_path_factory):
+def sources(tmp_path_factory, tuned):
     """What the commands work on."""
     folder = tmp_path_factory.mktemp("sources")
+    (folder / "language").symlink_to(tuned)
+    write_captions(folder / "captions.txt", CAPTIONS[:6])
     save_folder(tiny_editor(), folder / "model")
     (folder / "pictures").mkdir()
     for i in range(3):
@@ -138,6 +141,11 @@ def evaluate(sources: Path, output: Path) -> dict:
     return {"argv": ["evaluate", "--model", sources / "model", "--data", sources / "pairs.parquet", "--output", output, *settings]}
 
 
+def instructions(sources: Path, output: Path) -> dict:
+    settings = ["--model", sources / "language", "--temperature", 0, "--batch", 2, "--max-tokens", 24]
+    return {"argv": ["dataset", "instructions", sources / "captions.txt", "--output", output, *settings]}
+
+
 VERBS = {
     "edit": Verb("out", edit),
     "model convert to a folder": Verb("model", convert("--half")),
@@ -145,9 +153,10 @@ VERBS = {
     "model convert from a folder": Verb("back.safetensors", convert_back),
     "model fetch": Verb("fetched.safetensors", fetch),
     "dataset photos": Verb("pairs.parquet", photos),
+    "dataset instructions": Verb("run", instructions),
     "evaluate": Verb("report", evaluate),
 }
-CONTINUED = ("edit", "evaluate", "model fetch")  # what is finished of these stays, and the next run goes on
+CONTINUED = ("edit", "evaluate", "model fetch", "dataset instructions")  # what is finished of these stays, and the next run goes on
 
 
 def command(verb: str, sources: Path, place: Path) -> dict:

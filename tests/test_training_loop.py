@@ -16,10 +16,10 @@ pytest.importorskip("accelerate", reason="training needs accelerate (pip install
 
 from accelerate import Accelerator
 
+from ip2p import states
 from ip2p.errors import EditError
 from ip2p.files import unfinished
 from ip2p.training import data
-from ip2p.training import state as states
 from ip2p.training.config import Config, Stage
 from ip2p.training.data import Draw, Samples
 from ip2p.training.loop import Loop, learning_rate, memory_errors_explained

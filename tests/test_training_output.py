@@ -16,12 +16,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from convert_cases import same_bits
+from ip2p import states
 from ip2p.checkpoints.clip import TOKENIZER
 from ip2p.dataset.scenes import COLOURS, Scenes, scene
 from ip2p.edit import Edit
 from ip2p.editor import Editor
 from ip2p.training import scenes_report as scenes
-from ip2p.training import state as states
 from ip2p.training.config import load
 from ip2p.training.export import plain
 from ip2p.training.networks import Networks

@@ -21,8 +21,8 @@ import torch
 from safetensors.torch import load_file
 
 from convert_cases import same_bits
+from ip2p import states
 from ip2p.files import digest_of_name
-from ip2p.training import state as states
 from training_runs import SECONDS, STAGES, STEPS, Command, ended, only, tensors, write_config
 
 KILLS = int(os.environ.get("IP2P_KILLS", "3"))

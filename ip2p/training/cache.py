@@ -18,11 +18,11 @@ from safetensors import SafetensorError, safe_open
 from ..errors import EditError
 from ..files import written_whole
 from ..progress import bar
+from ..states import save_tensors
 from .config import EDIT, Stage
 from .data import Draw, crop, crop_generator, dropped
 from .networks import Networks, fingerprint, token_ids
 from .rows import Rows
-from .state import save_tensors
 
 SHARD = 256  # rows in a file
 STD = "deviation"  # the key of a posterior's standard deviation, in cached files and in batches made from them

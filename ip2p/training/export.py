@@ -8,13 +8,12 @@ from pathlib import Path
 import torch
 from omegaconf import OmegaConf
 
-from .. import __version__
+from .. import __version__, states
 from ..checkpoints.convert import folder_to_file, read_json
 from ..checkpoints.defaults import in_header
 from ..checkpoints.recognise import EDIT_CHANNELS
 from ..errors import EditError
 from ..files import remove, unfinished
-from . import state as states
 from .config import Config
 from .networks import Networks
 

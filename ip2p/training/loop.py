@@ -17,10 +17,10 @@ import torch
 from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
 
+from .. import states
 from ..errors import EditError
 from ..files import why, written_whole
 from ..progress import bar
-from . import state as states
 from .checks import Check
 from .config import Config, Stage
 from .data import Order, Samples, collate

@@ -13,11 +13,11 @@ import transformers
 from accelerate import Accelerator, InitProcessGroupKwargs, PartialState
 from diffusers.models.attention_processor import AttnProcessor
 
+from .. import states
 from ..checkpoints import ldm
 from ..errors import EditError
 from ..files import UNFINISHED, in_use, remove, why
 from . import config as configs
-from . import state as states
 from .cache import cached
 from .checks import AutoencoderCheck, Check, EditCheck
 from .config import AUTOENCODER, EDIT, TEXT, Config, Stage

@@ -1,4 +1,4 @@
-"""Saved states of a training stage: written beside, checked by their sums, renamed. Nothing in them is unpickled."""
+"""Saved states of long runs: written beside, checked by their sums, renamed. Nothing in them is unpickled."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from ..checkpoints.recognise import sha256
-from ..errors import EditError
-from ..files import remove, why, written_whole
+from .checkpoints.recognise import sha256
+from .errors import EditError
+from .files import remove, why, written_whole
 
 NAME = "state-{:08d}"
 SUMS = "state.json"
