@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,6 +67,15 @@ def test_both_results_are_measured_by_kind_and_the_run_continues(photographs, tm
     assert len(lines_in(output)) == 4 and capsys.readouterr().out == table
 
 
+def test_a_share_of_the_kinds_is_dealt_so_that_all_get_as_many_photographs(photographs, tmp_path):
+    for name in ("b", "c"):
+        (photographs / f"{name}.png").write_bytes((photographs / "cat.png").read_bytes())
+    assert evaluate(photographs, tmp_path / "out", "--kinds", "sepia,warmer,colder", "--per-photo", 2, "--edits", "true") == 0
+    lines = lines_in(tmp_path / "out")
+    assert Counter(line["kind"] for line in lines) == {"sepia": 2, "warmer": 2, "colder": 2}
+    assert Counter(line["photograph"] for line in lines) == {"b.png": 2, "c.png": 2, "cat.png": 2}
+
+
 def test_other_settings_are_another_run(photographs, tmp_path):
     output = tmp_path / "out"
     assert evaluate(photographs, output, "--kinds", "sepia", "--edits", "true") == 0
@@ -91,6 +101,7 @@ def test_a_photograph_that_can_t_be_read_is_said_and_passed_over(photographs, tm
         (["--size", "64x32"], "longest side"),
         (["--text-scale", "2,3"], "one text scale"),
         (["--longest-side", "8"], "at least 64"),
+        (["--per-photo", "0"], "at least 1"),
         (["--full-size", "nowhere"], "nowhere"),
     ],
 )

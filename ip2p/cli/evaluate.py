@@ -21,8 +21,8 @@ from ..evaluation.options import (
     procedural_scales,
 )
 
-FULL_SIZE_ONLY = ("longest_side", "kinds", "edits")
-LOWEST = {"count": 1, "longest_side": 64, "steps": 1, "batch": 1, "sweep_photos": 0, "pictures": 0}
+FULL_SIZE_ONLY = ("longest_side", "kinds", "per_photo", "edits")
+LOWEST = {"count": 1, "per_photo": 1, "longest_side": 64, "steps": 1, "batch": 1, "sweep_photos": 0, "pictures": 0}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--longest-side", type=int, metavar="N", help="with --full-size: photographs are shrunk to it (default: 2400)")
     add("--kinds", metavar="A,B", help="with --full-size: kinds of procedural edits (default: the small checkpoint's thirty)")
+    add("--per-photo", type=int, metavar="N", help="with --full-size: kinds that each photograph gets, dealt in turn (default: all that suit it)")
     add(
         "--edits",
         choices=("true", "model", "both"),
@@ -166,6 +167,7 @@ def full_size_options(args: argparse.Namespace) -> FullSizeOptions:
         photographs=args.full_size,
         output=args.output,
         count=args.count,
+        per_photo=args.per_photo,
         size=size.get("longest_side"),
         text_scale=text_scales[0] if text_scales else None,
         image_scale=image_scales[0] if image_scales else None,

@@ -103,8 +103,8 @@ def evaluate_full_size(options: FullSizeOptions) -> int:
         for source in sources:
             editor: Editor | None = None
             progress = bar(len(files), f"photograph ({source.name})")
-            for file in files:
-                tasks = [task for task in tasks_of(source, file.name, options) if task.key(file.name) not in done]
+            for file, kinds in zip(files, dealt(options, len(files))):
+                tasks = [task for task in tasks_of(source, file.name, kinds, options) if task.key(file.name) not in done]
                 if tasks:
                     try:
                         photograph = Photograph.read(file, options.longest_side)
@@ -131,10 +131,18 @@ def settings_of(options: FullSizeOptions) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def tasks_of(source: Source, photograph: str, options: FullSizeOptions) -> Iterator[Task]:
+def dealt(options: FullSizeOptions, photographs: int) -> Iterator[Sequence[str]]:
+    """Every photograph's kinds. A share of them is dealt in turn, so that all kinds get as many photographs."""
+    kinds = random.Random(options.seed).sample(options.kinds, len(options.kinds))
+    hand = min(options.per_photo or len(kinds), len(kinds))
+    for first in range(0, hand * photographs, hand):
+        yield [kinds[i % len(kinds)] for i in range(first, first + hand)]
+
+
+def tasks_of(source: Source, photograph: str, kinds: Sequence[str], options: FullSizeOptions) -> Iterator[Task]:
     for edit in options.edits:
         size = options.true_size if edit == TRUE else options.size or defaults_for(source.place).longest_side
-        for name in options.kinds:
+        for name in kinds:
             yield Task(source, edit, size, KINDS[name], value_for(KINDS[name], photograph, options.seed))
 
 

@@ -67,14 +67,16 @@ TRUE, MODEL = EDITS = "true", "model"
 @dataclass(frozen=True)
 class FullSizeOptions:
     """models: folders, files or names; photographs: a folder; output: the report's; count: the first photographs, all for None;
-    longest_side: to which photographs are shrunk, in pixels; true_size: longest side of the true edit made small; size: of the model's
-    own edit, the model's own for None, as are the scales; edits: which of the two are measured."""
+    per_photo: how many of the kinds each photograph gets, all for None; longest_side: to which photographs are shrunk, in pixels;
+    true_size: longest side of the true edit made small; size: of the model's own edit, the model's own for None, as are the scales;
+    edits: which of the two are measured."""
 
     models: Sequence[str]
     photographs: Path
     output: Path
     count: int | None = None
     kinds: Sequence[str] = STRUCTURE + PAINTED
+    per_photo: int | None = None
     longest_side: int = 2400
     true_size: int = 512
     size: int | None = None
