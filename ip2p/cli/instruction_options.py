@@ -42,7 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--dry-run", action="store_true", help="print what it would take and stop")
     filters = parser.add_argument_group("filters")
     add = filters.add_argument
-    add("--max-instruction-words", type=int, default=INSTRUCTION_WORDS, metavar="N", help=f"(default: {INSTRUCTION_WORDS})")
+    add(
+        "--max-instruction-words",
+        type=int,
+        default=INSTRUCTION_WORDS,
+        metavar="N",
+        help=f"of an instruction (default: {INSTRUCTION_WORDS})",
+    )
     add("--max-output-words", type=int, default=OUTPUT_WORDS, metavar="N", help=f"of an edited caption (default: {OUTPUT_WORDS})")
     add("--words", type=Path, metavar="FILE", help="words that no row may have, one a line")
     add(
@@ -68,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--passes", type=int, default=PASSES, metavar="N", help=f"over the rows (default: {PASSES})")
     add("--rank", type=int, default=RANK, metavar="N", help=f"of the adapters; 0 trains all weights (default: {RANK})")
-    add("--learning-rate", type=float, default=LEARNING_RATE, help=f"(default: {LEARNING_RATE:g})")
+    add("--learning-rate", type=float, default=LEARNING_RATE, help=f"the highest, after a warm-up (default: {LEARNING_RATE:g})")
 
 
 def check(args: argparse.Namespace) -> None:

@@ -26,7 +26,7 @@ SAVE_EVERY = 20  # optimizer steps
 POOL = 8  # batches whose rows are sorted by length
 LOSS_OF_NOTHING = -100  # a label that torch's cross entropy leaves out
 # The caption alone is the message, so that any server of the folder answers in the learned format.
-CHAT = "{{ messages[-1]['content'] }}\n##\n"
+CHAT = "{{ messages[-1]['content'] + '\\n##\\n' }}"
 
 
 @dataclass(frozen=True)

@@ -118,8 +118,8 @@ class Draw:
         """logits: (rows, vocabulary)."""
         noised = logits
         if self.temperature:
-            uniform = torch.stack([torch.rand(logits.shape[1], generator=generator, dtype=torch.float64) for generator in self.generators])
-            noised = logits / self.temperature - torch.log(-torch.log(uniform.clamp(1e-300))).to(logits)
+            waits = torch.stack([torch.empty(logits.shape[1]).exponential_(generator=generator) for generator in self.generators])
+            noised = logits / self.temperature - waits.clamp_(torch.finfo().tiny).log_()
         self.chosen.append(logits.log_softmax(-1).gather(1, noised.argmax(-1, keepdim=True))[:, 0])
         return noised
 

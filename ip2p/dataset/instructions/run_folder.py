@@ -42,7 +42,7 @@ class RunFolder:
         """settings: what has to be the same for the answers to belong together, as JSON has it. Raises EditError where the folder is
         another run's, or none, or in use."""
         self.folder, self.finished, self.tokens = folder, set[str](), (0, 0)
-        if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / SETTINGS).is_file())):
+        if folder.exists() and not (folder / SETTINGS).is_file() and not is_begun(folder):
             raise EditError(f"{folder} exists already and is no run of instructions: choose another name.")
         if (folder / SETTINGS).is_file():
             refuse_other(folder, read_settings(folder), settings)
@@ -95,6 +95,11 @@ class RunFolder:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.answers.close()
         self.lock.close()
+
+
+def is_begun(folder: Path) -> bool:
+    """Whether nothing is in it but what a run has there before its settings."""
+    return folder.is_dir() and all(path.name == LOCK or path.name.startswith(".ip2p-") for path in folder.iterdir())
 
 
 def refuse_other(folder: Path, there: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
