@@ -16,7 +16,7 @@ from tiny_model import tiny_networks
 
 pytestmark = pytest.mark.usefixtures("one_thread_and_no_hub")
 CAPTIONS = "a photo of a dog at noon", "a photo of a dog in the snow"
-FAST = Sampling(size=64, steps=5)
+FAST = Sampling(size=64, steps=4)
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +137,7 @@ def test_with_it_the_first_picture_is_the_same_and_the_second_another(model):
 
 
 def test_a_sample_is_the_same_in_any_batch_within_a_level(model):
-    draws = [draw(0, "row", k) for k in range(5)]
+    draws = [draw(0, "row", k) for k in range(3)]
     together = model.draw_pairs(CAPTIONS, draws, FAST)
     apart = [model.draw_pairs(CAPTIONS, [one], FAST)[0] for one in draws]
     assert np.abs(np.array(together) - np.array(apart)).max() < 1
@@ -161,8 +161,6 @@ def test_draws_lie_in_their_ranges_and_depend_on_seed_row_and_number_alone():
     assert draw(1, "row 3", 7, (0.5, 0.5), (2.0, 2.0)) == Draw(draws[157].seed, 0.5, 2.0)
 
 
-def test_a_model_of_another_kind_is_refused_in_a_sentence(tmp_path):
+def test_a_model_of_another_kind_is_refused_in_a_sentence():
     with pytest.raises(EditError, match="“edit” is not a text-to-image model: its network has 8 input channels, not 4"):
         TextToImage(**tiny_networks(channels=8), name="edit")
-    with pytest.raises(EditError, match="is not a text-to-image model"):
-        TextToImage.load("small")

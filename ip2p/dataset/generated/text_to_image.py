@@ -94,9 +94,3 @@ class TextToImage(DiffusionModel):
 def share_at_step(attention: SharedAttention, shares: Sequence[bool], device: torch.device) -> None:
     source = source_rows(shares, HALVES)
     attention.source = None if source is None else source.to(device)
-
-
-def check_captions(model: TextToImage, captions: tuple[str, str]) -> None:
-    """Raises EditError where both are the same to the model, whose pictures would be one."""
-    if model.tokens(captions[0]) == model.tokens(captions[1]):
-        raise EditError("both captions are the same to the model")
