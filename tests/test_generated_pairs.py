@@ -30,6 +30,18 @@ def painter(tmp_path_factory):
     return save_model(tmp_path_factory.mktemp("painter") / "tiny")
 
 
+@pytest.fixture(scope="module")
+def loaded(painter):
+    return TextToImage.load(painter)
+
+
+@pytest.fixture(autouse=True)
+def loaded_once(monkeypatch, painter, loaded):
+    """The model is the same every time."""
+    load = TextToImage.load
+    monkeypatch.setattr(TextToImage, "load", lambda model, *more: loaded if model == str(painter) else load(model, *more))
+
+
 @pytest.fixture
 def rows(tmp_path):
     return write_rows_file(tmp_path / "rows.jsonl")
@@ -43,16 +55,15 @@ def drawn(capsys, painter, rows, output, *more):
     return ran(capsys, "pairs", rows, "--model", painter, "--output", output, *FAST, *more)
 
 
-def test_every_row_becomes_its_pairs_in_our_columns_with_what_made_them(painter, rows, tmp_path, capsys):
+def test_every_row_becomes_its_pairs_in_our_columns_with_what_made_them(painter, loaded, rows, tmp_path, capsys):
     status, out, err = drawn(capsys, painter, rows, tmp_path / "set", "--samples", 3)
     assert (status, err) == (0, []) and out == f"Wrote {tmp_path / 'set'}: 15 pairs.\n"
     assert sorted(path.name for path in (tmp_path / "set" / "shards").iterdir()) == ["00000.parquet", "00001.parquet", "00002.parquet"]
     pairs = open_pairs(tmp_path / "set")
     assert [(pair.extra["id"], pair.extra["sample"]) for pair in pairs] == [(row["id"], k) for row in ROWS for k in range(3)]
-    model = TextToImage.load(painter)
     for i, row in enumerate(ROWS):
         draws = [draw(0, row["id"], k) for k in range(3)]
-        pictures = model.draw_pairs((row["input"], row["output"]), draws[:2], Sampling(64, 2))
+        pictures = loaded.draw_pairs((row["input"], row["output"]), draws[:2], Sampling(64, 2))
         pair = pairs[3 * i + 1]
         assert (pair.original_prompt, pair.edit_prompt, pair.edited_prompt) == (row["input"], row["edit"], row["output"])
         assert pair.seed == draws[1].seed and pair.scores == {"p2p_threshold": draws[1].p, "cfg_scale": draws[1].guidance}
