@@ -113,6 +113,8 @@ def test_the_same_command_goes_on_with_the_shards_that_are_not_finished(painter,
     status, _, (said,) = drawn(capsys, painter, rows, broken)
     assert status == 130 and "goes on from here" in said
     assert [path.name for path in (broken / "shards").glob("*.parquet")] == ["00000.parquet"], "what is there is whole"
+    status, out, _ = ran(capsys, "status", broken)
+    assert status == 0 and "2 rows (40.0%), 1 of 3 shards" in out and "pairs       4, " in out
     assert drawn(capsys, painter, rows, broken)[0] == 0
     assert len(calls) == 4 + 3 and calls[4][0] == ROWS[2]["input"], "what was finished is not drawn again"
     assert tree(broken) == whole
@@ -153,6 +155,8 @@ def test_a_poisoned_row_is_set_aside_with_its_reason_and_ends_nothing(tmp_path, 
     aside = lines(tmp_path / "set" / "set_aside.jsonl")
     reasons = {row.get("id", row.get("place")): row["reason"] for row in aside}
     assert "same to the model" in reasons["alike"], reasons
+    out = ran(capsys, "status", tmp_path / "set")[1]
+    assert "10 pairs of 5 rows" in out and "3 rows" in out and "1  division by zero" in out
     assert "not-a-number" in reasons["nan"] and "division by zero" in reasons["error"] and "caption" in reasons["line 4"]
 
 
@@ -224,9 +228,10 @@ def test_the_folder_of_another_run_is_refused(painter, rows, tmp_path, capsys):
     ):
         status, _, (said,) = drawn(capsys, painter, rows, tmp_path / "set", "--samples", 1, *change)
         assert status == 2 and why in said and "Choose another --output" in said
-    write_rows_file(rows, ROWS[:3])
-    status, _, (said,) = drawn(capsys, painter, rows, tmp_path / "set", "--samples", 1)
-    assert status == 2 and "rows_digest" in said
+    for others, why in ((ROWS[:3], "row_count is 5, not 3"), ([*ROWS[:4], ROWS[4] | {"edit": "make it day"}], "rows_digest")):
+        write_rows_file(rows, others)
+        status, _, (said,) = drawn(capsys, painter, rows, tmp_path / "set", "--samples", 1)
+        assert status == 2 and why in said
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ VERBS = {
     "photos": (dataset_photos, "make pairs from a folder of photographs, by procedural edits"),
     "instructions": (dataset_instructions, "write instructions and edited captions for captions, by a language model"),
     "pairs": (dataset_pairs, "draw picture pairs of such rows, by a text-to-image model with Prompt-to-Prompt"),
-    "status": (dataset_status, "how far a run of dataset instructions is, and what it made"),
+    "status": (dataset_status, "how far a run of dataset instructions or dataset pairs is, and what it made"),
 }
 
 

@@ -97,6 +97,7 @@ def settings_of(args: argparse.Namespace, wanted: Wanted, there: Counted, model:
         "model_fingerprint": fingerprint_of(args.model, named=False),
         "model_licence": args.licence or licence_in(Path(args.model).expanduser()),
         "rows": args.rows.name,
+        "row_count": there.rows,
         "rows_digest": there.digest,
         "samples": wanted.samples,
         "p": list(wanted.p),

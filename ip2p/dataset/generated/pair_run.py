@@ -47,8 +47,7 @@ class PairRun:
 
     def record(self, number: int) -> dict[str, Any] | None:
         """Of a finished shard: ids of its rows, how many pairs, and the rows set aside; None while it is not finished."""
-        file = self.folder / RECORDS / f"{number:05d}.json"
-        return read_object(file) if file.is_file() else None
+        return record_in(self.folder, number)
 
     @contextmanager
     def taken(self, number: int) -> Iterator[bool]:
@@ -85,6 +84,15 @@ class PairRun:
             beside.write_text(card, encoding="utf8")
         for lock in (self.folder / RECORDS).glob(".ip2p-*.lock"):
             remove(lock)
+
+
+def is_pair_run(folder: Path) -> bool:
+    return (folder / RECORDS).is_dir() and (folder / SETTINGS).is_file()
+
+
+def record_in(folder: Path, number: int) -> dict[str, Any] | None:
+    file = folder / RECORDS / f"{number:05d}.json"
+    return read_object(file) if file.is_file() else None
 
 
 def chained(first: Mapping[str, Any], rest: Iterator[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
