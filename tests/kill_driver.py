@@ -27,6 +27,7 @@ def import_all() -> None:
     from ip2p.checkpoints import convert, fetch  # noqa: F401
     from ip2p.cli import edit, evaluate, model  # noqa: F401
     from ip2p.dataset import open, parquet_writer, photos  # noqa: F401
+    from ip2p.dataset.generated import make_pairs  # noqa: F401
     from ip2p.dataset.instructions import local_writer, make  # noqa: F401
     from ip2p.editor import Editor  # noqa: F401
     from ip2p.evaluation import evaluate as run  # noqa: F401

@@ -98,6 +98,7 @@ def published(count: int = 3) -> dict[str, dict]:
             "edited_prompt_list": ([[text, f"{text}, at length"] for text in texts], List(text)),
             "width": ([48] * count, Value("int64")),
             "height": ([32] * count, Value("int64")),
+            "sc_score_1": ([9.0] * count, Value("float64")),
             "o_score": ([9.5] * count, Value("float64")),
         },
         "limingcv/SuperEdit-40K": {

@@ -26,6 +26,7 @@ from PIL import Image
 from instruction_cases import CAPTIONS, write_captions
 from ip2p.dataset.pairs import Pair
 from ip2p.dataset.parquet_writer import write_pairs
+from pair_runs import ROWS, save_model, write_rows_file
 from pair_sets import picture
 from tiny_model import save_folder, tiny_editor
 
@@ -91,6 +92,8 @@ def sources(tmp_path_factory, tuned):
     (folder / "language").symlink_to(tuned)
     write_captions(folder / "captions.txt", CAPTIONS[:6])
     save_folder(tiny_editor(), folder / "model")
+    save_model(folder / "painter")
+    write_rows_file(folder / "rows.jsonl", ROWS[:3])
     (folder / "pictures").mkdir()
     for i in range(3):
         picture(i, (64, 64)).save(folder / "pictures" / f"{i}.png")
@@ -146,6 +149,11 @@ def instructions(sources: Path, output: Path) -> dict:
     return {"argv": ["dataset", "instructions", sources / "captions.txt", "--output", output, *settings]}
 
 
+def pairs(sources: Path, output: Path) -> dict:
+    settings = ["--model", sources / "painter", "--steps", 1, "--size", 64, "--samples", 2, "--shard", 1]
+    return {"argv": ["dataset", "pairs", sources / "rows.jsonl", "--output", output, *settings]}
+
+
 VERBS = {
     "edit": Verb("out", edit),
     "model convert to a folder": Verb("model", convert("--half")),
@@ -154,9 +162,16 @@ VERBS = {
     "model fetch": Verb("fetched.safetensors", fetch),
     "dataset photos": Verb("pairs.parquet", photos),
     "dataset instructions": Verb("run", instructions),
+    "dataset pairs": Verb("set", pairs),
     "evaluate": Verb("report", evaluate),
 }
-CONTINUED = ("edit", "evaluate", "model fetch", "dataset instructions")  # what is finished of these stays, and the next run goes on
+CONTINUED = (
+    "edit",
+    "evaluate",
+    "model fetch",
+    "dataset instructions",
+    "dataset pairs",
+)  # what is finished of these stays, and the next run goes on
 
 
 def command(verb: str, sources: Path, place: Path) -> dict:

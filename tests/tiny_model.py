@@ -1,9 +1,10 @@
-"""A small random edit model of diffusers' and transformers' networks. It proves equality and speed, never quality."""
+"""Small random models of diffusers' and transformers' networks. They prove equality and speed, never quality."""
 
 import importlib.util
 import sys
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -12,7 +13,8 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from ip2p.checkpoints.clip import STANDARD, tokenizer
 from ip2p.edit import Edit
-from ip2p.editor import Editor
+from ip2p.editor import DiffusionModel, Editor
+from ip2p.editor.samplers import scheduler_of
 
 TEXT_WIDTH = 32
 
@@ -29,6 +31,11 @@ def tiny_tokenizer() -> CLIPTokenizer:
 
 
 def tiny_editor(width: int = 16, seed: int = 0, channels: int = 8, prediction_type: str = "epsilon") -> Editor:
+    """As `tiny_networks`."""
+    return Editor(**tiny_networks(width, seed, channels), name="tiny", prediction_type=prediction_type)
+
+
+def tiny_networks(width: int = 16, seed: int = 0, channels: int = 8) -> dict[str, Any]:
     """width: channels of the UNet's first level. Pictures are 8 times the latent, as Stable Diffusion's are."""
     tokenizer = tiny_tokenizer()
     with torch.random.fork_rng():
@@ -67,14 +74,15 @@ def tiny_editor(width: int = 16, seed: int = 0, channels: int = 8, prediction_ty
             for name, parameter in text.named_parameters():
                 if name.endswith("token_embedding.weight"):
                     parameter.mul_(20)  # random token embeddings are tiny: make words differ
-    return Editor(unet, vae, text, tokenizer, name="tiny", prediction_type=prediction_type)
+    return {"unet": unet, "vae": vae, "text_encoder": text, "tokenizer": tokenizer}
 
 
-def save_folder(editor: Editor, folder: Path) -> None:
-    """Writes a diffusers folder, which `Editor.load` reads."""
+def save_folder(model: DiffusionModel, folder: Path) -> None:
+    """Writes a diffusers folder, which `Editor.load` reads, or that of a text-to-image model."""
     for name in ("unet", "vae", "text_encoder", "tokenizer"):
-        getattr(editor, name).save_pretrained(folder / name)
-    editor.scheduler(Edit(image=Image.new("RGB", (64, 64)), instruction="x")).save_pretrained(folder / "scheduler")
+        getattr(model, name).save_pretrained(folder / name)
+    edit = Edit(image=Image.new("RGB", (64, 64)), instruction="x")
+    scheduler_of(edit, model.prediction_type).save_pretrained(folder / "scheduler")
 
 
 if __name__ == "__main__":

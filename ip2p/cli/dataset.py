@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from . import dataset_check, dataset_convert, dataset_instructions, dataset_photos, dataset_status, dataset_view
+from . import dataset_check, dataset_convert, dataset_instructions, dataset_pairs, dataset_photos, dataset_status, dataset_view
 
 # Verb: its module, with `add_arguments(parser)` and `run(args) -> exit status`, quick to import; and what it does.
 VERBS = {
@@ -13,7 +13,8 @@ VERBS = {
     "convert": (dataset_convert, "a pair set to parquet or to the original folder layout"),
     "photos": (dataset_photos, "make pairs from a folder of photographs, by procedural edits"),
     "instructions": (dataset_instructions, "write instructions and edited captions for captions, by a language model"),
-    "status": (dataset_status, "how far a run of dataset instructions is, and what it made"),
+    "pairs": (dataset_pairs, "draw picture pairs of such rows, by a text-to-image model with Prompt-to-Prompt"),
+    "status": (dataset_status, "how far a run of dataset instructions or dataset pairs is, and what it made"),
 }
 
 

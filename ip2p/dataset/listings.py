@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from ..errors import EditError
 from ..files import why
-from .checked_files import parse_json
+from .checked_files import parse_json, read_text
 from .pairs import BROKEN, EXTRA, NO_TEXT, PICTURES, PairSet, columns_of, is_plain, listed, scores_of, seed_of
 from .tables import IMAGE, indexed
 
@@ -93,7 +93,8 @@ def csv_reader(file: Path) -> Iterator[tuple[Iterator[list[str]], list[str]]]:
 
 
 def jsonl_pairs(file: Path) -> PairSet:
-    """JSON lines, one object a pair, with names as in a CSV. Raises EditError when it can't be read or has no such names."""
+    """JSON lines, one object a pair, or one list of such in a .json, with names as in a CSV. Raises EditError when it can't be read or has
+    no such names."""
     file = file.absolute()
     columns, texts = jsonl_columns(file)
     theirs = columns_of(columns, file.name)
@@ -105,8 +106,11 @@ def jsonl_pairs(file: Path) -> PairSet:
     return indexed(file, fingerprint_of(rows(), list(PICTURES)), types, rows(), file.parent)
 
 
-def jsonl_lines(file: Path) -> Iterator[dict[str, Any]]:
-    """The object on each line, or {BROKEN: reason}."""
+def json_objects(file: Path) -> Iterator[dict[str, Any]]:
+    """The object on each line, or each of one list in a .json, or {BROKEN: reason}."""
+    if file.suffix.lower() == ".json":
+        yield from (object_of(values, f"entry {number}") for number, values in enumerate(json_list(file), 1))
+        return
     try:
         with open(file, encoding="utf-8-sig") as lines:
             for number, line in enumerate(lines, 1):
@@ -117,19 +121,34 @@ def jsonl_lines(file: Path) -> Iterator[dict[str, Any]]:
                 except ValueError as e:
                     yield {BROKEN: f"line {number} can't be read: {why(e)}"}
                     continue
-                yield (
-                    {column_name(name): value for name, value in values.items()}
-                    if isinstance(values, dict)
-                    else {BROKEN: f"line {number} is not an object in braces"}
-                )
+                yield object_of(values, f"line {number}")
     except (OSError, UnicodeDecodeError) as e:
         raise EditError(f"{file} can't be read: {why(e)}.") from e
+
+
+def json_list(file: Path) -> list[Any]:
+    """Raises EditError when it is none."""
+    try:
+        values = parse_json(read_text(file))
+    except EditError as e:
+        raise EditError(f"{file} {e}.") from e
+    except ValueError as e:
+        raise EditError(f"{file} can't be read: {why(e)}.") from e
+    if not isinstance(values, list):
+        raise EditError(f"{file} can't be read: it holds no list in brackets.")
+    return values
+
+
+def object_of(values: object, place: str) -> dict[str, Any]:
+    if isinstance(values, dict):
+        return {column_name(name): value for name, value in values.items()}
+    return {BROKEN: f"{place} is not an object in braces"}
 
 
 def jsonl_columns(file: Path) -> tuple[list[str], list[str]]:
     """All names, and which of the columns that are none of ours hold texts alone. Raises EditError."""
     kinds: dict[str, set[type]] = {}
-    for row in jsonl_lines(file):
+    for row in json_objects(file):
         for name, value in row.items():
             if name != BROKEN and value is not None:
                 kinds.setdefault(name, set()).add(type(value))
@@ -142,7 +161,7 @@ def jsonl_columns(file: Path) -> tuple[list[str], list[str]]:
 
 def jsonl_rows(file: Path, theirs: Mapping[str, list[str]], texts: list[str]) -> Iterator[dict[str, Any]]:
     taken = {name for names in theirs.values() for name in names} | set(texts) | {BROKEN}
-    for line in jsonl_lines(file):
+    for line in json_objects(file):
         if BROKEN in line:
             yield {BROKEN: line[BROKEN]}
             continue

@@ -17,7 +17,7 @@ SUFFIXES = (".parquet", ".csv", ".jsonl")
 
 
 def open_pairs(source: str | Path, split: str | None = None, in_order: bool = False) -> PairSet:
-    """A pair set from a parquet file, a folder of them, the original folder layout, a CSV or JSON lines that name pictures before and
+    """A pair set from a parquet file, a folder of them, the original folder layout, a CSV or JSON that names pictures before and
     after, the folder one of them is in, a folder of `save_to_disk`, or a data set's name on the Hugging Face hub. Every row is one pair,
     also of edits that follow one another.
 
@@ -47,9 +47,9 @@ def file_pairs(path: Path, in_order: bool) -> PairSet:
         return parquet_pairs([path], path.name, in_order)
     if suffix == ".csv":
         return csv_pairs(path)
-    if suffix == ".jsonl":
+    if suffix in (".jsonl", ".json"):
         return jsonl_pairs(path)
-    raise EditError(f"{path} is neither parquet nor CSV nor JSON lines: give a pair set's file or folder.")
+    raise EditError(f"{path} is neither parquet nor CSV nor JSON: give a pair set's file or folder.")
 
 
 def folder_pairs(folder: Path, split: str | None, in_order: bool) -> tuple[PairSet, str | None]:

@@ -15,21 +15,36 @@ from PIL import Image
 
 from ..errors import EditError
 from ..images import read_as_it_is, read_image, read_mask
+from .both_ways import BothWays, inverse_column
 from .checked_files import parse_object, read_inside
 
 PICTURES = ("original_image", "edited_image", "mask")
-# Ours first, then what published sets call it: InstructPix2Pix, MagicBrush, OmniEdit, SuperEdit, the 1000 samples; then plain words.
+# Ours first, then what published sets call it: InstructPix2Pix, MagicBrush, OmniEdit, SuperEdit, the 1000 samples, AnyEdit, HumanEdit,
+# Pico-Banana; then plain words. AnyEdit and HQ-Edit call their captions input and output, as others call their pictures.
 ALIASES = {
-    "original_image": ("original_image", "input_image", "source_img", "src_img", "source_image", "before", "original", "input", "source"),
-    "edited_image": ("edited_image", "target_img", "edited_img", "target_image", "output_image", "after", "edited", "output", "target"),
-    "mask": ("mask", "mask_img", "mask_image"),
-    "edit_prompt": ("edit_prompt", "instruction", "edit", "edit_instruction", "prompt"),
-    "edit_prompts": ("edit_prompts", "edited_prompt_list", "instructions", "instruction_list"),
-    "original_prompt": ("original_prompt", "input_prompt", "source_prompt", "original_caption", "source_caption", "caption"),
-    "edited_prompt": ("edited_prompt", "output_prompt", "target_prompt", "edited_caption", "target_caption"),
+    "original_image": (
+        "original_image", "input_image", "source_img", "src_img", "source_image", "image_file", "input_img", "local_input_image",
+        "before", "original", "input", "source",
+    ),
+    "edited_image": (
+        "edited_image", "target_img", "edited_img", "target_image", "output_image", "edited_file", "output_img",
+        "after", "edited", "output", "target",
+    ),
+    "mask": ("mask_img", "mask_image", "mask"),
+    "edit_prompt": ("edit_prompt", "instruction", "edit", "edit_instruction", "editing_instruction", "prompt"),
+    "edit_prompts": ("edit_prompts", "edited_prompt_list", "instructions", "instruction_list", "augmented_instructions"),
+    "original_prompt": (
+        "original_prompt", "input_prompt", "source_prompt", "original_caption", "source_caption", "input_caption_by_llama", "caption", "input",
+    ),
+    "edited_prompt": (
+        "edited_prompt", "output_prompt", "target_prompt", "edited_caption", "target_caption", "output_caption_by_llama", "output",
+    ),
     "seed": ("seed",),
     "scores": ("scores",),
-}
+}  # fmt: skip
+PLAIN_INSTRUCTIONS = ("text", "summarized_text")  # taken where no other column holds instructions: Pico-Banana's
+# Numbers that sets have in columns of their own: UltraEdit's, OmniEdit's, and of the original code's metadata.
+SCORE = re.compile(r"clip_sim_\w+|dinov2_sim|ssim|sc_score_\d|pq_score|o_score")
 NEEDED = {
     "pictures before": ["original_image"],
     "pictures after": ["edited_image"],
@@ -101,9 +116,11 @@ class PairSet:
     """
 
     def __init__(self, name: str, source: Source, fingerprint: str, rows: Sequence[int] | None = None):
+        self.theirs = columns_of(source.columns, name)  # our column: the set's columns that hold it
+        if inverse := inverse_column(source.columns):
+            source, fingerprint = BothWays(source, inverse, self.theirs), f"{fingerprint} both ways"
         self.name, self.source, self.fingerprint = name, source, fingerprint
         self.rows: Sequence[int] = range(len(source)) if rows is None else rows
-        self.theirs = columns_of(source.columns, name)  # our column: the set's columns that hold it
         named = {column for columns in self.theirs.values() for column in columns}
         self.extra = [column for column in source.columns if column not in named]
         texts = [column for ours, columns in self.theirs.items() if ours not in PICTURES for column in columns]
@@ -189,16 +206,20 @@ class PairSet:
         def first(ours: str) -> Any:
             return columns[self.theirs[ours][0]] if ours in self.theirs else None
 
-        phrasings = [text for ours in ("edit_prompt", "edit_prompts") for c in self.theirs.get(ours, ()) for text in listed(columns[c])]
-        extra = {c: columns[c] for c in self.extra if c not in (EXTRA, BROKEN)} | {
-            name: value for name, value in parse_object(columns.get(EXTRA)).items() if name.lower() not in NOT_EXTRA
-        }
+        def text(ours: str) -> str:
+            value = first(ours)
+            return "" if value is None or isinstance(value, (Mapping, bytes, list)) else str(value)
+
+        phrasings = [said for ours in ("edit_prompt", "edit_prompts") for c in self.theirs.get(ours, ()) for said in listed(columns[c])]
+        more = {c: columns[c] for c in self.extra} | parse_object(columns.get(EXTRA))
+        extra = {name: value for name, value in more.items() if name.lower() not in NOT_EXTRA}
+        scores = {name: extra.pop(name) for name, value in more.items() if SCORE.fullmatch(name) and is_number(value)}
         return {
             "edit_prompts": tuple(dict.fromkeys(phrasings)),
-            "original_prompt": str(first("original_prompt") or ""),
-            "edited_prompt": str(first("edited_prompt") or ""),
+            "original_prompt": text("original_prompt"),
+            "edited_prompt": text("edited_prompt"),
             "seed": seed_of(first("seed")),
-            "scores": scores_of(first("scores")),
+            "scores": scores | scores_of(first("scores")),
             "extra": {name: value for name, value in extra.items() if is_plain(value)},
         }
 
@@ -235,8 +256,15 @@ def row_of(pair: Pair) -> dict:
 def columns_of(columns: Sequence[str], name: str) -> dict[str, list[str]]:
     """Our column: the set's columns that hold it. Raises EditError when there are no pictures before or after, or no instructions."""
     lower = {column.lower(): column for column in reversed(columns)}
-    theirs = {ours: [lower[alias] for alias in aliases if alias in lower] for ours, aliases in ALIASES.items()}
-    theirs = {ours: several if ours.startswith("edit_prompt") else several[:1] for ours, several in theirs.items() if several}
+    theirs: dict[str, list[str]] = {}
+    for ours, aliases in ALIASES.items():
+        taken = {column for columns in theirs.values() for column in columns}
+        found = [lower[alias] for alias in aliases if alias in lower and lower[alias] not in taken]
+        if found:
+            theirs[ours] = found if ours.startswith("edit_prompt") else found[:1]
+    plain = [lower[name] for name in PLAIN_INSTRUCTIONS if name in lower]
+    if plain and not theirs.keys() & {"edit_prompt", "edit_prompts"}:
+        theirs["edit_prompt"] = plain
     missing = [what for what, names in NEEDED.items() if not any(ours in theirs for ours in names)]
     if missing:
         raise EditError(

@@ -11,7 +11,6 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -20,69 +19,34 @@ from PIL import Image
 
 from .. import images
 from ..chain import lines_of, next_edit
-from ..checkpoints.clip import as_clip_reads
 from ..checkpoints.recognise import EDIT_CHANNELS
 from ..edit import MAX_BATCH, Edit
 from ..errors import EditError
 from ..infotext import infotext_of
-from ..pixels import latent_mask, to_levels, to_tensor
+from ..pixels import latent_mask, to_tensor
 from ..result import finished
 from .jobs import EditContext, Interrupted, Job, Result
+from .model import DiffusionModel
 from .run import OUT_OF_MEMORY, Run
 from .samplers import Scheduler, check_editor_can, scheduler_of, timesteps_of
 
-DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 Argument = TypeVar("Argument")
 Value = TypeVar("Value")
-
-CHUNK, NEAR_COMMA = 75, 20  # tokens between BOS and EOS; a chunk ends at a comma among its last 20, as in the WebUI
 
 
 class Stopped(Exception):
     """`on_rows` said False."""
 
 
-class Editor:
+class Editor(DiffusionModel):
     """An edit model, ready. `rows`: of every step of the last `edit` how many rows the UNet was given."""
 
-    def __init__(self, unet: Any, vae: Any, text_encoder: Any, tokenizer: Any, *, name: str = "model", prediction_type: str = "epsilon"):
-        if unet.config.in_channels != EDIT_CHANNELS:
-            raise EditError(
-                f"“{name}” is not an edit model: its network has {unet.config.in_channels} input channels, not {EDIT_CHANNELS}."
-            )
-        self.unet, self.vae, self.text_encoder, self.tokenizer = unet, vae, text_encoder, tokenizer
-        self.name, self.prediction_type = name, prediction_type
+    kind, channels = "an edit model", EDIT_CHANNELS
+
+    def __init__(self, *networks: Any, **named: Any):
+        """As `DiffusionModel`."""
+        super().__init__(*networks, **named)
         self.rows: list[int] = []
-
-    @classmethod
-    def load(cls, model: str | Path, device: str | torch.device | None = None, dtype: str | torch.dtype | None = None) -> Editor:
-        """model: a diffusers folder, a single LDM file, a model's name on the Hugging Face hub, or `small`, the checkpoint that
-        comes with the package; only a name on the hub, which `official` stands for, asks the network.
-
-        Without a device CUDA where there is one; without a dtype fp16 there and fp32 on the CPU. Raises EditError.
-        """
-        from ..checkpoints.load import load_networks
-
-        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        if isinstance(dtype, str):
-            dtype = DTYPES.get(dtype, dtype)
-        dtype = dtype or (torch.float16 if device.type == "cuda" else torch.float32)
-        if not isinstance(dtype, torch.dtype):
-            raise EditError(f"There is no precision “{dtype}”. Known ones: {', '.join(DTYPES)}.")
-        return cls(**load_networks(str(model))).to(device, dtype)
-
-    def to(self, device: str | torch.device, dtype: torch.dtype) -> Editor:
-        for network in (self.unet, self.vae, self.text_encoder):
-            torch.nn.Module.to(network, device, dtype)  # diffusers' own warns of layers kept in fp32, of which these have none
-        return self
-
-    @property
-    def device(self) -> torch.device:
-        return self.unet.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.unet.dtype
 
     @torch.inference_mode()
     def edit(
@@ -141,37 +105,10 @@ class Editor:
         """(scheduler, the timesteps that this edit makes, the noisiest first), as the WebUI makes them of the same settings."""
         return timesteps_of(edit, self.prediction_type, self.device)
 
-    def tokens(self, text: str) -> list[list[int]]:
-        """Token ids in chunks of 77, BOS and EOS included; the empty text has one chunk."""
-        tokenizer = self.tokenizer
-        ids = tokenizer(as_clip_reads(text), add_special_tokens=False, verbose=False).input_ids
-        comma = tokenizer.convert_tokens_to_ids(",</w>")
-        chunks: list[list[int]] = []
-        while ids or not chunks:
-            end = CHUNK
-            if len(ids) > CHUNK and ids[CHUNK] != comma and comma in ids[CHUNK - NEAR_COMMA : CHUNK]:
-                end -= ids[CHUNK - 1 :: -1].index(comma)
-            chunk, ids = ids[:end], ids[end:]
-            padding = [tokenizer.pad_token_id] * (CHUNK - len(chunk))
-            chunks.append([tokenizer.bos_token_id, *chunk, tokenizer.eos_token_id, *padding])
-        return chunks
-
-    def encode_text(self, text: str) -> torch.Tensor:
-        """text → (77·chunks, width): each chunk encoded alone, then put one after the other."""
-        chunks = torch.tensor(self.tokens(text), device=self.device)
-        return self.text_encoder(input_ids=chunks).last_hidden_state.flatten(0, 1)
-
     def encode_picture(self, picture: Image.Image) -> torch.Tensor:
         """→ (4, h, w), the mode of the VAE's posterior, not multiplied by the scale factor."""
         pixels = to_tensor(picture)[None]
         return self.vae.encode(pixels.to(self.device, self.vae.dtype)).latent_dist.mode()[0].float()
-
-    def decode(self, latent: torch.Tensor) -> np.ndarray:
-        """latent: (4, h, w), scaled → (H, W, 3) in [0, 255]."""
-        pixels = self.vae.decode(latent[None].to(self.vae.dtype) / self.vae.config.scaling_factor).sample[0]
-        if not pixels.isfinite().all():
-            raise EditError("The picture came out as not-a-number: this model needs fp32 or bf16.")
-        return to_levels(pixels)
 
     @torch.inference_mode()
     def reconstruct(self, picture: Image.Image) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -32,7 +32,20 @@ SAMPLERS: dict[str, tuple[type, dict[str, Any]]] = {
 }
 
 
-def scheduler_of(edit: Edit, prediction_type: str) -> Scheduler:
+class Sampling(Protocol):
+    """What a scheduler is made of: an edit's settings, or a text-to-image model's."""
+
+    @property
+    def sampler_name(self) -> str: ...
+
+    @property
+    def steps(self) -> int: ...
+
+    @property
+    def denoising_strength(self) -> float: ...
+
+
+def scheduler_of(edit: Sampling, prediction_type: str) -> Scheduler:
     """diffusers' scheduler of the edit's sampler, its steps not yet set."""
     kind, options = SAMPLERS[edit.sampler_name]
     if kind is not DDIMScheduler:
@@ -42,7 +55,7 @@ def scheduler_of(edit: Edit, prediction_type: str) -> Scheduler:
     return kind(**TRAINED, prediction_type=prediction_type, **options)
 
 
-def timesteps_of(edit: Edit, prediction_type: str, device: torch.device) -> tuple[Scheduler, torch.Tensor]:
+def timesteps_of(edit: Sampling, prediction_type: str, device: torch.device) -> tuple[Scheduler, torch.Tensor]:
     """(scheduler, its timesteps that this edit makes, the noisiest first), as the WebUI makes them of the same settings.
 
     DDIM ends at timestep 1 and not after it; an edit that starts from the picture makes the last share.

@@ -10,11 +10,12 @@ from typing import Any
 
 from ...files import written_whole
 from ...progress import bar
+from ..runs import line_of
 from . import page
 from .captions import Bad, read_captions
 from .figures import Figures, counted
 from .rules import Rules
-from .run_folder import PAGE, PARQUET, REJECTED, ROWS, RunFolder, answers_of, line_of, read_lines, read_settings, write_parquet
+from .run_folder import PAGE, PARQUET, REJECTED, ROWS, RunFolder, answers_of, read_lines, read_settings, write_parquet
 from .sieve import COLUMNS, rejected, sifted
 from .triplets import Ask, Caption, asks_of, record_of, share_of
 from .writer import Writer

@@ -19,6 +19,7 @@ from typing import Any
 
 from ...errors import EditError
 from ...files import take_lock, why, written_whole
+from ..runs import line_of, refuse_other
 from .rules import Rules
 
 SETTINGS, ANSWERS, ROWS, PARQUET, REJECTED, PAGE = (
@@ -102,14 +103,6 @@ def is_begun(folder: Path) -> bool:
     return folder.is_dir() and all(path.name == LOCK or path.name.startswith(".ip2p-") for path in folder.iterdir())
 
 
-def refuse_other(folder: Path, there: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
-    for name in settings:
-        if there.get(name) != settings[name]:
-            raise EditError(
-                f"{folder} is another run's: its {name} is {there.get(name)}, not {settings[name]}. Choose another --output, or ask for the same."
-            )
-
-
 def read_settings(folder: Path) -> dict[str, Any]:
     """Raises EditError where the folder is no run's."""
     try:
@@ -179,10 +172,6 @@ def cut_torn_line(file: Path) -> None:
         torn = len(ending) - (ending.rfind(b"\n") + 1)
         if torn:
             lines.truncate(size - torn)
-
-
-def line_of(row: Mapping[str, Any]) -> str:
-    return json.dumps(row, ensure_ascii=False) + "\n"
 
 
 def read_lines(file: Path) -> Iterator[dict[str, Any]]:

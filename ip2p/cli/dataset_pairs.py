@@ -1,0 +1,150 @@
+"""python -m ip2p dataset pairs: instructions and captions to picture pairs, by a text-to-image model with Prompt-to-Prompt."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..edit import MAX_SCALE, MAX_STEPS
+from ..errors import EditError, printable
+from ..images import MAX_SIDE, MIN_SIDE
+from .exits import INTERRUPTED
+from .exits import say as say_and_return
+
+if TYPE_CHECKING:
+    from ..dataset.generated.make_pairs import Counted, Wanted
+    from ..dataset.generated.text_to_image import TextToImage
+
+SAMPLES, BATCH, SHARD, STEPS, SIZE, HELD_OUT = 100, 4, 4, 100, 512, 0.1
+P, GUIDANCE = "0.1,0.9", "7.5,15"
+MULTIPLE = 8  # of a side: what the autoencoder makes one latent of
+LONGEST_LIST = 10  # bad rows that are named
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("rows", type=Path, metavar="ROWS", help="rows {id, input, edit, output} as .jsonl or .parquet, or a folder of dataset instructions")
+    add("--model", required=True, metavar="SD", help="a text-to-image model of SD 1.x's kind: a checkpoint file, a diffusers folder, or a name on the hub")  # fmt: skip
+    add("--output", type=Path, required=True, metavar="DIR", help="the folder to write, or to go on with; several processes may share it")
+    add("--samples", type=int, default=SAMPLES, metavar="N", help=f"pairs drawn of each row (default: {SAMPLES})")
+    add("--p", default=P, metavar="LOW,HIGH", help=f"share of the steps in which the second picture attends as the first does, drawn for each pair; one number for all (default: {P})")  # fmt: skip
+    add("--guidance", default=GUIDANCE, metavar="LOW,HIGH", help=f"scale of the caption, drawn for each pair; one number for all (default: {GUIDANCE})")  # fmt: skip
+    add("--steps", type=int, default=STEPS, help=f"sampling steps (default: {STEPS})")
+    add("--sampler", default="Euler a", help="Euler a, Euler, DPM++ 2M, DDIM or UniPC (default: Euler a)")
+    add("--size", type=int, default=SIZE, metavar="N", help=f"of both sides in pixels (default: {SIZE})")
+    add("--batch", type=int, default=BATCH, metavar="N", help=f"pairs at a time (default: {BATCH})")
+    add("--shard", type=int, default=SHARD, metavar="N", help=f"rows in a file; what a kill costs at most (default: {SHARD})")
+    add("--seed", type=int, default=0, help="of everything drawn (default: 0)")
+    add("--held-out", type=float, default=HELD_OUT, metavar="SHARE", help=f"captions kept from training, where rows name no split (default: {HELD_OUT})")  # fmt: skip
+    add("--licence", metavar="NAME", help="of the model, for the set's card (default: what its file says, else unknown)")
+    add("--device", help="cuda, cuda:1 or cpu (default: cuda where there is one)")
+    add("--precision", choices=("fp32", "fp16", "bf16"), help="of the networks (default: fp16 on CUDA, fp32 on the CPU)")
+    add("--dry-run", action="store_true", help="print what it would take and stop")
+
+
+def run(args: argparse.Namespace) -> int:
+    """What is interrupted goes on with the shards that are not finished."""
+    check(args)
+    try:
+        return make(args)
+    except KeyboardInterrupt:
+        return say_and_return("Interrupted. The same command goes on from here.", INTERRUPTED)
+
+
+def make(args: argparse.Namespace) -> int:
+    from ..dataset.generated.make_pairs import counted, draw_all, finish
+    from ..dataset.generated.pair_estimate import estimated
+    from ..dataset.generated.pair_run import PairRun
+    from ..dataset.generated.text_to_image import TextToImage
+
+    wanted = wanted_by(args)
+    there = counted(wanted)
+    model = TextToImage.load(args.model, args.device, args.precision)
+    if args.dry_run:
+        for line in estimated(wanted, there, model):
+            print(line)
+        return 0
+    folder = PairRun(args.output, settings_of(args, wanted, there, model))
+    if not draw_all(wanted, there, model, folder):
+        print("The shards that are left are drawn by other processes, the last of which finishes the set.")
+        return 0
+    pairs, aside = finish(there, wanted, folder)
+    name_bad(args.rows, there)
+    print(f"Wrote {args.output}: {pairs:,} pairs{f'; {aside:,} rows were set aside' if aside else ''}.")
+    return 0
+
+
+def wanted_by(args: argparse.Namespace) -> Wanted:
+    from ..dataset.generated.make_pairs import Wanted
+    from ..dataset.generated.text_to_image import Sampling
+    from ..editor import SAMPLERS
+
+    if args.sampler not in SAMPLERS:
+        raise EditError(f"There is no sampler “{args.sampler}”. Known ones: {', '.join(SAMPLERS)}.")
+    p, guidance = range_of("--p", args.p, 1), range_of("--guidance", args.guidance, MAX_SCALE)
+    sampling = Sampling(args.size, args.steps, args.sampler)
+    return Wanted(args.rows, args.samples, args.batch, args.shard, p, guidance, sampling, args.held_out, args.seed)
+
+
+def settings_of(args: argparse.Namespace, wanted: Wanted, there: Counted, model: TextToImage) -> dict[str, Any]:
+    """What has to be the same when a run goes on, and where the pairs come from."""
+    from ..checkpoints.fingerprint import fingerprint_of
+
+    return {
+        "model": Path(model.name).name if Path(args.model).expanduser().exists() else model.name,
+        "model_fingerprint": fingerprint_of(args.model, named=False),
+        "model_licence": args.licence or licence_in(Path(args.model).expanduser()),
+        "rows": args.rows.name,
+        "row_count": there.rows,
+        "rows_digest": there.digest,
+        "samples": wanted.samples,
+        "p": list(wanted.p),
+        "guidance": list(wanted.guidance),
+        "steps": wanted.sampling.steps,
+        "sampler": wanted.sampling.sampler_name,
+        "size": wanted.sampling.size,
+        "seed": wanted.seed,
+        "batch": wanted.batch,
+        "shard": wanted.shard,
+        "precision": str(model.dtype).removeprefix("torch."),
+    }
+
+
+def licence_in(model: Path) -> str:
+    from ..checkpoints.header import is_safetensors, safetensors_metadata
+
+    said = safetensors_metadata(model) if model.is_file() and is_safetensors(model) else {}
+    return said.get("modelspec.license", "unknown")
+
+
+def check(args: argparse.Namespace) -> None:
+    """Raises EditError for an option that can't be used, before anything is read."""
+    for option, number in (("--samples", args.samples), ("--batch", args.batch), ("--shard", args.shard)):
+        if number < 1:
+            raise EditError(f"{option} is at least 1, not {number}.")
+    if not 1 <= args.steps <= MAX_STEPS:
+        raise EditError(f"--steps is from 1 to {MAX_STEPS}, not {args.steps}.")
+    if not MIN_SIDE <= args.size <= MAX_SIDE or args.size % MULTIPLE:
+        raise EditError(f"--size is a multiple of {MULTIPLE} from {MIN_SIDE} to {MAX_SIDE}, not {args.size}.")
+    if not 0 <= args.held_out < 1:
+        raise EditError(f"--held-out is a share from 0 to below 1, not {args.held_out:g}.")
+
+
+def range_of(option: str, text: str, highest: float) -> tuple[float, float]:
+    """“0.1,0.9”, or one number for both. Raises EditError."""
+    try:
+        low, high = (numbers * 2)[:2] if len(numbers := [float(part) for part in text.split(",")]) == 1 else numbers
+    except ValueError:
+        raise EditError(f"{option} is a number, or two with a comma between, not {text}.") from None
+    if not 0 <= low <= high <= highest:
+        raise EditError(f"{option} is from 0 to {highest:g}, the lower number first, not {text}.")
+    return low, high
+
+
+def name_bad(file: Path, there: Counted) -> None:
+    if there.bad:
+        more = f" and {len(there.bad) - LONGEST_LIST} more" if len(there.bad) > LONGEST_LIST else ""
+        named = ", ".join(f"{place} {reason}" for place, reason in there.bad[:LONGEST_LIST])
+        print(printable(f"{len(there.bad)} rows of {file} can't be used: {named}{more}."), file=sys.stderr)

@@ -1,0 +1,160 @@
+"""Rows to pairs: both captions of a row drawn many times, each time with a seed, a p and a guidance of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...errors import EditError
+from ...files import why
+from ...pixels import to_picture
+from ...progress import bar
+from ..instructions.captions import Bad
+from .draws import GUIDANCE, Draw, P, Range, draw
+from .pair_card import card_of
+from .pair_run import PairRun
+from .text_to_image import OutOfMemory, Sampling, TextToImage
+from .triplet_files import Triplet, read_triplets
+
+QUALITY = 100  # of JPEG, as in the paper
+P_NAME, GUIDANCE_NAME = "p2p_threshold", "cfg_scale"  # as the original code's metadata.jsonl has them
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked for. file: of rows; samples: of each row; batch: of samples at a time; shard: rows of a shard; held_out: the share of
+    captions kept from training, where rows name no split; seed: of everything drawn."""
+
+    file: Path
+    samples: int = 100
+    batch: int = 4
+    shard: int = 4
+    p: Range = P
+    guidance: Range = GUIDANCE
+    sampling: Sampling = field(default_factory=Sampling)
+    held_out: float = 0.1
+    seed: int = 0
+
+    def rows(self) -> Iterator[Triplet]:
+        return (row for row in read_triplets(self.file, self.held_out) if isinstance(row, Triplet))
+
+    def shards(self) -> Iterator[tuple[int, list[Triplet]]]:
+        rows = self.rows()
+        for number in itertools.count():
+            if not (some := list(itertools.islice(rows, self.shard))):
+                return
+            yield number, some
+
+    def draws(self, row: Triplet) -> list[Draw]:
+        return [draw(self.seed, row.id, k, self.p, self.guidance) for k in range(self.samples)]
+
+
+@dataclass(frozen=True)
+class Counted:
+    """rows: that can be used; digest: of them all; bad: the others."""
+
+    rows: int
+    digest: str
+    bad: list[Bad]
+
+
+def counted(wanted: Wanted) -> Counted:
+    """Raises EditError as `read_triplets` does."""
+    rows, digest, bad = 0, hashlib.sha256(), []
+    for row in read_triplets(wanted.file, wanted.held_out):
+        if isinstance(row, Triplet):
+            rows += 1
+            digest.update(f"{asdict(row)}\n".encode())
+        else:
+            bad.append(row)
+    return Counted(rows, digest.hexdigest()[:16], bad)
+
+
+def draw_all(wanted: Wanted, there: Counted, model: TextToImage, run: PairRun) -> bool:
+    """Draws the shards that no other process draws or has drawn. → whether all are finished now. Raises EditError."""
+    shards = -(-there.rows // wanted.shard)
+    finished = {number for number in range(shards) if run.record(number) is not None}
+    left = sum(min(wanted.shard, there.rows - number * wanted.shard) for number in range(shards) if number not in finished)
+    shown = bar(there.rows * wanted.samples, "pair", done=(there.rows - left) * wanted.samples)
+    try:
+        for number, rows in wanted.shards():
+            if number not in finished:
+                with run.taken(number) as mine:
+                    if mine:
+                        set_aside: list[dict[str, Any]] = []
+                        run.write(number, pairs_of_rows(wanted, rows, model, set_aside, shown), [row.id for row in rows], set_aside)
+    finally:
+        shown.close()
+    return all(run.record(number) is not None for number in range(shards))
+
+
+def finish(there: Counted, wanted: Wanted, run: PairRun) -> tuple[int, int]:
+    """→ (pairs, rows set aside, those that can't be used among them). Raises EditError where not one pair could be drawn."""
+    shards = -(-there.rows // wanted.shard)
+    records = [run.record(number) or {} for number in range(shards)]
+    pairs = sum(record["pairs"] for record in records)
+    aside = [row for record in records for row in record["set_aside"]]
+    bad = [{"place": place, "reason": reason} for place, reason in there.bad]
+    run.finish(shards, bad, card_of(run.settings, pairs, there.rows - len(aside), len(aside) + len(bad)))
+    if not pairs:
+        raise EditError(f"No pair could be drawn: {aside[0]['reason']}.")
+    return pairs, len(aside) + len(bad)
+
+
+def pairs_of_rows(
+    wanted: Wanted, rows: Sequence[Triplet], model: TextToImage, set_aside: list[dict[str, Any]], shown: Any
+) -> Iterator[dict[str, Any]]:
+    """All pairs of the rows; a row of which one can't be drawn is added to `set_aside`, with the reason, and has none."""
+    for row in rows:
+        done = 0
+        try:
+            pairs = []
+            for pair in pairs_of_row(wanted, row, model):
+                pairs.append(pair)
+                done += 1
+                shown.update()
+        except OutOfMemory:
+            raise
+        except Exception as e:  # one row must not end the run, whatever the networks or the tokenizer make of it
+            set_aside.append({**asdict(row), "reason": why(e)})
+            shown.update(wanted.samples - done)
+        else:
+            yield from pairs
+
+
+def pairs_of_row(wanted: Wanted, row: Triplet, model: TextToImage) -> Iterator[dict[str, Any]]:
+    """As `PairSet.raw` gives them."""
+    captions = row.input, row.output
+    if model.tokens(row.input) == model.tokens(row.output):
+        raise EditError("both captions are the same to the model")
+    draws = wanted.draws(row)
+    extra = {name: value for name, value in asdict(row).items() if name not in ("input", "edit", "output")}
+    for start in range(0, len(draws), wanted.batch):
+        some = draws[start : start + wanted.batch]
+        for k, (one, pictures) in enumerate(zip(some, model.draw_pairs(captions, some, wanted.sampling)), start):
+            first, second = map(jpeg, pictures)
+            yield {
+                "original_image": first,
+                "edited_image": second,
+                "mask": None,
+                "edit_prompts": (row.edit,),
+                "original_prompt": row.input,
+                "edited_prompt": row.output,
+                "seed": one.seed,
+                "scores": {P_NAME: one.p, GUIDANCE_NAME: one.guidance},
+                "extra": extra | {"sample": k},
+            }
+
+
+def jpeg(levels: np.ndarray) -> bytes:
+    """levels: (h, w, 3) in [0, 255]."""
+    buffer = io.BytesIO()
+    to_picture(levels).save(buffer, "JPEG", quality=QUALITY)
+    return buffer.getvalue()
