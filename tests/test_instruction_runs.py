@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sys
 
 import pytest
 
@@ -231,6 +232,22 @@ def test_what_can_not_be_used_is_one_sentence(kind, why, tuned, tmp_path, capsys
     assert status == 2 and len(err) == 1 and not out
     assert re.search(why, err[0]), err[0]
     assert sorted(path for path in tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "package, arguments",
+    [
+        (
+            "openai",
+            lambda folder, tuned: [folder / "captions.txt", "--writer", "endpoint", "--model", "m", "--url", "http://127.0.0.1:9/v1"],
+        ),
+        ("peft", lambda folder, tuned: ["--finetune", "seeds", "--model", tuned]),
+    ],
+)
+def test_an_absent_package_is_named_with_the_extra_that_brings_it(package, arguments, tuned, captions, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    status, _, (said,) = ran(capsys, "instructions", *arguments(tmp_path, tuned), "--output", tmp_path / "run")
+    assert status == 2 and package in said and "'sd-webui-instruct-edit[data]'" in said
 
 
 def test_the_folder_of_another_run_and_one_in_use_are_refused(tuned, captions, tmp_path, capsys):
