@@ -15,7 +15,9 @@ from instruction_cases import ROWS, save_tiny
 from ip2p import states
 from ip2p.dataset.instructions import finetune as tuning
 from ip2p.dataset.instructions.finetune import LOSS_OF_NOTHING, Tuning, batch_of, encoded, finetune, order, scheduled
-from ip2p.dataset.instructions.language_model import fingerprint, load
+from ip2p.dataset.instructions.language_model import fingerprint, load, start_of
+from ip2p.dataset.instructions.local_writer import LocalWriter, Options
+from ip2p.dataset.instructions.triplets import Caption, asks_of
 from test_cli_dataset import ran
 
 pytestmark = pytest.mark.usefixtures("one_thread_and_no_hub")
@@ -40,7 +42,7 @@ def test_the_loss_is_of_the_completion_and_of_nothing_else(tiny):
     tokens, labels = encoded(ROWS[0], tokenizer)
     learned = [token for token, label in zip(tokens, labels) if label != LOSS_OF_NOTHING]
     assert tokenizer.decode(learned) == f"{ROWS[0]['edit']}\n%%\n{ROWS[0]['output']}\nEND{tokenizer.eos_token}"
-    assert tokenizer.decode(tokens).startswith(f"{ROWS[0]['input']}\n##\n") and learned == labels[-len(learned) :]
+    assert tokenizer.decode(tokens).startswith(f"{start_of(tokenizer)}{ROWS[0]['input']}\n##\n") and learned == labels[-len(learned) :]
     # Rows of other lengths in the batch, and what fills them up, leave a row's loss as it is.
     longest = max((encoded(row, tokenizer) for row in ROWS), key=lambda example: len(example[0]))
     with torch.no_grad():
@@ -99,9 +101,10 @@ def test_what_is_interrupted_goes_on_and_ends_with_the_same_weights(tiny, tmp_pa
 def test_what_comes_out_is_a_plain_folder_whose_message_is_the_caption(tuned):
     model, tokenizer = load(str(tuned))
     assert not [name for name in weights(tuned) if "lora" in name]
-    assert (
-        tokenizer.apply_chat_template([{"role": "user", "content": "a dog"}], tokenize=False, add_generation_prompt=True) == "a dog\n##\n"
-    )
+    assert start_of(tokenizer) == tokenizer.eos_token, "it has no other token to begin a text with"
+    message = [{"role": "user", "content": "a dog"}]
+    asked = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
+    assert asked == f"{tokenizer.eos_token}a dog\n##\n" == LocalWriter(str(tuned), Options()).text_of(asks_of(Caption("a dog"), 1, 0)[0])
     sampling = model.generation_config
     assert sampling.do_sample and sampling.temperature == 0.7 and sampling.eos_token_id == tokenizer.eos_token_id
     about = json.loads((tuned / "instructions.json").read_text())

@@ -7,7 +7,10 @@ import pytest
 
 pytest.importorskip("diffusers", reason="pairs need diffusers (pip install -e '.[edit]')")
 import torch
+from diffusers import UNet2DConditionModel
 
+from convert_cases import UNET_CONFIG, diffusers_folder
+from ip2p.checkpoints.convert import folder_to_file
 from ip2p.dataset.generated.draws import Draw, draw
 from ip2p.dataset.generated.prompt_to_prompt import shared_attention, shares_at, source_rows
 from ip2p.dataset.generated.text_to_image import Sampling, TextToImage
@@ -159,6 +162,17 @@ def test_draws_lie_in_their_ranges_and_depend_on_seed_row_and_number_alone():
     assert len({one.seed for one in draws}) == len(draws) and all(0 <= one.seed < 2**48 for one in draws)
     assert draw(1, "row 3", 7) == draws[3 * 50 + 7] != draw(2, "row 3", 7)
     assert draw(1, "row 3", 7, (0.5, 0.5), (2.0, 2.0)) == Draw(draws[157].seed, 0.5, 2.0)
+
+
+def test_a_single_file_draws_what_its_folder_draws(tmp_path):
+    folder = diffusers_folder(tmp_path / "folder")
+    UNet2DConditionModel(**UNET_CONFIG | {"in_channels": 4}).save_pretrained(folder / "unet")
+    folder_to_file(folder, tmp_path / "sd.safetensors", half=False, force=False)
+    drawn = [
+        TextToImage.load(model, "cpu").draw_pairs(("a", "a a"), [Draw(3, 0.5, 7.5)], Sampling(32, 2))[0]
+        for model in (folder, tmp_path / "sd.safetensors")
+    ]
+    assert np.array_equal(*drawn) and not np.array_equal(*drawn[0])
 
 
 def test_a_model_of_another_kind_is_refused_in_a_sentence():

@@ -19,14 +19,14 @@ from ...files import refuse_existing, remove, why, written_whole
 from ...progress import bar
 from ..checked_files import parse_object
 from .few_shot import SEEDS
-from .language_model import TUNED, fingerprint, load, quiet
+from .language_model import TUNED, fingerprint, load, quiet, start_of
 from .paper_format import MARKS, completion, prompt
 
 SAVE_EVERY = 20  # optimizer steps
 POOL = 8  # batches whose rows are sorted by length
 LOSS_OF_NOTHING = -100  # a label that torch's cross entropy leaves out
 # The caption alone is the message, so that any server of the folder answers in the learned format.
-CHAT = "{{ messages[-1]['content'] + '\\n##\\n' }}"
+CHAT = "{{{{ {start} + messages[-1]['content'] + '\\n##\\n' }}}}"
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def adapted(model: Any, tuning: Tuning) -> Any:
 
 def encoded(row: dict[str, str], tokenizer: Any) -> tuple[list[int], list[int]]:
     """→ (tokens, labels): the loss is of the completion alone, with the token that ends it."""
-    asked = tokenizer(prompt(row["input"]), add_special_tokens=False)["input_ids"]
+    asked = tokenizer(start_of(tokenizer) + prompt(row["input"]), add_special_tokens=False)["input_ids"]
     answer = tokenizer(completion(row["edit"], row["output"]), add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
     return asked + answer, [LOSS_OF_NOTHING] * len(asked) + answer
 
@@ -192,7 +192,7 @@ def save(model: Any, tokenizer: Any, output: Path, settings: dict[str, Any]) -> 
     """The adapters merged into the weights; any server of such folders answers a caption in the paper's format, sampling."""
     if settings["rank"]:
         model = model.merge_and_unload()
-    tokenizer.chat_template = CHAT
+    tokenizer.chat_template = CHAT.format(start=json.dumps(start_of(tokenizer)))
     model.generation_config.update(
         do_sample=True, temperature=settings["temperature"], top_p=1.0, top_k=0, max_new_tokens=256, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.eos_token_id,
     )  # fmt: skip

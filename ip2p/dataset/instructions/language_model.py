@@ -81,6 +81,12 @@ def fingerprint(model: Any) -> str:
     return digest.hexdigest()[:16]
 
 
+def start_of(tokenizer: Any) -> str:
+    """The token that a caption comes after: what a text's first token says is lost, for attention rests there (Xiao et al., arXiv
+    2309.17453), and a model could not repeat a caption's first word."""
+    return tokenizer.bos_token or tokenizer.eos_token or ""
+
+
 def is_tuned(name: str) -> bool:
     """Whether `--finetune` made the folder: it is then asked in the format that it learned."""
     return (Path(name) / TUNED).is_file()

@@ -12,7 +12,7 @@ import torch
 
 from ...errors import EditError
 from . import few_shot, paper_format
-from .language_model import fingerprint, is_tuned, load, quiet
+from .language_model import fingerprint, is_tuned, load, quiet, start_of
 from .triplets import Answer, Ask, plain
 
 
@@ -59,7 +59,9 @@ class LocalWriter:
         return f"{self.tokens:,} tokens written"
 
     def text_of(self, ask: Ask) -> str:
-        return paper_format.prompt(ask.caption.text) if self.tuned else few_shot.as_text(ask, self.options.examples)
+        if self.tuned:
+            return start_of(self.tokenizer) + paper_format.prompt(ask.caption.text)
+        return few_shot.as_text(ask, self.options.examples)
 
     def answers(self, asks: Sequence[Ask]) -> list[Answer]:
         """Raises EditError where a prompt is longer than the model reads."""
