@@ -41,9 +41,9 @@ WEBUI ?= $(HOME)/stable-diffusion-webui
 
 setup: $(READY)
 
-# In two processes: one begins with the WebUI's tests, the other with those in a browser.
+# In two processes of one thread each: one begins with the WebUI's tests, the other with those in a browser.
 test: $(READY)
-	$(VENV_PYTHON) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 edit: $(READY)
 	@start=$$SECONDS; HF_HUB_OFFLINE=1 $(VENV_PYTHON) -m ip2p edit ip2p/examples/chelsea.jpg "make it winter" --output $(EDITED) --compare --seed 1 --force \

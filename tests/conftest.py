@@ -24,6 +24,14 @@ def pytest_collection_modifyitems(items):
         item.add_marker(pytest.mark.xdist_group(shared[0] if shared else item.path.name))
 
 
+@pytest.fixture(scope="session")
+def chromium():
+    from host.browser import chromium_running
+
+    with chromium_running() as browser:
+        yield browser
+
+
 # A finished training
 
 

@@ -17,7 +17,7 @@ pytest.importorskip("diffusers", reason="tests of the page need diffusers and tr
 
 import gradio
 
-from host.browser import CHROMIUM, PHONE, WIDE, chromium_running, expect
+from host.browser import CHROMIUM, PHONE, WIDE, expect
 from ip2p.app import events
 from ip2p.app.uploads import as_png
 from ip2p.edit import Edit
@@ -54,12 +54,6 @@ def url(tmp_path_factory):
     finally:
         process.terminate()
         process.wait()
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with chromium_running() as browser:
-        yield browser
 
 
 @pytest.fixture

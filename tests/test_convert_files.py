@@ -91,7 +91,9 @@ def test_the_yaml_and_the_text_encoder_come_along_and_are_found_after_a_move(tmp
 
 
 def pixels(editor: Editor) -> np.ndarray:
-    edit = Edit(image=Image.radial_gradient("L").resize((64, 64)).convert("RGB"), instruction="make it winter", seed=3, steps=2)
+    edit = Edit(
+        image=Image.radial_gradient("L").resize((64, 64)).convert("RGB"), instruction="make it winter", seed=3, steps=2, width=64, height=64
+    )
     return np.asarray(editor.edit(edit)[0].image, dtype=np.int16)
 
 

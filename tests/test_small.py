@@ -51,7 +51,7 @@ def ip2p(*argv) -> int:
 def pictures_of(editor: Editor, **settings) -> np.ndarray:
     y, x = np.mgrid[:64, :64]
     image = Image.fromarray(np.stack([x * 4, y * 4, (x // 8 + y // 8) % 2 * 200], -1).astype(np.uint8))
-    edit = Edit(**{"image": image, "instruction": "make it winter", "seed": 3, "steps": 3, **settings})
+    edit = Edit(**{"image": image, "instruction": "make it winter", "seed": 3, "steps": 3, "width": 64, "height": 64, **settings})
     return np.stack([np.asarray(result.image, dtype=np.int16) for result in editor.edit(edit)])
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 try:
     from playwright.sync_api import Page, expect, sync_playwright
@@ -21,7 +22,8 @@ except ImportError:
 
 # `make browser` puts its own first.
 PLAYWRIGHTS = Path(__file__).resolve().parents[2] / ".cache" / "chromium"
-CHROMIUM = next(filter(None, map(shutil.which, (str(PLAYWRIGHTS), "chromium", "chromium-browser", "google-chrome"))), None)
+NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")  # the first one has no window to draw
+CHROMIUM = next(filter(None, map(shutil.which, (str(PLAYWRIGHTS), *NAMES))), None)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]  # fmt: skip
 RESULT = "#ip2p_gallery .preview img, #ip2p_gallery .thumbnail-item img"
 WIDE, PHONE = {"width": 1400, "height": 1000}, {"width": 390, "height": 844}
@@ -49,6 +51,40 @@ def screenshot(tab: Tab, name: str) -> None:
         tab.page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
 
 
+# What a new page of these tests shows, by control. The others of `NEW` are the tab's own defaults.
+SMALL = {"prompt": "make it winter", "longest_side": "64", "steps": "3", "seed": "7"}
+NEW = {
+    "size_mode": "As the picture",
+    **SMALL,
+    "neg_prompt": "",
+    "text_scale": "7.5",
+    "image_scale": "1.5",
+    "randomise_scales": False,
+    "sampler": "Euler a",
+    "scheduler": "Automatic",
+    "count": "1",
+    "batch_size": "1",
+    "result": "Full size with detail",
+    "crop": False,
+    "heat_map": False,
+    "text_start": "0",
+    "text_end": "1",
+    "image_start": "0",
+    "image_end": "1",
+    "denoising_strength": "1",
+}
+# What no control takes back, or only with an answer of the WebUI that the next test would have to wait for.
+USED = """() => document.querySelector('#ip2p_detail input').value !== '1'
+    || document.querySelector('#ip2p_styles .token, #ip2p_picker .label-wrap.open, #ip2p_mask_accordion .label-wrap.open')
+    || !document.querySelector('#ip2p_extra_tabs > .tab-nav > button').matches('.selected')"""
+
+
+def numbered(n: int) -> PngInfo:
+    info = PngInfo()
+    info.add_text("Comment", str(n))
+    return info
+
+
 class Tab:
     """The tab as a person meets it: fields by their element id without the prefix ip2p_."""
 
@@ -66,6 +102,46 @@ class Tab:
         # The page's script has bound its buttons once the token counter stands above the prompt.
         self.page.wait_for_selector("#ip2p_prompt_row #ip2p_token_counter", state="attached")
         return self
+
+    def make_ready(self, photo: Path) -> Tab:
+        """A new page, small and quick, with a photograph and an instruction in it."""
+        self.upload(photo)
+        self.set(**SMALL)
+        self.photo, self.source = photo, self["image"].locator("img").get_attribute("src")
+        self.uploads = 0
+        return self
+
+    def reset(self) -> None:
+        """The controls and the picture as `make_ready` left them. Results, history and what stands in other tabs stay."""
+        self.page.set_viewport_size(WIDE)
+        if self.page.evaluate(USED):
+            self.open().make_ready(self.photo)
+            return
+        if not self["generate"].is_visible():
+            self.page.locator("#tabs > .tab-nav > button", has_text="Instruct edit").click()
+            expect(self["generate"]).to_be_visible()
+        picture = self["image"].locator("img")
+        if not picture.count() or picture.get_attribute("src") != self.source:
+            # Other bytes each time: Gradio's field does not show a file again whose place a result has taken.
+            self.uploads += 1
+            again = self.photo.with_name(f"again-{self.uploads}.png")
+            with Image.open(self.photo) as image:
+                image.save(again, pnginfo=numbered(self.uploads))
+            self.upload(again)
+            self.source = picture.get_attribute("src")
+        now = shown(self, NEW)
+        for name, value in NEW.items():
+            if now[name] != value:
+                if not self[name].is_visible():
+                    self.open_accordion("schedule")
+                self.set(**{name: value})
+        wait_for(self, NEW)
+        self.page.evaluate(
+            """() => {
+                if (selected_gallery_index() > 0) document.querySelector('#ip2p_gallery .thumbnail-item.thumbnail-small').click();
+                document.querySelectorAll('#html_log_ip2p .error').forEach(error => error.classList.remove('error'));
+            }"""
+        )
 
     def __getitem__(self, name: str):
         return self.page.locator(f"#ip2p_{name}").first  # gr.HTML gives its id to two elements, one in the other
@@ -98,7 +174,9 @@ class Tab:
         return self[name].locator("textarea, input[type=number], input").first.input_value()
 
     def open_accordion(self, name: str) -> None:
-        self[name].locator(".label-wrap").click()
+        label = self[name].locator(".label-wrap").first
+        if "open" not in label.get_attribute("class").split():
+            label.click()
 
     def generate(self) -> dict:
         """Presses Generate and waits for the end of the job: the host's description of it."""

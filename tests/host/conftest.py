@@ -82,30 +82,35 @@ def photo_file(photo, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def chromium():
-    from browser import chromium_running
-
-    with chromium_running() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
 def quick(running_webui):
     """Progress asked for often enough to be seen in jobs of a second."""
     with running_webui.options(show_progress_every_n_steps=1, live_preview_refresh_period=150):
         yield running_webui
 
 
+@pytest.fixture(scope="session")
+def shared_page():
+    """The page of `tab`, or nothing."""
+    return {}
+
+
 @pytest.fixture
-def tab(chromium, host, quick, photo_file):
-    """The tab with a photograph and an instruction in it, small and quick; no error of the page's script is allowed."""
+def tab(shared_page, chromium, host, quick, photo_file, request):
+    """The tab with a photograph and an instruction in it, small and quick; no error of the page's script is allowed.
+
+    On the page of the test before, since the WebUI's takes ten seconds to build, unless that test failed or this one is marked `new_page`.
+    """
     from browser import WIDE, Tab
 
-    page = chromium.new_context(viewport=WIDE, accept_downloads=True).new_page()
-    tab = Tab(page, host.url)
-    tab.set(longest_side=64, steps=3, seed=7)
-    tab.upload(photo_file)
-    tab.set(prompt="make it winter")
+    failed, pages = request.session.testsfailed, {} if request.node.get_closest_marker("new_page") else shared_page
+    if "tab" in pages:
+        pages["tab"].reset()
+    else:
+        page = chromium.new_context(viewport=WIDE, accept_downloads=True).new_page()
+        pages["tab"] = Tab(page, host.url).make_ready(photo_file)
+    tab = pages["tab"]
     yield tab
-    page.context.close()
+    if pages is not shared_page or request.session.testsfailed > failed or tab.errors:
+        tab.page.context.close()
+        del pages["tab"]
     assert tab.errors == []

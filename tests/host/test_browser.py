@@ -19,8 +19,9 @@ ON_TOP = """() => {
 }"""
 
 
-def test_a_photograph_is_edited_with_progress_preview_and_heat_map(tab):
-    tab.set(steps=60, longest_side=256)
+def test_a_photograph_is_edited_with_progress_preview_and_heat_map(tab, host):
+    host.probe("switch", seconds=0.3)
+    tab.set(steps=30)
     tab.start()
     expect(tab.page.locator("#ip2p_results .progressDiv")).to_contain_text("ETA")
     expect(tab.page.locator("#ip2p_gallery .livePreview img").first).to_be_attached()
@@ -30,7 +31,7 @@ def test_a_photograph_is_edited_with_progress_preview_and_heat_map(tab):
     assert tab.page.evaluate(ON_TOP), "above the live preview"
     screenshot(tab, "running")
     info = tab.finished()
-    assert "Steps: 60" in info["infotexts"][0] and info["prompt"] == "make it winter"
+    assert "Steps: 30" in info["infotexts"][0] and info["prompt"] == "make it winter"
     assert tab.pixels(RESULT)[2:] != tab.pixels("#ip2p_image img")[2:]
     expect(tab["heat"]).to_have_count(0)
     expect(tab["generate"]).to_be_visible()
@@ -150,6 +151,7 @@ def test_the_result_becomes_the_picture(tab):
     assert tab.pixels("#ip2p_image img") == result
 
 
+@pytest.mark.new_page
 def test_before_and_after_are_compared(tab):
     tab["compare_button"].click()
     expect(tab["compare"]).to_contain_text("no result")
@@ -182,8 +184,9 @@ def test_a_result_is_saved_and_zipped(tab, host):
     assert ".zip" in tab.page.locator("#download_files_ip2p").inner_text()
 
 
-def test_interrupt_ends_the_job_and_gives_what_there_is(tab):
-    tab.set(steps=150, longest_side=256)
+def test_interrupt_ends_the_job_and_gives_what_there_is(tab, host):
+    host.probe("switch", seconds=0.3)
+    tab.set(steps=100)
     tab.start()
     expect(tab["interrupt"]).to_be_visible()
     expect(tab.page.locator("#ip2p_results .progressDiv")).to_contain_text("ETA")
@@ -215,16 +218,20 @@ def test_extra_networks_are_offered(tab):
     tab.page.wait_for_function("document.querySelector('#ip2p_prompt textarea').value.includes('<lora:testlora:')")
 
 
-def test_a_running_job_comes_back_after_a_reload(tab):
-    tab.set(steps=120, longest_side=256)
+@pytest.mark.new_page
+def test_a_running_job_comes_back_after_a_reload(tab, host):
+    host.probe("switch", seconds=0.5)
+    tab.set(steps=60)
     tab.start()
     expect(tab.page.locator("#ip2p_results .progressDiv")).to_contain_text("ETA")
     tab.open()
     expect(tab.page.locator("#ip2p_results .progressDiv")).to_contain_text("%")
-    assert "Steps: 120" in tab.finished()["infotexts"][0]
+    host.probe("switch", seconds=0.0)
+    assert "Steps: 60" in tab.finished()["infotexts"][0]
     tab.page.wait_for_selector(RESULT)
 
 
+@pytest.mark.new_page
 def test_a_finished_result_comes_back_after_a_reload(tab):
     tab.generate()
     result = tab.pixels(RESULT)
@@ -324,10 +331,10 @@ def test_the_tab_works_behind_a_subpath(chromium, subpath_url, photo_file):
     page = chromium.new_context(viewport=WIDE).new_page()
     tab = Tab(page, subpath_url)
     tab.upload(photo_file)
-    tab.set(prompt="make it winter", longest_side=128, steps=60)
+    tab.set(prompt="make it winter", longest_side=64, steps=30)
     tab.start()
     expect(tab["heat"].locator("img.ip2p-colours")).to_be_visible()
-    assert "Steps: 60" in tab.finished()["infotexts"][0]
+    assert "Steps: 30" in tab.finished()["infotexts"][0]
     page.context.close()
 
 
@@ -340,6 +347,7 @@ def subpath_url(tmp_path, quick):
     host = WebUI(find_webui(), tmp_path / "data", "--subpath", "webui")
     try:
         host.wait()
+        host.probe("switch", seconds=0.3)
         with host.options(show_progress_every_n_steps=1, live_preview_refresh_period=150), SubpathProxy("webui", host.port) as proxy:
             yield proxy.url
     finally:

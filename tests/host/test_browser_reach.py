@@ -5,6 +5,7 @@ import pytest
 from browser import RESULT, expect, paint, screenshot
 
 
+@pytest.mark.new_page
 def test_a_contact_sheet_is_labelled_and_a_cell_fills_the_controls(tab):
     tab.open_accordion("sheet")
     tab.set(sheet_text_scales="4, 8", sheet_image_scales="1.1, 1.4, 1.9", sheet_side=64)
@@ -47,6 +48,7 @@ def test_a_cell_of_the_sheet_is_the_edit_it_promises(tab, host):
     assert max(abs(a - b) for a, b in zip(shown[2:], result[2:])) <= 2
 
 
+@pytest.mark.new_page
 def test_a_contact_sheet_over_seeds(tab):
     tab.open_accordion("sheet")
     tab.set(sheet_over="Seeds", sheet_seeds=4, sheet_side=64)
@@ -65,6 +67,7 @@ def test_a_contact_sheet_that_cannot_be_drawn_is_a_sentence(tab, scales):
     expect(tab.page.locator("#html_log_ip2p .error")).to_contain_text("contact sheet")
 
 
+@pytest.mark.new_page
 def test_several_instructions_are_a_chain_with_every_step_shown(tab):
     tab.set(prompt="make it winter\nadd a hat\nmake it night", heat_map=True)
     info = tab.generate()
@@ -85,11 +88,13 @@ def test_a_chain_with_a_mask_keeps_the_size_and_every_pixel_outside(tab):
     assert len(info["infotexts"]) == 2 and all("Instruct edit mask: True" in text for text in info["infotexts"])
 
 
+@pytest.mark.new_page
 def test_an_edit_of_a_page_whose_loading_is_not_over_is_in_its_history(tab):
     sent = tab.page.evaluate("ip2p_submit(null, '', 'make it winter')")
     assert sent[1] == tab.page.evaluate("localGet('ip2p_page')") and len(sent[1]) == 32
 
 
+@pytest.mark.new_page
 def test_the_history_survives_a_reload_and_steps_can_be_gone_back_to(tab):
     start, shown = tab.pixels("#ip2p_image img"), tab["image"].locator("img").get_attribute("src")
     tab.set(prompt="first", text_scale=4)

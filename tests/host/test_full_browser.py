@@ -44,6 +44,7 @@ def asked(host, picture, **fields) -> np.ndarray:
     return host.edit(**{**ask, "result": "full", "crop": False, **fields}).pixels[0]
 
 
+@pytest.mark.new_page
 def test_a_file_of_twelve_megapixels_comes_back_with_twelve(tab, host, tmp_path):
     photo = drawn_picture(4000, 3000)
     photo.save(tmp_path / "large.jpg", quality=90)
@@ -65,6 +66,7 @@ def test_a_file_of_twelve_megapixels_comes_back_with_twelve(tab, host, tmp_path)
     screenshot(tab, "full-size")
 
 
+@pytest.mark.new_page
 def test_the_tab_s_full_result_is_the_api_s_and_the_slider_s_too(tab, host, picture):
     tab.generate()
     assert abs(levels(tab.picture(RESULT)) - asked(host, picture)).max() <= 2
@@ -105,8 +107,9 @@ def test_the_grid_of_full_results_is_of_working_size(tab, picture):
     assert tab.pixels("#ip2p_gallery .thumbnail-item.thumbnail-small:nth-child(2) img")[:2] == list(picture.size)
 
 
-def test_where_the_edit_acts_is_shown_of_the_photograph_alone(tab, picture):
-    tab.set(steps=80, longest_side=128)  # the network is shown 128x128, of which the photograph takes two thirds
+def test_where_the_edit_acts_is_shown_of_the_photograph_alone(tab, host, picture):
+    host.probe("switch", seconds=0.3)
+    tab.set(steps=30, longest_side=128)  # the network is shown 128x128, of which the photograph takes two thirds
     tab.start()
     expect(tab["heat"].locator(".ip2p-colours")).to_be_visible()
     width, height = tab.page.evaluate(
@@ -126,6 +129,7 @@ def test_the_slider_leaves_a_result_of_another_kind_alone(tab, host, picture):
     assert tab.page.locator("#html_log_ip2p .error").count() == 0
 
 
+@pytest.mark.new_page
 def test_a_result_that_is_not_kept_any_longer_is_a_sentence(tab, picture):
     tab["full_size"].click()
     expect(tab.page.locator("#html_log_ip2p .error")).to_contain_text("no result to bring to full size yet")

@@ -142,18 +142,27 @@ def test_the_tab_and_the_status_tell_the_version(installed):
     assert f"Instruct edit {version}<" in installed.version_shown()
 
 
-def test_the_start_costs_a_third_of_a_second_at_most_and_imports_nothing_of_the_other_half(installed):
-    assert min(installed.host.probe("startup") for _ in range(3)) <= 0.3
+def test_the_start_costs_little_and_imports_nothing_of_the_other_half(installed):
+    """A quarter of a second where a page of a thousand sliders takes a tenth; on a slower machine both take longer."""
+    ours, sliders = (min(seconds) for seconds in zip(*(installed.host.probe("startup") for _ in range(5))))
+    assert ours <= 3.5 * sliders, (ours, sliders)
     assert not installed.imported.exists()
 
 
-def test_the_installer_costs_less_than_the_rest_of_the_budget(installed):
+def test_the_installer_costs_little_beyond_the_import_of_the_webui_s_launcher(installed):
     """It runs at every start, in a process of its own, which the host waits for."""
     env = {**os.environ, "PYTHONPATH": str(installed.folder), "COMMANDLINE_ARGS": "", "PYTHONDONTWRITEBYTECODE": "1"}
-    before = os.times()
-    subprocess.run([python_of(installed.folder), installed.extension / "install.py"], check=True, env=env)
-    after = os.times()
-    assert after.children_user + after.children_system - before.children_user - before.children_system <= 0.3
+
+    def seconds(*arguments) -> float:
+        before = os.times()
+        subprocess.run([python_of(installed.folder), *arguments], check=True, env=env)
+        after = os.times()
+        return after.children_user + after.children_system - before.children_user - before.children_system
+
+    ours, launcher = (
+        min(seconds(*arguments) for _ in range(3)) for arguments in ((installed.extension / "install.py",), ("-c", "import launch"))
+    )
+    assert ours <= 1.5 * launcher + 0.05, (ours, launcher)
 
 
 def test_ten_reloads_leave_one_of_everything(installed, photo):

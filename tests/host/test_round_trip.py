@@ -112,6 +112,7 @@ def test_pasting_a_plain_picture_takes_what_it_has_and_leaves_our_own_controls(t
     wait_for(tab, {**taken, "sampler": "Euler", "scheduler": "Karras", **own})
 
 
+@pytest.mark.new_page
 def test_pasting_with_an_empty_prompt_takes_the_last_generation(tab):
     given = {name: CONTROLS[name] for name in ("prompt", "neg_prompt", "text_scale", "image_scale", "steps", "seed", "text_end")}
     tab.open_accordion("schedule")

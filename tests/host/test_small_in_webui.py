@@ -15,7 +15,7 @@ from ip2p.__main__ import main
 from ip2p.checkpoints import small
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers' own, with numpy 2
-INSTRUCTION, SEED, STEPS = "make it winter", 7, 6
+INSTRUCTION, SEED, STEPS = "make it winter", 7, 3
 SUITING = [f"{value:g}" for value in vars(small.DEFAULTS).values()]
 PICTURE = REPOSITORY / "ip2p" / "examples" / "chelsea.jpg"
 
