@@ -123,12 +123,12 @@ def test_status_reads_a_run_that_is_not_finished(tuned, captions, tmp_path, caps
 def test_other_filters_sift_the_same_answers_again(tuned, captions, tmp_path, capsys):
     command = ("instructions", captions, "--output", tmp_path / "run", "--model", tuned, "--temperature", 0, *SMALL)
     assert ran(capsys, *command)[0] == 0
-    winters = [row for row in lines(tmp_path / "run" / "rows.jsonl") if "winter" in row["edit"]]
+    winters = [row for row in lines(tmp_path / "run" / "rows.jsonl") if "winter" in row["edit"] + row["output"]]
     (tmp_path / "words.txt").write_text("Winter\n")
     answers = (tmp_path / "run" / "answers.jsonl").read_bytes()
     status, *_ = ran(capsys, *command, "--words", tmp_path / "words.txt")
     assert winters and status == 0 and (tmp_path / "run" / "answers.jsonl").read_bytes() == answers
-    assert not any("winter" in row["edit"] for row in lines(tmp_path / "run" / "rows.jsonl"))
+    assert not any("winter" in row["edit"] + row["output"] for row in lines(tmp_path / "run" / "rows.jsonl"))
     assert sum(row["reason"] == "word" for row in lines(tmp_path / "run" / "rejected.jsonl")) == len(winters)
     assert "a word of the list" in ran(capsys, "status", tmp_path / "run")[1]
 
