@@ -57,7 +57,7 @@ def write_page(file: Path, title: str, settings: Mapping[str, Any], figures: Fig
     ]
     parts += ["<h2>Rejected</h2>", table(("reason", "rows", "of those asked"), rejected)]
     parts += ["<h2>First words of instructions</h2>", bars(figures.verbs.most_common(BARS))]
-    parts += ["<h2>Topics</h2>", '<p class="soft">By the kinds of the rows that people wrote whose words are likeliest.</p>']
+    parts += ["<h2>Topics</h2>", '<p class="soft">By the kinds of the rows that come with the package, whose words are likeliest.</p>']
     parts += [bars(figures.topics.most_common()), "<h2>Words of an instruction</h2>", bars(in_order(figures.lengths))]
     rows = [[escape(row["input"]), f"<b>{escape(row['edit'])}</b>", escape(row["output"])] for row in figures.examples]
     parts += ["<h2>Rows drawn by chance</h2>", table(("caption", "instruction", "edited caption"), rows)]
