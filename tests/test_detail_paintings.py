@@ -60,7 +60,9 @@ def test_one_large_new_thing_does_not_cost_the_rest_its_detail():
     image = Image.fromarray(source.astype(np.uint8))
     full, enlarged = (detail.transfer(image, small(target), small(source), strength) for strength in (1, 0))
     rest = np.s_[:, 5 * source.shape[1] // 8 :]
-    assert error(Image.fromarray(np.asarray(full)[rest]), target[rest]) < 0.5 * error(Image.fromarray(np.asarray(enlarged)[rest]), target[rest])
+    assert error(Image.fromarray(np.asarray(full)[rest]), target[rest]) < 0.5 * error(
+        Image.fromarray(np.asarray(enlarged)[rest]), target[rest]
+    )
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--longest-side", type=int, metavar="N", help="with --full-size: photographs are shrunk to it (default: 2400)")
     add("--kinds", metavar="A,B", help="with --full-size: kinds of procedural edits (default: the small checkpoint's thirty)")
-    add("--per-photo", type=int, metavar="N", help="with --full-size: kinds that each photograph gets, dealt in turn (default: all that suit it)")
+    add(
+        "--per-photo",
+        type=int,
+        metavar="N",
+        help="with --full-size: kinds that each photograph gets, dealt in turn (default: all that suit it)",
+    )
     add(
         "--edits",
         choices=("true", "model", "both"),
