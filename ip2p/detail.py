@@ -31,8 +31,12 @@ NOISE = 0.006  # the least fine contrast that counts, as a standard deviation
 SHARP = 0.4, 0.9  # share of the photograph's fine contrast that a result keeps: below, something else is there
 NEW = 0.12  # standard deviation of what the map leaves, from which on something new is there
 SQUEEZED = 0.021  # how far the aspects of photograph and result may differ, beside a pixel of rounding
-FLAT, CLEAR = 0.35, 0.7  # shares of the fine contrast that is due: a place is flat below, clear above
-PAINTED = 0.09, 0.18  # how evenly both are mixed, from where on to where a result is taken for a painting
+FLAT, CLEAR = 0.5, 1.0  # shares of the fine contrast that is due: a place is flat below, clear above
+MIXED = 0.05  # how evenly a place has both near it, 1 where they are as frequent, from which on it is mixed
+PAINTED = 0.505, 0.53  # share of the textured picture that is mixed, from where on to where a result is taken for a painting
+STRANGE = 0.69, 0.79  # share of the contrast that one wide window's map leaves: from where on to where nothing is the photograph's
+UNLIKE = 0.5, 1.0  # share of the photograph's contrast that is lost in the decoded one: from where on to where that is another picture
+CONTRAST = 0.05  # the least contrast that counts there, as a standard deviation
 STRIP = 128  # rows of the photograph worked on at once
 
 
@@ -109,7 +113,8 @@ class DetailMap:
         b = mean(R - times(A, V), NARROW * u)
         F = times(A, V) + b
         W = wide(V, R, SINGLE * u)
-        confidence = sharpness(R, F, u) * familiarity(R, W, u) * (1 - paintedness(R, W, u))
+        anew = resemblance(V, P) * (1 - (1 - paintedness(R, W, u)) * (1 - strangeness(R, W, u)))
+        confidence = sharpness(R, F, u) * familiarity(R, W, u) * (1 - anew)
         # What the map leaves is part of the edit, unless it is no more than what the autoencoder did to the photograph.
         left = R - F
         E = left - mean(left, 6 * u)
@@ -180,6 +185,13 @@ def familiarity(R: Array, W: Array, u: float) -> Array:
     return 1 / (1 + (mean(squared(R - W), 3 * u) / NEW**2) ** 2)
 
 
+def resemblance(V: Array, P: Array) -> float:
+    """In [0, 1]: how far the decoded photograph is the photograph. 0 for networks that have learned nothing, whose results are unlike
+    anything, so that this says nothing of what they painted."""
+    contrast = squared(P - P.mean((0, 1))).mean() + CONTRAST**2
+    return float(1 - smoothstep(squared(P - V).mean() / contrast, *UNLIKE))
+
+
 def paintedness(R: Array, W: Array, u: float) -> float:
     """In [0, 1]: 1 for a result that is flat in many places and clear beside them, where the wide window's map has texture in both.
 
@@ -189,8 +201,18 @@ def paintedness(R: Array, W: Array, u: float) -> float:
     textured = due > NOISE**2
     places = np.stack([textured, textured & (has < FLAT**2 * due), textured & (has > CLEAR**2 * due)], -1)
     near, flat, clear = np.moveaxis(mean(places.astype(np.float32), 8 * u), -1, 0)
-    mixed = (4 * flat * clear / (near + 1e-3)).mean() / (near.mean() + 1e-3)  # of textured places, 1 where both are as frequent
-    return float(smoothstep(mixed, *PAINTED))
+    mixed = 4 * flat * clear > MIXED * (near**2 + 1e-3)
+    return float(smoothstep((near * mixed).mean() / (near.mean() + 1e-3), *PAINTED))
+
+
+def strangeness(R: Array, W: Array, u: float) -> float:
+    """In [0, 1]: 1 for a result that is nowhere what the wide window's map makes of the photograph, as neon lines and tiles are.
+
+    By windows, so that one large new thing does not cost the rest its detail.
+    """
+    left = mean(squared(R - W), NARROW * u)
+    contrast = mean(squared(R - mean(R, NARROW * u)), NARROW * u)
+    return float(smoothstep(np.minimum(left / (contrast + CONTRAST**2), 1).mean(), *STRANGE))
 
 
 def squared(x: Array) -> Array:

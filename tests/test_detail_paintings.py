@@ -39,6 +39,32 @@ def test_a_painting_gets_nothing_of_the_photograph():
     assert error(full, target) <= error(enlarged, target) * 1.02
 
 
+def glowing(pixels: np.ndarray) -> np.ndarray:
+    """Lines of light along the picture's shades, on black, as neon has them along its outlines."""
+    lines = np.square(np.sin(cv2.GaussianBlur(pixels, (0, 0), 8).mean(-1) / 8))
+    return lines[..., None] * np.float32([60, 230, 255])
+
+
+def test_lines_that_are_nowhere_the_photograph_s_get_nothing_of_it():
+    source = photograph()
+    image, target = Image.fromarray(source.astype(np.uint8)), glowing(source)
+    result, decoded = small(target), small(source)
+    full, enlarged = (np.asarray(detail.transfer(image, result, decoded, strength)) for strength in (1, 0))
+    assert np.array_equal(full, enlarged)
+
+
+def test_one_large_new_thing_does_not_cost_the_rest_its_detail():
+    source = photograph()
+    target = source * 0.6
+    target[:, : source.shape[1] // 2] = glowing(source)[:, : source.shape[1] // 2]
+    image = Image.fromarray(source.astype(np.uint8))
+    full, enlarged = (detail.transfer(image, small(target), small(source), strength) for strength in (1, 0))
+    rest = np.s_[:, 5 * source.shape[1] // 8 :]
+    assert error(Image.fromarray(np.asarray(full)[rest]), target[rest]) < 0.5 * error(
+        Image.fromarray(np.asarray(enlarged)[rest]), target[rest]
+    )
+
+
 @pytest.mark.parametrize(
     "edit",
     [
