@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import printable
-from .exits import INTERRUPTED
-from .exits import say as say_and_return
+from .exits import INTERRUPTED, name_bad, note, say
 from .instruction_options import add_arguments, check, price_of
 
 if TYPE_CHECKING:
@@ -20,7 +16,6 @@ if TYPE_CHECKING:
     from ..dataset.instructions.writer import Writer
 
 __all__ = ["add_arguments", "run"]
-LONGEST_LIST = 10  # bad captions that are named
 
 
 def run(args: argparse.Namespace) -> int:
@@ -33,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
             return merge(args)
         return make(args)
     except KeyboardInterrupt:
-        return say_and_return("Interrupted. The same command goes on from here.", INTERRUPTED)
+        return say("Interrupted. The same command goes on from here.", INTERRUPTED)
 
 
 def make(args: argparse.Namespace) -> int:
@@ -55,10 +50,10 @@ def make(args: argparse.Namespace) -> int:
     with RunFolder(args.output, settings_of(args, wanted, writer)) as folder:
         folder.remember(total, rules)
         if left := total - len(folder.finished):
-            say(f"{left:,} of {total:,} rows are to be written.")
+            note(f"{left:,} of {total:,} rows are to be written.")
         ask_all(wanted, writer, folder, total)
-        figures = finish(args.output, [args.output], rules, bad)
-    name_bad(args.captions, bad)
+        figures = finish(args.output, rules, bad)
+    name_bad("captions", args.captions, bad)
     tell(args.output, figures)
     return 0
 
@@ -108,7 +103,7 @@ def merge(args: argparse.Namespace) -> int:
     rules = rules_of(args)
     with merged(args.merge, args.output) as folder:
         folder.remember(len(folder.finished), rules)
-        figures = finish(args.output, [args.output], rules)
+        figures = finish(args.output, rules)
     tell(args.output, figures)
     return 0
 
@@ -118,16 +113,9 @@ def tune(args: argparse.Namespace) -> int:
 
     rows = read_rows(args.finetune)
     tuning = Tuning(args.passes, args.rank, args.learning_rate, args.batch, seed=args.seed, temperature=args.temperature)
-    loss = finetune(rows, args.model, args.output, tuning, say)
+    loss = finetune(rows, args.model, args.output, tuning, note)
     print(f"Wrote {args.output}: fine-tuned on {len(rows)} rows, {args.passes} passes, mean loss of the last {loss:.3f}.")
     return 0
-
-
-def name_bad(file: Path, bad: Sequence[tuple[str, str]]) -> None:
-    if bad:
-        more = f" and {len(bad) - LONGEST_LIST} more" if len(bad) > LONGEST_LIST else ""
-        named = ", ".join(f"{place} {reason}" for place, reason in bad[:LONGEST_LIST])
-        say(f"{len(bad)} captions of {file} can't be used: {named}{more}.")
 
 
 def tell(folder: Path, figures: Figures) -> None:
@@ -137,7 +125,3 @@ def tell(folder: Path, figures: Figures) -> None:
     for line in page.lines(read_settings(folder), figures):
         print(line)
     print(f"Wrote {folder / ROWS}: {figures.kept:,} rows; {folder / PAGE} shows them.")
-
-
-def say(sentence: str) -> None:
-    print(printable(sentence), file=sys.stderr)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..edit import MAX_SCALE, MAX_STEPS
-from ..errors import EditError, printable
+from ..errors import EditError
 from ..images import MAX_SIDE, MIN_SIDE
-from .exits import INTERRUPTED
-from .exits import say as say_and_return
+from .exits import INTERRUPTED, name_bad, say
 
 if TYPE_CHECKING:
     from ..dataset.generated.make_pairs import Counted, Wanted
@@ -20,7 +18,6 @@ if TYPE_CHECKING:
 SAMPLES, BATCH, SHARD, STEPS, SIZE, HELD_OUT = 100, 4, 4, 100, 512, 0.1
 P, GUIDANCE = "0.1,0.9", "7.5,15"
 MULTIPLE = 8  # of a side: what the autoencoder makes one latent of
-LONGEST_LIST = 10  # bad rows that are named
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         return make(args)
     except KeyboardInterrupt:
-        return say_and_return("Interrupted. The same command goes on from here.", INTERRUPTED)
+        return say("Interrupted. The same command goes on from here.", INTERRUPTED)
 
 
 def make(args: argparse.Namespace) -> int:
@@ -71,7 +68,7 @@ def make(args: argparse.Namespace) -> int:
         print("The shards that are left are drawn by other processes, the last of which finishes the set.")
         return 0
     pairs, aside = finish(there, wanted, folder)
-    name_bad(args.rows, there)
+    name_bad("rows", args.rows, there.bad)
     print(f"Wrote {args.output}: {pairs:,} pairs{f'; {aside:,} rows were set aside' if aside else ''}.")
     return 0
 
@@ -141,10 +138,3 @@ def range_of(option: str, text: str, highest: float) -> tuple[float, float]:
     if not 0 <= low <= high <= highest:
         raise EditError(f"{option} is from 0 to {highest:g}, the lower number first, not {text}.")
     return low, high
-
-
-def name_bad(file: Path, there: Counted) -> None:
-    if there.bad:
-        more = f" and {len(there.bad) - LONGEST_LIST} more" if len(there.bad) > LONGEST_LIST else ""
-        named = ", ".join(f"{place} {reason}" for place, reason in there.bad[:LONGEST_LIST])
-        print(printable(f"{len(there.bad)} rows of {file} can't be used: {named}{more}."), file=sys.stderr)

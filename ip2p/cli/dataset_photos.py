@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections import Counter
 from pathlib import Path
 
 from ..dataset.licences import REFUSED, allowed, read_licences
 from ..dataset.plan import HELD_OUT, MULTIPLE, PHOTO, SIZE, TRAIN, Plan
-from ..errors import EditError, printable
+from ..errors import EditError
 from ..files import refuse_existing, remove
-
-LONGEST_LIST = 10  # names printed of what is passed over
+from .exits import listed, note
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     names = {path.stem for path in photos} | {path.name for path in photos}
     if unknown := [name for name in args.hold_out if name not in names]:
         raise EditError(f"There is no photograph {unknown[0]} to hold out.")
-    kinds = kinds_named(args.kinds, say)
+    kinds = kinds_named(args.kinds, note)
     plan = Plan(kinds, args.size, args.per_photo, args.values, args.held_out, frozenset(args.hold_out), licences, args.seed)
     counts: Counter[tuple[str, str]] = Counter()
     skipped: list[str] = []
@@ -63,10 +61,9 @@ def run(args: argparse.Namespace) -> int:
     rows = write_rows(counted(photo_rows(photos, args.folder, plan, skipped.append, kept), counts), args.output, args.force)
     kept.remove()
     if passed_over:
-        more = f" and {len(passed_over) - LONGEST_LIST} more" if len(passed_over) > LONGEST_LIST else ""
-        say(f"{len(passed_over)} passed over: {', '.join(passed_over[:LONGEST_LIST])}{more}.")
+        note(f"{len(passed_over)} passed over: {listed(passed_over)}.")
     for sentence in skipped:
-        say(sentence)
+        note(sentence)
     photos_in = {split: len({photo for photo, its_split in counts if its_split == split}) for split in (TRAIN, PHOTO)}
     held_out = sum(count for (_, split), count in counts.items() if split == PHOTO)
     print(
@@ -90,7 +87,3 @@ def check(args: argparse.Namespace) -> None:
     for option, number in (("--per-photo", args.per_photo), ("--values", args.values)):
         if number is not None and number < 1:
             raise EditError(f"{option} is at least 1, not {number}.")
-
-
-def say(sentence: str) -> None:
-    print(printable(sentence), file=sys.stderr)

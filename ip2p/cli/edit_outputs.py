@@ -19,9 +19,9 @@ from ..edit import Edit
 from ..errors import EditError
 from ..files import PICTURE_SUFFIXES, check_place, why
 from ..images import natural_order, pictures_in, settings_in
+from .exits import listed
 
 WRITTEN = (".png", ".jpg", ".jpeg", ".webp")
-LONGEST_LIST = 10  # names printed of what is passed over
 STAMP = 32  # hexadecimal digits, as EXIF's unique id of a picture has them
 
 
@@ -158,10 +158,9 @@ def stems_of(sources: Sequence[Path]) -> list[Path]:
 def sentence_of_passed_over(folder: Path, others: Sequence[tuple[Path, str]]) -> str:
     if not others:
         return ""
-    shown = [f"{path.relative_to(folder)} ({reason})" for path, reason in others[:LONGEST_LIST]]
-    more = f" and {len(others) - LONGEST_LIST} more" if len(others) > LONGEST_LIST else ""
+    shown = listed([f"{path.relative_to(folder)} ({reason})" for path, reason in others])
     hint = "; --recursive takes the pictures of folders" if any(path.is_dir() and not path.is_symlink() for path, _ in others) else ""
-    return f"{len(others)} passed over: {', '.join(shown)}{more}{hint}."
+    return f"{len(others)} passed over: {shown}{hint}."
 
 
 def writable(task: Task) -> str | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..checkpoints.recognise import EMA, describe
+from .exits import listed
 
 LONGEST_LIST = 30  # names printed of a list
 
@@ -137,8 +138,8 @@ def run_convert(args: argparse.Namespace) -> int:
     done = convert(args.source, args.output, args.ema, args.half, args.force, args.tokenizer)
     print(f"Wrote {args.output}: {done.kept} tensors.")
     averaged = [name for name in done.left_out if name.startswith(EMA)]
-    listed("Left out, as the other set of weights", averaged and [f"{len(averaged)} under {EMA}"])
-    listed("Left out, as no weight of a network", [name for name in done.left_out if not name.startswith(EMA)])
+    print_listed("Left out, as the other set of weights", averaged and [f"{len(averaged)} under {EMA}"])
+    print_listed("Left out, as no weight of a network", [name for name in done.left_out if not name.startswith(EMA)])
     return 0
 
 
@@ -147,13 +148,12 @@ def run_merge(args: argparse.Namespace) -> int:
 
     done = merge(args.mine, args.edit, args.base, args.output, args.half, args.force)
     print(f"Wrote {args.output}: the difference was added to {len(done.added)} tensors.")
-    listed("As in the edit model, because the others lack them or they are whole numbers", done.edit_only)
-    listed("Left out, because the edit model lacks them", done.mine_only)
-    listed("Left out, as no weight of a network", done.left_out)
+    print_listed("As in the edit model, because the others lack them or they are whole numbers", done.edit_only)
+    print_listed("Left out, because the edit model lacks them", done.mine_only)
+    print_listed("Left out, as no weight of a network", done.left_out)
     return 0
 
 
-def listed(what: str, names: list[str]) -> None:
+def print_listed(what: str, names: list[str]) -> None:
     if names:
-        more = f" and {len(names) - LONGEST_LIST} more" if len(names) > LONGEST_LIST else ""
-        print(f"{what}: {', '.join(names[:LONGEST_LIST])}{more}.")
+        print(f"{what}: {listed(names, LONGEST_LIST)}.")

@@ -11,9 +11,8 @@ from typing import Any
 from ...errors import EditError
 from ...files import why
 from ..instructions.captions import LONGEST, Bad, json_rows, text_of
-from ..instructions.triplets import HELD_OUT, ID_DIGITS, plain, share_of
+from ..instructions.triplets import ID_DIGITS, plain, split_of
 from ..pairs import BROKEN, NO_TEXT
-from ..plan import TRAIN
 
 TEXTS = ("input", "edit", "output")
 SUFFIXES = (".jsonl", ".ndjson", ".parquet")
@@ -93,11 +92,6 @@ def triplet_of(values: object, held_out: float) -> Triplet | str:
 
 def id_of(texts: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(texts).encode(errors="backslashreplace")).hexdigest()[:ID_DIGITS]
-
-
-def split_of(caption: str, held_out: float) -> str:
-    """As `dataset instructions` splits them: by the caption alone."""
-    return HELD_OUT if share_of(plain(caption)) < held_out else TRAIN
 
 
 def parquet_rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -90,10 +89,3 @@ def start_of(tokenizer: Any) -> str:
 def is_tuned(name: str) -> bool:
     """Whether `--finetune` made the folder: it is then asked in the format that it learned."""
     return (Path(name) / TUNED).is_file()
-
-
-def about(name: str) -> dict[str, Any]:
-    try:
-        return json.loads((Path(name) / TUNED).read_text(encoding="utf8"))
-    except (OSError, ValueError):
-        return {}

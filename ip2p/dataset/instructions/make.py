@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,8 +62,8 @@ def ask_all(wanted: Wanted, writer: Writer, run: RunFolder, total: int) -> None:
         shown.close()
 
 
-def finish(folder: Path, sources: Sequence[Path], rules: Rules, bad: Iterable[Bad] = ()) -> Figures:
-    """Writes the rows and those rejected of the answers in `sources`, in the order of their ids, and the page: the same answers give the
+def finish(folder: Path, rules: Rules, bad: Iterable[Bad] = ()) -> Figures:
+    """Writes the rows and those rejected of the folder's answers, in the order of their ids, and the page: the same answers give the
     same bytes. Raises EditError."""
     figures = Figures()
     with (
@@ -74,12 +73,12 @@ def finish(folder: Path, sources: Sequence[Path], rules: Rules, bad: Iterable[Ba
         open(beside_rejected, "w", encoding="utf8", newline="\n") as others,
     ):
         others.writelines(line_of({"reason": "caption", "place": place, "problem": problem}) for place, problem in bad)
-        for row, reason in counted(verdicts(sources, rules), figures):
+        for row, reason in counted(verdicts(folder, rules), figures):
             (others if reason else rows).write(line_of(rejected(row, reason) if reason else row))
     write_parquet(folder / PARQUET, read_lines(folder / ROWS), COLUMNS)
     page.write_page(folder / PAGE, folder.name, read_settings(folder), figures)
     return figures
 
 
-def verdicts(sources: Sequence[Path], rules: Rules) -> Iterator[tuple[dict[str, Any], str]]:
-    return sifted(itertools.chain.from_iterable(map(answers_of, sources)), rules)
+def verdicts(folder: Path, rules: Rules) -> Iterator[tuple[dict[str, Any], str]]:
+    return sifted(answers_of(folder), rules)

@@ -15,7 +15,7 @@ def told(folder: Path) -> list[str]:
     settings = read_settings(folder)
     total, rules = read_request(folder)
     figures = Figures()
-    for row, reason in verdicts([folder], rules):
+    for row, reason in verdicts(folder, rules):
         figures.count(row, reason)
     page.write_page(folder / PAGE, folder.name, settings, figures)
     return [f"{'wanted':<26}{total:,}", *page.lines(settings, figures), f"Page: {folder / PAGE}"]

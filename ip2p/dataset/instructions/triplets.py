@@ -56,6 +56,11 @@ def share_of(text: str) -> float:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") / 2**48
 
 
+def split_of(caption: str, held_out: float) -> str:
+    """By the caption alone. held_out: the share of captions kept from training."""
+    return HELD_OUT if share_of(plain(caption)) < held_out else TRAIN
+
+
 def record_of(ask: Ask, answer: Answer, held_out: float, writer: dict[str, str]) -> dict[str, Any]:
     """What is kept of an answer. held_out: the share of captions kept from training. writer: model, version and prompt."""
     return {
@@ -67,7 +72,7 @@ def record_of(ask: Ask, answer: Answer, held_out: float, writer: dict[str, str])
         "flagged": answer.flagged,
         "url": ask.caption.url,
         "licence": ask.caption.licence,
-        "split": HELD_OUT if share_of(plain(ask.caption.text)) < held_out else TRAIN,
+        "split": split_of(ask.caption.text, held_out),
         **writer,
         "tokens_in": answer.tokens[0],
         "tokens_out": answer.tokens[1],
