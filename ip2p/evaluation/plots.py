@@ -23,7 +23,7 @@ except ImportError as e:
     raise ImportError("The report needs matplotlib: pip install 'sd-webui-instruct-edit[evaluate]'") from e
 
 INK = "#010203"  # becomes the page's text colour
-# Okabe and Ito's colours, which people with any colour vision tell apart; brighter ones where the page is dark (report.html).
+# Okabe and Ito's colours, which people with any colour vision tell apart; brighter ones where the page is dark (report.css).
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b58900", "#56b4e9")
 SIZE = (5.2, 3.6)  # inches, small enough that the text is read on a phone
 PAGE_DPI = 125  # the largest that a plot becomes

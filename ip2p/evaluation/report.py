@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-from string import Template
 from typing import Any
 
 from ..files import written_whole
+from ..pages import definitions, page, table
 from . import examples, plots
 from .metrics import Interval
 from .procedural import DISTANCES, share
@@ -17,6 +17,7 @@ from .summary import MEASURES, Comparison, Means, sure
 from .sweep import plain
 
 PAGE, FIGURES, SHEET = "report.html", "figures.json", "contact_sheet.jpg"
+STYLE = Path(__file__).with_name("report.css")
 
 
 def write_report(
@@ -28,7 +29,7 @@ def write_report(
     facts: what was measured; notes: what the reader must know of the scorer; procedural: `procedural.figures` of every model;
     pictures: rows of the contact sheet. Raises EditError when something can't be written.
     """
-    parts = [f"<h1>{escape(facts['title'])}</h1>", definitions({name: text for name, text in facts.items() if name != "title"})]
+    parts = [f"<h1>{escape(facts['title'])}</h1>", definitions((name, text) for name, text in facts.items() if name != "title")]
     parts += [f'<p class="note">{escape(note)}</p>' for note in notes]
     for figures in procedural:
         parts += procedural_section(figures, folder / "plots", len(procedural) > 1)
@@ -60,9 +61,8 @@ def write_report(
     }
     with written_whole(folder / FIGURES, force=True) as beside:
         beside.write_text(json.dumps(plain(content), indent=1, ensure_ascii=False), encoding="utf8")
-    template = Template(Path(__file__).with_name("report.html").read_text(encoding="utf8"))
     with written_whole(folder / PAGE, force=True) as beside:
-        beside.write_text(template.substitute(title=escape(facts["title"]), body="\n".join(parts)), encoding="utf8")
+        beside.write_text(page(facts["title"], parts, STYLE), encoding="utf8")
     if pictures:
         examples.write(folder / SHEET, pictures)
     return folder / PAGE
@@ -75,10 +75,6 @@ def named(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: named(item) for key, item in value.items()}
     return [named(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-
-def definitions(facts: Mapping[str, str]) -> str:
-    return '<dl class="facts">' + "".join(f"<dt>{escape(name)}</dt><dd>{escape(str(text))}</dd>" for name, text in facts.items()) + "</dl>"
 
 
 def figure(svg: str, caption: str) -> str:
@@ -99,16 +95,6 @@ def trade_offs(means: Sequence[Means], folder: Path) -> list[str]:
         if x in measured:
             drawings.append(figure(plots.draw_plot(plots.tradeoff(x, y, plots.lines_of(x, y, means)), f"{y}-{x}", folder), caption))
     return ["<h2>Keeping the picture against making the edit</h2>", f'<div class="plots">{"".join(drawings)}</div>']
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """header: plain texts; rows: cells as HTML, each with its own tag."""
-    head = "".join(f"<th>{escape(name)}</th>" for name in header)
-    return (
-        f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>'
-        + "".join(f"<tr>{''.join(row)}</tr>" for row in rows)
-        + "</tbody></table></div>"
-    )
 
 
 def cell(figure: Interval | None, sign: bool = False) -> str:

@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-from string import Template
 from typing import Any
 
 from ...files import written_whole
+from ...pages import definitions, page, table
 from .figures import Figures
 from .rules import REASONS
 
-TEMPLATE = Path(__file__).with_name("instructions.html")
+STYLE = Path(__file__).with_name("instructions.css")
 BARS = 20  # of a histogram
 ROW, LABEL, WIDTH = 22, 130, 640  # height of a bar's row, width of its name and of the picture
 
@@ -50,35 +50,28 @@ def write_page(file: Path, title: str, settings: Mapping[str, Any], figures: Fig
     """Raises EditError when it can't be written."""
     parts = [
         f"<h1>{escape(title)}</h1>",
-        definitions([*((name, str(value)) for name, value in settings.items()), *facts(settings, figures)]),
+        definitions([*settings.items(), *facts(settings, figures)]),
     ]
     rejected = [
-        [escape(REASONS.get(reason, reason)), f"{count:,}", share(count, figures.asked)] for reason, count in figures.reasons.most_common()
+        cells(escape(REASONS.get(reason, reason)), f"{count:,}", share(count, figures.asked))
+        for reason, count in figures.reasons.most_common()
     ]
     parts += ["<h2>Rejected</h2>", table(("reason", "rows", "of those asked"), rejected)]
     parts += ["<h2>First words of instructions</h2>", bars(figures.verbs.most_common(BARS))]
     parts += ["<h2>Topics</h2>", '<p class="soft">By the kinds of the rows that come with the package, whose words are likeliest.</p>']
     parts += [bars(figures.topics.most_common()), "<h2>Words of an instruction</h2>", bars(in_order(figures.lengths))]
-    rows = [[escape(row["input"]), f"<b>{escape(row['edit'])}</b>", escape(row["output"])] for row in figures.examples]
+    rows = [cells(escape(row["input"]), f"<b>{escape(row['edit'])}</b>", escape(row["output"])) for row in figures.examples]
     parts += ["<h2>Rows drawn by chance</h2>", table(("caption", "instruction", "edited caption"), rows)]
-    template = Template(TEMPLATE.read_text(encoding="utf8"))
     with written_whole(file, force=True) as beside:
-        beside.write_text(template.substitute(title=escape(title), body="\n".join(parts)), encoding="utf8")
+        beside.write_text(page(title, parts, STYLE), encoding="utf8")
+
+
+def cells(*contents: str) -> list[str]:
+    return [f"<td>{content}</td>" for content in contents]
 
 
 def in_order(lengths: Counter[int]) -> list[tuple[str, int]]:
     return [(str(length), lengths[length]) for length in range(min(lengths, default=0), min(max(lengths, default=-1), 40) + 1)]
-
-
-def definitions(facts: Sequence[tuple[str, str]]) -> str:
-    return '<dl class="facts">' + "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in facts) + "</dl>"
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """rows: cells as HTML."""
-    head = "".join(f"<th>{escape(name)}</th>" for name in header)
-    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def bars(counts: Sequence[tuple[str, int]]) -> str:
