@@ -9,22 +9,23 @@ function ip2p_element(id) {
     return gradioApp().getElementById('ip2p_' + id);
 }
 
-function ip2p_submit() {
+async function ip2p_submit() {
     const id = randomId();
     localSet('ip2p_task_id', id);
-    ip2p_before = ip2p_element('image').querySelector('img')?.src ?? null;
+    ip2p_clear_error();
+    ip2p_before = ip2p_shown_picture();
     ip2p_close_compare();
     ip2p_watch(id);
-    const res = create_submit_args(arguments);
+    const res = await ip2p_with_keys(arguments);
     res[0] = id;
     res[1] = ip2p_page()[0]; // the field of it is still empty on a page whose loading is not over
     return res;
 }
 
-function ip2p_submit_sheet() {
+async function ip2p_submit_sheet() {
     const id = randomId();
     requestProgress(id, ip2p_element('sheet_container'), ip2p_element('sheet_cells'), function() {});
-    const res = create_submit_args(arguments);
+    const res = await ip2p_with_keys(arguments);
     res[0] = id;
     return res;
 }
@@ -98,8 +99,43 @@ function ip2p_detail_moved() {
     }, 200);
 }
 
-function ip2p_selected_result(gallery) {
-    return extract_image_from_gallery(gallery ?? []);
+// The file of the selected result becomes the picture, and the mask comes along.
+function ip2p_use_result(gallery) {
+    const [selected] = extract_image_from_gallery(gallery ?? []);
+    const file = Array.isArray(selected) ? selected[0] : selected;
+    if (file) ip2p_show_picture(ip2p_address_of(file.name), 'scaled');
+    return [];
+}
+
+function ip2p_address_of(path) {
+    const [, name, version] = path.match(/^(.*?)(\?[\d.]+)?$/s);
+    return 'file=' + encodeURIComponent(name).replaceAll('%2F', '/') + (version ?? '');
+}
+
+// A sentence above everything, read out, which goes with the next press or with ×.
+function ip2p_say_error(text) {
+    const box = ip2p_element('error');
+    box.querySelector('span').textContent = text;
+    box.hidden = false;
+    box.scrollIntoView({block: 'nearest'});
+}
+
+function ip2p_clear_error() {
+    ip2p_element('error').hidden = true;
+}
+
+function ip2p_build_error() {
+    const box = Object.assign(document.createElement('div'), {id: 'ip2p_error', hidden: true});
+    box.setAttribute('role', 'alert');
+    const close = Object.assign(document.createElement('button'), {type: 'button', textContent: '×', ariaLabel: 'Close'});
+    close.addEventListener('click', ip2p_clear_error);
+    box.append(document.createElement('span'), close);
+    ip2p_element('toprow').after(box);
+    const log = gradioApp().querySelector('#html_log_ip2p');
+    new MutationObserver(function() {
+        const error = log.querySelector('.error');
+        if (error) ip2p_say_error(error.textContent);
+    }).observe(log, {subtree: true, childList: true});
 }
 
 function ip2p_use_checkpoint(title) {
@@ -160,6 +196,8 @@ function recalculate_prompts_ip2p() {
 
 onUiLoaded(function() {
     if (!ip2p_element('generate')) return; // the tab is hidden, or says why it could not be built
+    ip2p_build_error();
+    ip2p_build_painter();
     attachGalleryListeners('ip2p');
     setupExtraNetworksForTab('ip2p');
     ip2p_element('detail').addEventListener('change', ip2p_detail_moved);

@@ -37,9 +37,10 @@ from ..edit import (
 )
 from ..errors import EditError
 from ..presets import MAX_FIELDS, preset_named, quoted
-from . import picker
+from . import picker, pictures
 from .chain_run import heat_infotext, run_chain
 from .live import live_heat_map
+from .login import check_page_login
 from .models import model_status
 from .processing import NO_ROOM, is_lack_of_memory
 
@@ -197,6 +198,7 @@ def register(demo, app: FastAPI) -> None:
     """Adds the routes; those of the API when the WebUI was started with --api. `demo` is None under --nowebui."""
     router = APIRouter(route_class=Route)
     router.add_api_route("/internal/instruct-edit-heat-map", heat_map, methods=["POST"], include_in_schema=False)
+    router.add_api_route("/internal/instruct-edit-picture", pictures.take, methods=["POST"], include_in_schema=False)
     if shared.cmd_opts.api or shared.cmd_opts.nowebui:
         protected = [Depends(_authentication())] if shared.cmd_opts.api_auth else []
 
@@ -361,13 +363,6 @@ def heat_map(body: HeatMapRequest, request: Request) -> dict:
     check_page_login(request)
     image = live_heat_map(body.page) if body.id_task == progress.current_task else None
     return {"image": image and "data:image/png;base64," + png_base64(image)}
-
-
-def check_page_login(request: Request) -> None:
-    """The page's own rule, Gradio's: with --gradio-auth a cookie that its login has given. Raises HTTPException."""
-    cookies = (request.cookies.get(name) for name in ("access-token", "access-token-unsecure"))
-    if getattr(request.app, "auth", None) and not any(request.app.tokens.get(cookie) for cookie in cookies):
-        raise HTTPException(401, "Not authenticated")
 
 
 def png_base64(image: Image.Image, infotext: str = "") -> str:

@@ -6,7 +6,7 @@ import html
 
 import gradio as gr
 
-from modules import call_queue, infotext_utils, progress, shared, ui_common
+from modules import call_queue, progress, shared, ui_common
 from modules.ui_components import FormRow, ResizeHandleRow
 
 from ..errors import EditError
@@ -88,9 +88,9 @@ def build_result_tools(image, panel) -> FormRow:
         use = gr.Button("Use result as picture", elem_id="ip2p_use_result", size="sm")
         compare = gr.Button("Compare before and after", elem_id="ip2p_compare_button", size="sm")
     gr.HTML("<div id='ip2p_compare' hidden></div>")
-    use.click(
-        fn=infotext_utils.image_from_url_text, _js="ip2p_selected_result", inputs=[panel.gallery], outputs=[image], show_progress=False
-    )
+    use.click(fn=None, _js="ip2p_use_result", inputs=[panel.gallery])
+    set_picture = gr.Button(visible=False, elem_id="ip2p_set_picture")
+    set_picture.click(fn=None, _js="ip2p_give_picture", outputs=[image])
     compare.click(fn=None, _js="ip2p_toggle_compare")
     info_button = gr.Button(visible=False, elem_id="ip2p_generation_info_button")
     info_button.click(
