@@ -38,6 +38,8 @@ class FakeEditor:
     loaded, asked, lines = [], [], []
 
     @classmethod
+    finders = ()
+
     def load(cls, model):
         cls.loaded.append(model)
         return cls()
