@@ -124,7 +124,7 @@ def test_a_folder_s_pictures_are_those_that_are_no_results_of_its_own(tmp_path, 
     (folder / "broken.jpg").write_bytes(b"no picture either")
     sources, others = sources_in(folder, folder / "edited")
     Inverting().run(edit, sources, folder / "edited")
-    assert sources_in(folder, folder / "edited") == (sources, [*others, (folder / "edited", "a folder")])
+    assert sources_in(folder, folder / "edited") == (sources, [(folder / "edited", "a folder"), *others])
     assert [path.name for path in sources] == ["blue.png", "broken.jpg", "green.png", "red.png"]
     assert [path.name for path, _ in others] == ["list.txt"]
     with pytest.raises(EditError, match="folder of the pictures itself"):
