@@ -17,6 +17,8 @@ from .region import Region
 from .where import MASK, Where
 
 TEXT_SCALE, IMAGE_SCALE = 7.5, 1.5
+OFFICIAL_RANGES = (6.0, 9.0), (1.2, 1.8)  # of text and image scale, in which the official page of InstructPix2Pix draws them
+ScaleRanges = tuple[tuple[float, float], tuple[float, float]]
 MAX_SCALE = 100.0
 MAX_STEPS, MAX_COUNT, MAX_BATCH = 200, 64, 16
 MAX_CELLS = 49
@@ -48,6 +50,7 @@ class Edit:
         "full", at that size with the picture's own detail (`detail.py`), of which `detail` tells how much, from 0 to 1.
     crop: cut the picture around its middle to the working size's aspect, as the paper does, and not shown whole with its reflection
         round it; by default only for the result "working". own_size: the former name of the result "own-size".
+    scale_ranges: of the text and the image scale, from which `randomise_scales` draws both, by each result's seed.
     variants: a contact sheet of these cells in place of `count` results.
     """
 
@@ -61,6 +64,7 @@ class Edit:
     image_start: float = 0.0
     image_end: float = 1.0
     randomise_scales: bool = False
+    scale_ranges: ScaleRanges = OFFICIAL_RANGES
     steps: int = 20
     sampler_name: str = "Euler a"
     scheduler: str = "Automatic"
@@ -157,12 +161,12 @@ class Edit:
 
     def guidance(self, seed: int | None = None, index: int | None = None) -> Guidance:
         """Both scales and when they act, of the result with this seed and place in the job: those of its variant, or, with
-        `randomise_scales`, drawn from the seed as the official page draws them."""
+        `randomise_scales`, drawn from the seed."""
         text, image = self.text_scale, self.image_scale
         if self.variants and index is not None:
             text, image = self.variants[index].text_scale, self.variants[index].image_scale
         elif self.randomise_scales and seed is not None:
-            text, image = random_scales(seed)
+            text, image = random_scales(seed, self.scale_ranges)
         return Guidance(text, image, Interval(self.text_start, self.text_end), Interval(self.image_start, self.image_end))
 
     @property
@@ -235,7 +239,8 @@ def check_whole(name: str, value: float, low: int, high: int) -> None:
         raise EditError(f"The {name} must be a whole number, not {value}.")
 
 
-def random_scales(seed: int) -> tuple[float, float]:
-    """(text scale in 6–9, image scale in 1.2–1.8), as the official page of InstructPix2Pix draws them; one pair a seed."""
+def random_scales(seed: int, ranges: ScaleRanges = OFFICIAL_RANGES) -> tuple[float, float]:
+    """(text scale, image scale) drawn from these ranges; one pair a seed."""
     draw = random.Random(int(seed))
-    return round(draw.uniform(6.0, 9.0), 2), round(draw.uniform(1.2, 1.8), 2)
+    text, image = (round(draw.uniform(*ends), 2) for ends in ranges)
+    return text, image

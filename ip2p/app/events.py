@@ -89,7 +89,7 @@ class Events:
                 file = file_of(picture)
                 seed = random.randrange(100_000) if seed_mode == DRAWN else whole("seed", seed)
                 if scale_mode == DRAWN:
-                    text, image = random_scales(seed)
+                    text, image = random_scales(seed, self.defaults.scale_ranges)
                 settings: dict[str, Any] = {
                     "instruction": str(instruction or ""),
                     "negative_prompt": str(negative or ""),

@@ -159,9 +159,7 @@ def request_of(args: argparse.Namespace, where: Where | None = None) -> Request:
             raise EditError("Give an instruction or a preset, not both.")
         preset = preset_named(args.preset, load())
         instruction = preset.instruction_for(**choices_of(args.choice))
-        chosen = {"steps": preset.steps, "detail": preset.detail}
-        if defaults != small.DEFAULTS:  # a preset's scales are the published checkpoint's
-            chosen |= {"text_scale": preset.text_scale, "image_scale": preset.image_scale}
+        chosen = defaults.ready(preset)
     elif args.choice:
         raise EditError("--choice fills in a word of a preset: name one by --preset.")
     elif instruction is None:

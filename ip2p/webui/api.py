@@ -18,7 +18,6 @@ from modules import progress, sd_samplers, sd_schedulers, shared
 from modules.call_queue import queue_lock
 
 from .. import __version__, images
-from ..checkpoints import small
 from ..edit import (
     FULL,
     IMAGE_SCALE,
@@ -41,7 +40,7 @@ from . import picker, pictures
 from .chain_run import heat_infotext, run_chain
 from .live import live_heat_map
 from .login import check_page_login
-from .models import model_status
+from .models import chosen_defaults, model_status
 from .processing import NO_ROOM, is_lack_of_memory
 
 PREFIX = "/instruct-edit/v1"
@@ -49,6 +48,7 @@ MAX_BODY = 400_000_000  # bytes: room for 64 megapixels in base64 without any co
 MAX_MARKS = 50_000  # commas and brackets of a body, base64 has none: each can cost hundreds of bytes once it is an object
 MAX_NAME = 200  # characters of a preset's key, a sampler, a schedule type, a style
 MAX_STYLES = 100
+LEFT_OUT = "left out, what the loaded model names"
 
 
 class EditRequest(BaseModel):
@@ -65,26 +65,28 @@ class EditRequest(BaseModel):
     )
     choices: dict[str, str] = Field({}, description="Words to fill into the preset's instruction.")
     negative_prompt: str = Field("", title="Negative prompt", description="What the result should not be.")
-    text_scale: float = Field(
-        TEXT_SCALE,
+    text_scale: float | None = Field(
+        None,
         ge=0,
         le=MAX_SCALE,
         title="Text scale",
-        description=f"How strongly the instruction acts. For the small checkpoint send {small.DEFAULTS.text_scale:g}.",
+        description=f"How strongly the instruction acts; {LEFT_OUT}, {TEXT_SCALE:g} of the published one.",
     )
-    image_scale: float = Field(
-        IMAGE_SCALE,
+    image_scale: float | None = Field(
+        None,
         ge=0,
         le=MAX_SCALE,
         title="Image scale",
-        description=f"How closely the result keeps to the picture. For the small checkpoint send {small.DEFAULTS.image_scale:g}.",
+        description=f"How closely the result keeps to the picture; {LEFT_OUT}, {IMAGE_SCALE:g} of the published one.",
     )
     text_start: float = Field(0.0, ge=0, le=1, description="Share of the noise levels from which the text scale acts; it is 1 before.")
     text_end: float = Field(1.0, ge=0, le=1, description="… and up to which; it is 1 after.")
     image_start: float = Field(0.0, ge=0, le=1, description="The same for the image scale.")
     image_end: float = Field(1.0, ge=0, le=1, description="… and up to which; it is 1 after.")
-    randomise_scales: bool = Field(False, description="Draw text scale from 6–9 and image scale from 1.2–1.8, by the picture's seed.")
-    steps: int = Field(20, ge=1, le=MAX_STEPS)
+    randomise_scales: bool = Field(
+        False, description="Draw both scales by the picture's seed, from a fifth below to a fifth above those of the model."
+    )
+    steps: int | None = Field(None, ge=1, le=MAX_STEPS, description=f"{LEFT_OUT.capitalize()}, {Edit.steps} of the published one.")
     sampler_name: str = Field("Euler a", max_length=MAX_NAME, title="Sampler", description="One of those that status lists.")
     scheduler: str = Field("Automatic", max_length=MAX_NAME, title="Schedule type", description="One of those that status lists.")
     seed: int = Field(-1, ge=-1, le=MAX_SEED, description="-1 draws one.")
@@ -92,11 +94,11 @@ class EditRequest(BaseModel):
     batch_size: int = Field(1, ge=1, le=MAX_BATCH, description="Results computed at once; count × batch size are returned.")
     width: int | None = Field(None, ge=MIN_SIDE, le=MAX_SIDE, description="Working size; left out, it is fitted to the picture.")
     height: int | None = Field(None, ge=MIN_SIDE, le=MAX_SIDE, description="The same.")
-    longest_side: int = Field(
-        512,
+    longest_side: int | None = Field(
+        None,
         ge=MIN_SIDE,
         le=MAX_SIDE,
-        description=f"Limit of the fitted working size. For the small checkpoint send {small.DEFAULTS.longest_side}.",
+        description=f"Limit of the fitted working size; {LEFT_OUT}, {Edit.longest_side} of the published one.",
     )
     result: str = Field(
         WORKING,
@@ -164,7 +166,7 @@ class EditResponse(BaseModel):
         description="Where the instruction acts, of each result, if that was asked for: PNG in base64; null where no step ran both passes that it compares."
     )
     info: dict = Field(
-        description="The WebUI's description of the job, its comments, and as interrupted whether a result is half done or missing."
+        description="The WebUI's description of the job, its comments, as interrupted whether a result is half done or missing, and as taken the scales, the steps and the size that were left out."
     )
 
 
@@ -295,23 +297,20 @@ def user_of(request: Request) -> str | None:
 def edit(request: EditRequest, user: str | None = Depends(user_of)) -> EditResponse:
     """Edits a picture by an instruction."""
     try:
+        suited = chosen_defaults()
         fields = request.dict(exclude={"preset", "choices", "own_size"})
         fields["result"] = result_asked(request.result if "result" in request.__fields_set__ else None, request.own_size)
         if request.preset is not None:
             preset = preset_named(request.preset, picker.presets(user), picker.LISTED)
-            ready = dict(
-                instruction=preset.instruction_for(**request.choices),
-                text_scale=preset.text_scale,
-                image_scale=preset.image_scale,
-                steps=preset.steps,
-                detail=preset.detail,
-            )
+            ready = {"instruction": preset.instruction_for(**request.choices), **suited.ready(preset)}
             fields.update((k, v) for k, v in ready.items() if k not in request.__fields_set__)
         elif request.choices:
             raise EditError("Choices fill in the words of a preset: name one, or leave them out.")
         fields["image"] = read_picture(request.image) if request.image else None
         fields["mask"] = read_mask(request.mask) if request.mask else None
         fields["styles"] = tuple(request.styles)
+        taken = {name: value for name, value in vars(suited).items() if fields[name] is None}
+        fields |= {**taken, "scale_ranges": suited.scale_ranges}
         settings = Edit(**fields)
         task = progress.create_task_id("instruct-edit")
         progress.add_task_to_queue(task)
@@ -339,7 +338,7 @@ def edit(request: EditRequest, user: str | None = Depends(user_of)) -> EditRespo
         infotexts=infotexts,
         seeds=[result.seed for result in run.results],
         heat_maps=heat_maps if settings.heat_map else [],
-        info={**json.loads(run.processed.js()), "comments": run.processed.comments, "interrupted": run.interrupted},
+        info={**json.loads(run.processed.js()), "comments": run.processed.comments, "interrupted": run.interrupted, "taken": taken},
     )
 
 

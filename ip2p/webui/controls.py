@@ -12,10 +12,10 @@ from modules.ui_components import FormRow, ToolButton
 
 from .. import __version__, images
 from ..edit import FULL, MAX_COUNT, MAX_SIDE, MAX_STEPS, MIN_SIDE, Edit
-from ..errors import EditError
 from . import picker
-from .pictures import PictureInput, picture_of
+from .models import chosen_defaults
 from .paste import AS_PICTURE, CUSTOM, RESULT_LABELS, RESULTS_BY_LABEL
+from .pictures import PictureInput, picture_of
 
 TEXT_MAX, IMAGE_MAX = 20.0, 5.0
 
@@ -137,7 +137,7 @@ def edit_of(names, values, **more) -> Edit:
     settings["result"] = RESULTS_BY_LABEL.get(settings["result"], settings["result"])
     settings["image"] = settings["image"] and picture_of(settings["image"])
     settings["mask"] = settings["image"] and painted_mask(settings["mask"], settings["image"].size)
-    settings = {**whole_numbers(settings), **more}
+    settings = {**whole_numbers(settings), "scale_ranges": chosen_defaults().scale_ranges, **more}
     return Edit(instruction=instruction, negative_prompt=negative_prompt, styles=tuple(styles), **settings)
 
 

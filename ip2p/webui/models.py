@@ -5,6 +5,7 @@ from __future__ import annotations
 from modules import sd_models, shared
 
 from ..checkpoints import small
+from ..checkpoints.defaults import ModelDefaults, defaults_for
 from ..checkpoints.recognise import is_edit_checkpoint
 from .denoiser import is_edit_model
 
@@ -27,8 +28,24 @@ def edits_once_loaded() -> bool:
     return chosen is not None and is_edit_checkpoint(chosen.filename)
 
 
-def small_is_chosen() -> bool:
-    """Whether the checkpoint that is loaded, or is being loaded at the start, is the small one."""
+def chosen_checkpoint() -> sd_models.CheckpointInfo | None:
+    """The one that is loaded, or is being loaded at the start."""
     model = sd_models.model_data.sd_model
-    info = model.sd_checkpoint_info if model is not None else sd_models.checkpoint_aliases.get(shared.opts.sd_model_checkpoint)
+    return model.sd_checkpoint_info if model is not None else sd_models.checkpoint_aliases.get(shared.opts.sd_model_checkpoint)
+
+
+def small_is_chosen() -> bool:
+    info = chosen_checkpoint()
     return info is not None and info.name_for_extra == small.IN_WEBUI
+
+
+def chosen_defaults() -> ModelDefaults:
+    """What suits the chosen checkpoint."""
+    info = chosen_checkpoint()
+    return defaults_for(info.filename) if info is not None else ModelDefaults()
+
+
+def found_defaults() -> set[ModelDefaults]:
+    """What suits each of the edit checkpoints found in the model folders."""
+    files = {info.filename for info in sd_models.checkpoints_list.values() if is_edit_checkpoint(info.filename)}
+    return {defaults_for(file) for file in files}

@@ -11,7 +11,7 @@ from modules.ui_components import FormRow
 from ..errors import EditError
 from ..presets import GROUPS, OWN_GROUP, Preset, delete_own, folder_of, load, save_own
 from .folder import KEPT
-from .models import small_is_chosen
+from .models import chosen_defaults
 
 LISTED = "all are at /instruct-edit/v1/presets"  # where a person finds every key
 MOST_WORDS = 3  # words to fill in that the picker has fields for; the rest keep their defaults
@@ -56,7 +56,7 @@ def build() -> dict:
 
 
 def connect(p: dict, prompt, controls: dict) -> None:
-    """Choosing fills the instruction, the steps, the detail and, except for the small checkpoint, the scales; every choice of a word fills them anew."""
+    """Choosing fills the instruction, the scales, the steps and the detail; every choice of a word fills them anew."""
     filled = [prompt, *(controls[name] for name in ("text_scale", "image_scale", "steps", "detail"))]
 
     def chosen(group: str, name: str, user: str | None) -> Preset | None:
@@ -74,9 +74,7 @@ def connect(p: dict, prompt, controls: dict) -> None:
             for word in preset.words[:MOST_WORDS]
         ]
         words += [gr.update(visible=False)] * (MOST_WORDS - len(words))
-        suit = preset.group == OWN_GROUP or not small_is_chosen()  # ours are the published checkpoint's
-        scales = [preset.text_scale, preset.image_scale] if suit else [gr.update()] * 2
-        return [preset.instruction_for(), *scales, preset.steps, preset.detail, *words]
+        return [preset.instruction_for(), *chosen_defaults().ready(preset).values(), *words]
 
     def fill(request: gr.Request, group: str, name: str, *words: str):
         preset = chosen(group, name, request.username)

@@ -24,6 +24,7 @@ from ..presets import preset_named
 from . import paste, picker
 from .denoiser import edit_denoiser, is_edit_model
 from .finishing import full_or_enlarged
+from .models import chosen_defaults
 from .processing import check_host_can
 from .prompts import check_prompts
 
@@ -92,7 +93,7 @@ class InstructEdit(scripts.Script):
         except (EditError, ValueError) as e:
             refuse(p, str(e))
             return
-        p.image_cfg_scale = IMAGE_SCALE if p.image_cfg_scale is None else p.image_cfg_scale
+        p.image_cfg_scale = chosen_defaults().image_scale if p.image_cfg_scale is None else p.image_cfg_scale
         p.inpainting_fill = 1  # the picture is what is edited: never one with the masked part filled in
         # A dictionary of its own: the X/Y/Z plot's cells share one, and a cell would have the schedule of another in its infotext.
         others = {k: v for k, v in p.extra_generation_params.items() if k not in map(field_name, (*INTERVALS, "result", "detail"))}
@@ -262,10 +263,10 @@ def add_axes() -> None:
         preset = preset_named(key, picker.presets(p.user), picker.LISTED)
         p.prompt = preset.instruction_for()
         others = {info.axis.label for info in (shared.state.xyz_plot_x, shared.state.xyz_plot_y, shared.state.xyz_plot_z)}
+        scales = chosen_defaults().ready(preset)  # and not the steps, which stay those that were asked for
         for field, value, labels in (
-            ("cfg_scale", preset.text_scale, {"CFG Scale", f"[{TITLE}] Text scale"}),
-            ("image_cfg_scale", preset.image_scale, {"Image CFG Scale", f"[{TITLE}] Image scale"}),
-            ("steps", preset.steps, {"Steps"}),
+            ("cfg_scale", scales["text_scale"], {"CFG Scale", f"[{TITLE}] Text scale"}),
+            ("image_cfg_scale", scales["image_scale"], {"Image CFG Scale", f"[{TITLE}] Image scale"}),
         ):
             if not labels & others:  # else another axis of the sheet goes over it
                 setattr(p, field, value)

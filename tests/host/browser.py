@@ -74,8 +74,14 @@ NEW = {
 }
 # What no control takes back, or only with an answer of the WebUI that the next test would have to wait for.
 USED = """() => document.querySelector('#ip2p_detail input').value !== '1'
-    || document.querySelector('#ip2p_styles .token, #ip2p_picker .label-wrap.open, #ip2p_mask_accordion .label-wrap.open')
+    || document.querySelector('#ip2p_styles .token, #ip2p_picker .label-wrap.open')
     || !document.querySelector('#ip2p_extra_tabs > .tab-nav > button').matches('.selected')"""
+UNPAINT = """() => {
+    document.querySelector('#ip2p_mask_accordion .label-wrap.open')?.click();
+    document.getElementById('ip2p_clear_mask')?.click();
+    Object.assign(document.getElementById('ip2p_erase') ?? {}, {checked: false});
+    Object.assign(document.getElementById('ip2p_brush') ?? {}, {value: 12});
+}"""
 
 
 class Tab:
@@ -106,6 +112,7 @@ class Tab:
     def reset(self) -> None:
         """The controls and the picture as `make_ready` left them. Results, history and what stands in other tabs stay."""
         self.page.set_viewport_size(WIDE)
+        self.page.evaluate(UNPAINT)
         if self.page.evaluate(USED):
             self.open().make_ready(self.photo)
             return

@@ -251,7 +251,9 @@ def test_what_is_missing_is_a_sentence_under_the_gallery(tab, host, what, prompt
     assert host.log.count("Traceback") == logged
 
 
-@pytest.mark.parametrize("name, content", [("broken.png", b"\x89PNG\r\n\x1a\n" + b"nonsense" * 20), ("notes.txt", b"a text"), ("a.pdf", b"%PDF-1.7")])
+@pytest.mark.parametrize(
+    "name, content", [("broken.png", b"\x89PNG\r\n\x1a\n" + b"nonsense" * 20), ("notes.txt", b"a text"), ("a.pdf", b"%PDF-1.7")]
+)
 def test_a_file_that_is_no_picture_is_refused_at_once_and_the_field_stays_as_it_is(tab, tmp_path, name, content):
     shown = tab["image"].locator("img").get_attribute("src")
     (tmp_path / name).write_bytes(content)
