@@ -22,6 +22,7 @@ ScaleRanges = tuple[tuple[float, float], tuple[float, float]]
 MAX_SCALE = 100.0
 MAX_STEPS, MAX_COUNT, MAX_BATCH = 200, 64, 16
 MAX_CELLS = 49
+AROUND = {"text_scale": (0.5, 1, 1.6), "image_scale": (0.75, 1, 1.4)}  # a smaller step is hard to see beside the next one
 MAX_TEXT = 10_000  # characters of an instruction; the network reads about 300
 WORKING, OWN_SIZE, FULL = RESULTS = "working", "own-size", "full"
 MAX_SEED = 2**53  # what a number in JSON and in a browser holds exactly
@@ -213,9 +214,12 @@ def read_scales(text: str, name: str) -> list[float]:
         raise EditError(f"The {name} of a contact sheet are numbers with commas between them, for example 5, 7.5, 10.") from e
 
 
-def scales_around(scale: float) -> list[float]:
-    """The scales of a contact sheet where none are given: two thirds of this one, itself, four thirds."""
-    return [round(scale * share, 2) for share in (2 / 3, 1, 4 / 3)]
+def scales_around(which: str, scale: float) -> list[float]:
+    """The scales of a contact sheet where none are given: this one in the middle of one that shows less of it and one that shows more.
+
+    which: "text_scale" or "image_scale".
+    """
+    return [round(scale * share, 2) for share in AROUND[which]]
 
 
 def check_text(name: str, text: str) -> None:

@@ -2,6 +2,8 @@
 // All scripts of the WebUI share one global scope, so every name here starts with ip2p_.
 
 let ip2p_before = null; // the picture of the edit in the gallery, for the comparison
+const ip2p_jobs = new Set(); // ids of those that run or wait
+let ip2p_chosen_tile = ''; // the number of the cell of the contact sheet that was pressed
 let ip2p_checkpoint = null;
 let ip2p_detail_timer = null;
 
@@ -11,7 +13,7 @@ function ip2p_element(id) {
 
 async function ip2p_submit() {
     const id = randomId();
-    localSet('ip2p_task_id', id);
+    ip2p_remember('task_id', id);
     ip2p_clear_error();
     ip2p_before = ip2p_shown_picture();
     ip2p_close_compare();
@@ -24,30 +26,35 @@ async function ip2p_submit() {
 
 async function ip2p_submit_sheet() {
     const id = randomId();
-    requestProgress(id, ip2p_element('sheet_container'), ip2p_element('sheet_cells'), function() {});
+    ip2p_clear_error();
+    ip2p_job_runs(id, true);
+    requestProgress(id, ip2p_element('sheet_progress'), null, () => ip2p_job_runs(id, false));
     const res = await ip2p_with_keys(arguments);
     res[0] = id;
     return res;
 }
 
-// The page's own id, under which the WebUI keeps its history; it stays after a reload.
-function ip2p_page() {
-    let page = localGet('ip2p_page');
-    if (!page) {
-        page = Array.from(crypto.getRandomValues(new Uint8Array(16)), byte => byte.toString(16).padStart(2, '0')).join('');
-        localSet('ip2p_page', page);
-    }
-    return [page];
+// Interrupt is there, and Esc works, as long as a job of this window runs or waits.
+function ip2p_job_runs(id, runs) {
+    if (runs) ip2p_jobs.add(id);
+    else ip2p_jobs.delete(id);
+    showSubmitButtons('ip2p', !ip2p_jobs.size);
+    gradioApp().getElementById('tab_ip2p').classList.toggle('ip2p-busy', ip2p_jobs.size > 0);
+}
+
+function ip2p_interrupt_job() {
+    ip2p_element(ip2p_element('interrupting').style.display === 'block' ? 'interrupting' : 'interrupt').click();
+    return [];
 }
 
 function ip2p_watch(id, inactivityTimeout) {
-    showSubmitButtons('ip2p', false);
+    ip2p_job_runs(id, true);
     let running = true;
     const container = ip2p_element('gallery_container');
     requestProgress(id, container, ip2p_element('gallery'), function() {
         running = false;
         ip2p_show_heat(null);
-        showSubmitButtons('ip2p', true);
+        ip2p_job_runs(id, false);
         showRestoreProgressButton('ip2p', false);
     }, function(progress) {
         if (!progress.active) return;
@@ -59,7 +66,7 @@ function ip2p_watch(id, inactivityTimeout) {
 
 // The id stays after the job is done, so that a reload brings back its result too.
 function ip2p_restore() {
-    const id = localGet('ip2p_task_id');
+    const id = ip2p_remembered('task_id');
     showRestoreProgressButton('ip2p', false);
     if (id) ip2p_watch(id, 0);
     return [id ?? null];
@@ -85,9 +92,9 @@ function ip2p_show_heat(image) {
     box.querySelector('.ip2p-colours').src = image;
 }
 
-// A result finished otherwise: the place of the selected one in the gallery goes along.
-function ip2p_change_result() {
-    return [ip2p_page()[0], selected_gallery_index(), ...Array.from(arguments).slice(2, 5)]; // the gallery, its description, the detail
+// A cell of the contact sheet: its scales and its seed, and no drawing of others.
+function ip2p_chosen_cell(settings) {
+    return [...JSON.parse(settings)[ip2p_chosen_tile], false];
 }
 
 // A person moved the slider: only then, not where a paste or a ready instruction sets it.
@@ -97,19 +104,6 @@ function ip2p_detail_moved() {
         const running = ip2p_element('interrupt')?.style.display === 'block';
         if (!running && ip2p_element('gallery').querySelector('img')) ip2p_element('change_detail').click();
     }, 200);
-}
-
-// The file of the selected result becomes the picture, and the mask comes along.
-function ip2p_use_result(gallery) {
-    const [selected] = extract_image_from_gallery(gallery ?? []);
-    const file = Array.isArray(selected) ? selected[0] : selected;
-    if (file) ip2p_show_picture(ip2p_address_of(file.name), 'scaled');
-    return [];
-}
-
-function ip2p_address_of(path) {
-    const [, name, version] = path.match(/^(.*?)(\?[\d.]+)?$/s);
-    return 'file=' + encodeURIComponent(name).replaceAll('%2F', '/') + (version ?? '');
 }
 
 // A sentence above everything, read out, which goes with the next press or with ×.
@@ -143,43 +137,6 @@ function ip2p_use_checkpoint(title) {
     return [];
 }
 
-function ip2p_close_compare() {
-    const box = ip2p_element('compare');
-    box.hidden = true;
-    box.replaceChildren();
-}
-
-function ip2p_toggle_compare() {
-    const box = ip2p_element('compare');
-    const selected = ip2p_element('gallery').querySelector('.preview img, .thumbnail-item.selected img, .thumbnail-item img');
-    const before = ip2p_before ?? ip2p_element('image').querySelector('img')?.src;
-    if (!box.hidden) {
-        ip2p_close_compare();
-        return [];
-    }
-    if (!selected || !before) {
-        box.textContent = 'There is no result to compare yet: edit a picture first.';
-        box.hidden = false;
-        return [];
-    }
-    const after = Object.assign(new Image(), {src: selected.src, alt: 'after', className: 'ip2p-after'});
-    const under = Object.assign(new Image(), {src: before, alt: 'before', className: 'ip2p-before'});
-    const slider = Object.assign(document.createElement('input'), {type: 'range', min: 0, max: 100, value: 50, ariaLabel: 'Before and after'});
-    const place = () => box.style.setProperty('--ip2p-split', slider.value + '%');
-    slider.addEventListener('input', place);
-    const stage = document.createElement('div');
-    stage.className = 'ip2p-stage';
-    // A result at working size is squeezed by a pixel or two; a cropped one shows the middle of the picture.
-    const aspect = image => image.naturalWidth / image.naturalHeight || 1;
-    const fill = () => under.style.objectFit = Math.abs(Math.log(aspect(after) / aspect(under))) < 0.03 ? 'fill' : 'cover';
-    Promise.all([after.decode(), under.decode()]).then(fill, function() {});
-    stage.append(after, under);
-    box.replaceChildren(stage, slider);
-    place();
-    box.hidden = false;
-    return [];
-}
-
 // The host's paste and send-to buttons call these by the tab's name.
 function switch_to_ip2p() {
     const tab = gradioApp().getElementById('tab_ip2p');
@@ -198,6 +155,13 @@ onUiLoaded(function() {
     if (!ip2p_element('generate')) return; // the tab is hidden, or says why it could not be built
     ip2p_build_error();
     ip2p_build_painter();
+    ip2p_build_history();
+    ip2p_element('sheet_cells').addEventListener('click', function(event) {
+        const cell = event.target.closest('[data-tile]');
+        if (!cell) return;
+        ip2p_chosen_tile = cell.dataset.tile;
+        ip2p_element('sheet_chosen').click();
+    });
     attachGalleryListeners('ip2p');
     setupExtraNetworksForTab('ip2p');
     ip2p_element('detail').addEventListener('change', ip2p_detail_moved);

@@ -20,7 +20,7 @@ function ip2p_draw_mask() {
     if (ip2p_under) pen.drawImage(ip2p_under, 0, 0, ip2p_canvas.width, ip2p_canvas.height);
     for (const {erase, width, points} of ip2p_strokes) {
         pen.globalCompositeOperation = erase ? 'destination-out' : 'source-over';
-        pen.strokeStyle = opts.img2img_inpaint_mask_brush_color || '#ffffff';
+        pen.strokeStyle = ip2p_brush_colour();
         pen.lineWidth = width;
         pen.lineCap = pen.lineJoin = 'round';
         pen.beginPath();
@@ -53,12 +53,27 @@ function ip2p_covering(picture, width, height) {
     return canvas;
 }
 
+function ip2p_brush_colour() {
+    return opts.img2img_inpaint_mask_brush_color || '#ffffff';
+}
+
+function ip2p_tint(canvas) {
+    const pen = ip2p_pen(canvas);
+    pen.globalCompositeOperation = 'source-in';
+    pen.fillStyle = ip2p_brush_colour();
+    pen.fillRect(0, 0, canvas.width, canvas.height);
+}
+
 // Another picture is in the field: the mask goes with the one before, unless it is said to come along.
 async function ip2p_picture_changed() {
     const shown = ip2p_shown_picture();
     if (shown === ip2p_painted_on) return;
-    ip2p_painted_on = shown;
     ip2p_clear_error();
+    await ip2p_mask_for(shown);
+}
+
+async function ip2p_mask_for(shown) {
+    ip2p_painted_on = shown;
     const mask = ip2p_next_picture?.shown === shown ? ip2p_next_picture.mask : null;
     const before = mask === 'scaled' && !ip2p_mask_is_empty() ? ip2p_covering(ip2p_canvas, ip2p_canvas.width, ip2p_canvas.height) : null;
     ip2p_strokes = [];
@@ -75,6 +90,7 @@ async function ip2p_picture_changed() {
     ip2p_canvas.height = Math.max(Math.round(picture.naturalHeight * scale), 1);
     const under = before ?? (painted?.naturalWidth ? painted : null);
     ip2p_under = under && ip2p_covering(under, ip2p_canvas.width, ip2p_canvas.height);
+    if (ip2p_under) ip2p_tint(ip2p_under);
     ip2p_draw_mask();
     ip2p_keep_mask();
 }

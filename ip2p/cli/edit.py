@@ -171,7 +171,7 @@ def request_of(args: argparse.Namespace, where: Where | None = None) -> Request:
         if asked is not None:
             scales[name] = read_scales(asked, name.replace("_", " ") + "s")
         else:
-            scales[name] = scales_around(default) if args.grid else [default]
+            scales[name] = scales_around(name, default) if args.grid else [default]
         if not scales[name] or (len(scales[name]) > 1 and not args.grid):
             raise EditError(f"--{name.replace('_', '-')} takes one number; several, with commas, go with --grid.")
     if args.grid and args.count != 1:

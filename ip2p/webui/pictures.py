@@ -18,7 +18,7 @@ from modules import shared, ui_tempdir
 from .. import images
 from ..errors import EditError
 from ..files import remove, written_whole
-from ..images.kinds import kind_of
+from ..images.kinds import HEADER, kind_of
 from .folder import KEPT
 from .login import check_page_login
 
@@ -72,6 +72,15 @@ def source_of(text: str) -> Path | bytes:
     if text.startswith(KEY):
         return sent_file(text.removeprefix(KEY)).read_bytes()
     return path_served(text) if text.startswith(FILE) else images.from_base64(text)
+
+
+def file_of(text: str | None) -> Path | None:
+    """The file that the page's picture lies in, of a kind that browsers show; None where there is none."""
+    if not text or not text.startswith((KEY, FILE)):
+        return None
+    file = sent_file(text.removeprefix(KEY)) if text.startswith(KEY) else path_served(text)
+    with open(file, "rb") as opened:
+        return file if kind_of(opened.read(HEADER)) in SHOWN_BY_BROWSERS else None
 
 
 def picture_of(text: str) -> Image.Image:

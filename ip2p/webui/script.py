@@ -14,7 +14,7 @@ from modules.processing import StableDiffusionProcessingImg2Img, decode_latent_b
 from modules.ui_components import FormRow
 
 from ..detail import DetailMap
-from ..edit import FULL, IMAGE_SCALE, OWN_SIZE, WORKING, check_number, result_asked
+from ..edit import FULL, OWN_SIZE, WORKING, check_number, result_asked
 from ..errors import EditError
 from ..guidance import Guidance, Interval
 from ..images import Frame
@@ -85,6 +85,7 @@ class InstructEdit(scripts.Script):
             return
         if not enabled:
             return
+        p.image_cfg_scale = chosen_defaults().image_scale if p.image_cfg_scale is None else p.image_cfg_scale
         try:
             check_host_can(p, from_noise=from_noise)
             check_prompts(p)
@@ -93,7 +94,6 @@ class InstructEdit(scripts.Script):
         except (EditError, ValueError) as e:
             refuse(p, str(e))
             return
-        p.image_cfg_scale = chosen_defaults().image_scale if p.image_cfg_scale is None else p.image_cfg_scale
         p.inpainting_fill = 1  # the picture is what is edited: never one with the masked part filled in
         # A dictionary of its own: the X/Y/Z plot's cells share one, and a cell would have the schedule of another in its infotext.
         others = {k: v for k, v in p.extra_generation_params.items() if k not in map(field_name, (*INTERVALS, "result", "detail"))}
@@ -145,8 +145,7 @@ class InstructEdit(scripts.Script):
 
     def guidance_of(self, p, interval) -> Guidance:
         text_start, text_end, image_start, image_end = self.interval_of(p, interval)
-        image_scale = IMAGE_SCALE if p.image_cfg_scale is None else p.image_cfg_scale
-        return Guidance(p.cfg_scale, image_scale, Interval(text_start, text_end), Interval(image_start, image_end))
+        return Guidance(p.cfg_scale, p.image_cfg_scale, Interval(text_start, text_end), Interval(image_start, image_end))
 
 
 class FullResults:
