@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from ip2p.webui import history_store
-from ip2p.webui.history_store import MAX_STEPS, MAX_WINDOWS, History, Made
+from ip2p.webui.history_store import MAX_STEPS, MAX_WINDOWS, History, Limits, Made
 
 WINDOW = "a" * 16
 
@@ -47,13 +47,12 @@ def test_twenty_edits_are_kept_and_the_oldest_goes_first(history):
     assert instructions(history) == [f"make it {i}" for i in [*range(2, MAX_STEPS + 1), 99]]
 
 
-def test_as_many_are_kept_as_the_options_say_and_none_at_zero(tmp_path):
-    for most in (3, 0):
-        history = History(root=tmp_path / str(most), max_steps=most)
-        for i in range(1, 6):
-            history.add(WINDOW, made(i))
-        assert instructions(history) == [f"make it {i}" for i in (3, 4, 5)][:most]
-    history.clear(WINDOW)
+def test_as_many_are_kept_as_the_limits_say_until_all_is_cleared(tmp_path):
+    history = History(root=tmp_path, limits=Limits(steps=3))
+    for i in range(1, 6):
+        history.add(WINDOW, made(i))
+    assert instructions(history) == [f"make it {i}" for i in (3, 4, 5)]
+    history.clear()
     assert history.place(WINDOW).settings is None
 
 
@@ -154,10 +153,10 @@ def test_a_user_s_history_has_a_largest_size_and_the_newest_edit_stays_whatever_
     for i in range(101, 105):
         history.add(WINDOW, made(i, (64, 64)))
     size = history_store.size_of(history.folders(WINDOW)[0].iterdir())
-    small = History(root=tmp_path, max_bytes=3 * size + size // 2)
+    small = History(root=tmp_path, limits=Limits(bytes=3 * size + size // 2))
     small.add(WINDOW, made(105, (64, 64)))
     assert instructions(history) == ["make it 103", "make it 104", "make it 105"]
-    History(root=tmp_path, max_bytes=1).add(WINDOW, made(106, (64, 64)))
+    History(root=tmp_path, limits=Limits(bytes=1)).add(WINDOW, made(106, (64, 64)))
     assert instructions(history) == ["make it 106"]
 
 
@@ -174,4 +173,4 @@ def test_an_id_that_no_window_has_is_no_path(history, tmp_path, window):
     history.add(window, made(1))
     assert list(tmp_path.iterdir()) == [] and history.folders(window) == [] and history.undo(window) is None
     assert history.go_to(window, 1) is None and history.place(window).settings is None
-    history.clear(window)
+    history.clear()

@@ -10,7 +10,7 @@ from pathlib import Path
 import gradio as gr
 from PIL import Image
 
-from modules import shared, ui_common
+from modules import ui_common
 from modules.ui_components import FormRow
 
 from . import paste, pictures
@@ -27,12 +27,6 @@ _writer = ThreadPoolExecutor(1, "instruct-edit-history")
 _waiting: dict[tuple[str | None, str], list[Future]] = {}  # of each window of a user, the steps that are not yet known to be kept
 
 
-def history_of(user: str | None) -> History:
-    """Within the limits of the options page."""
-    options = shared.opts
-    return History(user, None, int(options.instruct_edit_history_steps), int(options.instruct_edit_history_megabytes * 1e6))
-
-
 def add(user: str | None, window: str, picture: Path | None, mask: Image.Image | None, run: ChainRun) -> None:
     """Adds a step for every line of a chain, soon; `shown` waits for them, and says it when one could not be kept, which is no reason to
     lose the edit. picture: the file that was edited, where there is one; mask: what was painted on it."""
@@ -40,7 +34,7 @@ def add(user: str | None, window: str, picture: Path | None, mask: Image.Image |
     for first, *_ in filter(None, run.lines):
         result = file_of(first.image)
         made = Made(start or first.picture, result, first.infotext, info_of(run, first), mask)
-        _waiting.setdefault((user, window), []).append(_writer.submit(history_of(user).add, window, made))
+        _waiting.setdefault((user, window), []).append(_writer.submit(History(user).add, window, made))
         start = result
 
 
@@ -79,7 +73,6 @@ def build() -> dict:
         h["restored"] = gr.Textbox(visible=False, elem_id="ip2p_restored")
         h["go_to"] = gr.Button(visible=False, elem_id="ip2p_history_go_to")
         h["now"] = gr.Button(visible=False, elem_id="ip2p_history_now")
-        h["clear"] = gr.Button("Clear history", elem_id="ip2p_history_clear", size="sm")
     return h
 
 
@@ -91,7 +84,7 @@ def connect(h: dict, load, image, panel, fields) -> None:
 
     def move(page: str, what: str, request: gr.Request):
         lines = faults(request.username, page)
-        history = history_of(request.username)
+        history = History(request.username)
         if what in NOTHING:
             place, nothing = (history.undo if what == "undo" else history.redo)(page), NOTHING[what]
         else:
@@ -101,13 +94,8 @@ def connect(h: dict, load, image, panel, fields) -> None:
 
     def now(page: str, what: str, request: gr.Request):
         lines = faults(request.username, page)
-        history = history_of(request.username)
+        history = History(request.username)
         return [restored(history.place(page), fields), *strip(history, page, lines)]
-
-    def clear(page: str, request: gr.Request):
-        faults(request.username, page)
-        history_of(request.username).clear(page)
-        return shown(page, request)
 
     apply = dict(fn=None, _js="ip2p_apply_restored", inputs=[h["restored"]], outputs=applied)
     asked = dict(inputs=[h["page"], h["move"]], outputs=answered, show_progress=False)
@@ -115,7 +103,6 @@ def connect(h: dict, load, image, panel, fields) -> None:
     h["redo"].click(fn=move, _js="() => ip2p_ask_history('redo')", **asked).then(**apply)
     h["go_to"].click(fn=move, _js="() => ip2p_ask_history(ip2p_chosen_step)", **asked).then(**apply)
     h["now"].click(fn=now, _js="() => ip2p_ask_history('')", **asked).then(**apply)
-    h["clear"].click(fn=clear, _js="ip2p_page", inputs=[h["page"]], outputs=[h["strip"], h["message"]], show_progress=False)
     load(fn=None, _js="ip2p_load_history", outputs=[h["page"]])
 
 
@@ -139,7 +126,7 @@ def restored(place: Place, fields) -> str:
 
 def shown(page: str, request: gr.Request):
     """What the strip shows, and a line about steps that are damaged or could not be kept."""
-    return strip(history_of(request.username), page, faults(request.username, page))
+    return strip(History(request.username), page, faults(request.username, page))
 
 
 def strip(history: History, page: str, lines: list[str]) -> list[str]:

@@ -34,6 +34,14 @@ _lock = RLock()  # Gradio answers several events at once
 
 
 @dataclass(frozen=True)
+class Limits:
+    """Of one user's history. steps: of a window; bytes: of all its files."""
+
+    steps: int = MAX_STEPS
+    bytes: int = MAX_BYTES
+
+
+@dataclass(frozen=True)
 class Made:
     """One edit that was made: the picture it started from, its first result, that one's infotext, the host's description of it and the
     mask. A picture is a file, which is taken over as it is, or in memory."""
@@ -80,13 +88,13 @@ class Trail:
 
 
 class History:
-    """The history of one user. user: the name they logged in with, None where nobody does; max_bytes: of all windows."""
+    """The history of one user. user: the name they logged in with, None where nobody does."""
 
-    def __init__(self, user: str | None = None, root: Path | None = None, max_steps: int = MAX_STEPS, max_bytes: int = MAX_BYTES):
+    def __init__(self, user: str | None = None, root: Path | None = None, limits: Limits | None = None):
+        self.limits = limits or Limits()
         root = KEPT / "history" if root is None else root
         # Earlier versions kept every window beside the others; those belong to the machine's user.
         self.root = root if user is None else root / f"user-{sha256(user.encode(errors='surrogatepass')).hexdigest()[:24]}"
-        self.max_steps, self.max_bytes = max_steps, max_bytes
 
     def folder_of(self, window: str) -> Path | None:
         """None for an id that no window of ours has, which keeps paths from the network out."""
@@ -102,7 +110,7 @@ class History:
     def add(self, window: str, made: Made) -> None:
         """Adds a step after the one the window is at, and drops what is too old. Raises EditError when it can't be kept."""
         folder = self.folder_of(window)
-        if folder is None or not self.max_steps:
+        if folder is None:
             return
         with _lock:
             trail, known = self._trail(window), self.folders(window)
@@ -163,10 +171,10 @@ class History:
             self._keep_trail(window, trail)
             return self.place(window)
 
-    def clear(self, window: str) -> None:
-        """Forgets all of the window's steps."""
+    def clear(self) -> None:
+        """Deletes the steps of all windows of this user."""
         with _lock:
-            if folder := self.folder_of(window):
+            for folder in self._windows():
                 remove(folder)
 
     def _move(self, window: str, by: int) -> Place | None:
@@ -193,11 +201,17 @@ class History:
         with written_whole(self.folder_of(window) / "trail.json", force=True) as beside:
             beside.write_text(json.dumps(vars(trail)), encoding="utf8")
 
+    def _windows(self) -> list[Path]:
+        """The folders of this user's windows."""
+        if not self.root.is_dir():
+            return []
+        return [path for path in self.root.iterdir() if path.is_dir() and WINDOW_ID.fullmatch(path.name)]
+
     def _drop_old(self, newest: Path) -> None:
         """newest: the window that has just got a step, which stays whatever its size."""
-        for folder in self.folders(newest.name)[: -self.max_steps]:
+        for folder in self.folders(newest.name)[: -self.limits.steps]:
             remove(folder)
-        windows = [path for path in self.root.iterdir() if path.is_dir() and WINDOW_ID.fullmatch(path.name) and path != newest]
+        windows = [path for path in self._windows() if path != newest]
         windows.sort(key=lambda path: path.stat().st_mtime, reverse=True)
         for old in windows[MAX_WINDOWS - 1 :]:
             remove(old)
@@ -208,7 +222,7 @@ class History:
         size = 0
         for i, folder in enumerate(kept):
             size += size_of(folder.iterdir())
-            if i and size > self.max_bytes:
+            if i and size > self.limits.bytes:
                 remove(folder)
 
 

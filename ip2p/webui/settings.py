@@ -7,7 +7,6 @@ import gradio as gr
 from modules import shared
 
 from ..edit import IMAGE_SCALE, TEXT_SCALE
-from .history_store import MAX_BYTES, MAX_STEPS
 
 SECTION = ("instruct_edit", "Instruct edit")
 AS_HOST, ONE_BATCH, SEQUENTIAL = "As the WebUI batches them", "All passes in one batch", "One pass after another"
@@ -28,12 +27,6 @@ def on_ui_settings() -> None:
         "instruct_edit_filename_pattern": shared.OptionInfo(
             "", "File name pattern for edits", component_args=shared.hide_dirs
         ).info("empty: the WebUI's own pattern; the same fields, for example [seed]-[prompt_spaces]"),
-        "instruct_edit_history_steps": shared.OptionInfo(
-            MAX_STEPS, "Edits kept in a window's history", gr.Slider, {"minimum": 0, "maximum": 100, "step": 1}
-        ).info("0 keeps none"),
-        "instruct_edit_history_megabytes": shared.OptionInfo(
-            MAX_BYTES // 10**6, "Megabytes kept in all histories of a user", gr.Slider, {"minimum": 16, "maximum": 16384, "step": 16}
-        ).info("the oldest go first"),
         "instruct_edit_memory": shared.OptionInfo(
             AS_HOST, "Passes of a step", gr.Radio, {"choices": [AS_HOST, ONE_BATCH, SEQUENTIAL]}
         ).info("one after another needs least memory and is a little slower; when memory runs out an edit goes on that way by itself"),
