@@ -10,12 +10,9 @@ from modules.processing import Processed
 from ..chain import lines_of, next_edit, steps_of
 from ..edit import Edit
 from ..images import notes_of
-from ..located import Finder, located
-from ..segmentation import regions_named
-from ..where import NAME
+from ..located import located
+from .finders import FINDERS
 from .processing import Result, check_room, run_edit
-
-FINDERS: dict[str, Finder] = {NAME: regions_named}
 
 
 @dataclass

@@ -50,7 +50,7 @@ def test_a_region_is_edited_by_itself_at_the_model_s_own_size_one_after_another(
 def test_every_part_of_every_line_is_edited_for_every_seed(host, picture, mask):
     chain = host.edit(image=picture, mask=mask, region={"only": True}, instruction="winter\nnight", count=2, **WHOLE)
     assert chain.seeds == [7, 8, 7, 8] and [text.splitlines()[0] for text in chain.infotexts] == ["winter", "winter", "night", "night"]
-    assert all("Seed: %d," % seed in text for seed, text in zip(chain.seeds, chain.infotexts))
+    assert all(f"Seed: {seed}," in text for seed, text in zip(chain.seeds, chain.infotexts))
     alone = host.edit(image=picture, mask=mask, region={"only": True}, instruction="winter", seed=8, **WHOLE)
     assert abs(chain.pixels[1] - alone.pixels[0]).max() <= 1
 
