@@ -12,7 +12,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..editor import TRAINED
-from ..scorers.clip_scorer import MEAN, STD as DEVIATION
+from ..scorers.clip_scorer import MEAN
+from ..scorers.clip_scorer import STD as DEVIATION
 from ..scorers.efficientnet import Lite0
 from .cache import STD
 from .config import Stage
