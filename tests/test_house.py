@@ -39,6 +39,8 @@ SHARED = [
         "presets",
         "files",
         "chain",
+        "batch",
+        "checkpoints/fingerprint",
         "checkpoints/recognise",
         "checkpoints/header",
         "checkpoints/pickles",
