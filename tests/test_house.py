@@ -40,6 +40,8 @@ SHARED = [
         "wording",
         "files",
         "chain",
+        "batch",
+        "checkpoints/fingerprint",
         "checkpoints/recognise",
         "checkpoints/header",
         "checkpoints/pickles",
