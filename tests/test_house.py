@@ -37,6 +37,7 @@ SHARED = [
         "errors",
         "infotext",
         "presets",
+        "wording",
         "files",
         "chain",
         "batch",
