@@ -20,6 +20,7 @@ TEXT_SCALE, IMAGE_SCALE = 7.5, 1.5
 OFFICIAL_RANGES = (6.0, 9.0), (1.2, 1.8)  # of text and image scale, in which the official page of InstructPix2Pix draws them
 ScaleRanges = tuple[tuple[float, float], tuple[float, float]]
 MAX_SCALE = 100.0
+SLIDER_TEXT, SLIDER_IMAGE = 20.0, 5.0  # how far the scales' fields go
 MAX_STEPS, MAX_COUNT, MAX_BATCH = 200, 64, 16
 MAX_CELLS = 49
 AROUND = {"text_scale": (0.5, 1, 1.6), "image_scale": (0.75, 1, 1.4)}  # a smaller step is hard to see beside the next one
@@ -220,6 +221,12 @@ def scales_around(which: str, scale: float) -> list[float]:
     which: "text_scale" or "image_scale".
     """
     return [round(scale * share, 2) for share in AROUND[which]]
+
+
+def move_scales(text: float, image: float, direction: int) -> tuple[float, float]:
+    """A step towards more edit (+1) or less (−1): the two scales act against each other, so they move in opposite ways."""
+    text, image = text + direction, image - 0.1 * direction
+    return round(min(max(text, 1.0), SLIDER_TEXT), 2), round(min(max(image, 1.0), SLIDER_IMAGE), 2)
 
 
 def check_text(name: str, text: str) -> None:
