@@ -156,6 +156,7 @@ onUiLoaded(function() {
     ip2p_build_error();
     ip2p_build_painter();
     ip2p_build_history();
+    ip2p_build_keys();
     ip2p_element('sheet_cells').addEventListener('click', function(event) {
         const cell = event.target.closest('[data-tile]');
         if (!cell) return;

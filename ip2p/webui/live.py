@@ -7,10 +7,12 @@ from secrets import compare_digest
 
 from PIL import Image
 
-from modules import shared
+from modules import sd_samplers_common, shared
 
 from .. import images
 from .denoiser import EditRun
+
+WEIGHTS_OF_STABLE_DIFFUSION_S = 83_653_863  # of its autoencoder, in every version of it
 
 # The edit in the sampler, the browser window that asked for it, and how its picture lies in it.
 _running: tuple[EditRun, str, images.Frame] | None = None
@@ -25,6 +27,21 @@ def live(run: EditRun, window: str, frame: images.Frame):
         yield
     finally:
         _running = None
+
+
+@contextmanager
+def own_colours(sd_model):
+    """Within the block previews are decoded by the model's own autoencoder where that is not Stable Diffusion's, for which alone the
+    host's quicker ways are made: they would show false colours."""
+    stock = sd_samplers_common.samples_to_images_tensor
+    if sum(weight.numel() for weight in sd_model.first_stage_model.parameters()) == WEIGHTS_OF_STABLE_DIFFUSION_S:
+        yield
+        return
+    sd_samplers_common.samples_to_images_tensor = lambda sample, approximation=None, model=None: stock(sample, approximation or 0, model)
+    try:
+        yield
+    finally:
+        sd_samplers_common.samples_to_images_tensor = stock
 
 
 def live_heat_map(window: str, longest_side: int = 256) -> Image.Image | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from modules import sd_models, shared
 
 from ..checkpoints import small
-from ..checkpoints.defaults import ModelDefaults, defaults_for
+from ..checkpoints.defaults import ModelDefaults, defaults_for, instructions_for
 from ..checkpoints.recognise import is_edit_checkpoint
 from .denoiser import is_edit_model
 
@@ -43,6 +43,12 @@ def chosen_defaults() -> ModelDefaults:
     """What suits the chosen checkpoint."""
     info = chosen_checkpoint()
     return defaults_for(info.filename) if info is not None else ModelDefaults()
+
+
+def chosen_knows() -> tuple[str, tuple[str, ...]]:
+    """The chosen checkpoint's name, and examples of what it was made for; none where it names none."""
+    info = chosen_checkpoint()
+    return (info.name_for_extra, instructions_for(info.filename)) if info is not None else ("", ())
 
 
 def found_defaults() -> set[ModelDefaults]:
