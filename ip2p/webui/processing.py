@@ -34,7 +34,7 @@ from . import paste
 from .denoiser import OUT_OF_MEMORY, edit_denoiser, is_edit_model, refusal_of_model
 from .finishing import Made, finished_in_job, small_grid, to_host
 from .kept_results import MAX_BYTES
-from .live import live
+from .live import live, own_colours
 from .one_by_one import OneByOne
 from .prompts import check_prompts
 
@@ -278,7 +278,8 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
             )
         args = (conditioning, unconditional_conditioning)
         guidance = [paste.guidance_of(self.edit, self, i) for i in range(len(self.seeds))]
-        with edit_denoiser(self.sampler, guidance) as run, live(run, "" if self.edit.box else self.window, self.edit.frame):
+        window = "" if self.edit.box else self.window
+        with edit_denoiser(self.sampler, guidance) as run, live(run, window, self.edit.frame), own_colours(self.sd_model):
             self.sampler.model_wrap_cfg.init_latent = self.init_latent
             if self.denoising_strength < 1:
                 latents = self.sampler.sample_img2img(self, self.init_latent, noise, *args, image_conditioning=self.image_conditioning)
