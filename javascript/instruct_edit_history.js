@@ -95,7 +95,10 @@ function ip2p_apply_restored(text, ...now) {
     ip2p_before = said.before ?? said.picture;
     ip2p_next_picture = {shown: said.picture, mask: said.mask};
     if (ip2p_painted_on === said.picture) ip2p_mask_for(said.picture);
-    setTimeout(recalculate_prompts_ip2p, 200);
+    setTimeout(function() { // once the page has them
+        recalculate_prompts_ip2p();
+        ip2p_select_result();
+    }, 200);
     const result = ip2p_remembered('task_id') ? now.slice(1, 4) : [said.gallery, said.info, said.infotext];
     return [said.picture, ...result, ...said.fields];
 }

@@ -21,10 +21,9 @@ function ip2p_result_place() {
 
 // The gallery keeps the place that was selected in the one before, or takes the grid.
 async function ip2p_select_result() {
-    const job = ip2p_job();
-    if (!job.instruct_edit_results) return [];
-    for (let tries = 0; tries < 60 && ip2p_thumbnails().length < job.instruct_edit_results.length; tries++) await new Promise(requestAnimationFrame);
-    const place = job.instruct_edit_shown;
+    const {infotexts, instruct_edit_results: results = [0], instruct_edit_shown: place = 0} = ip2p_job();
+    if (!infotexts) return [];
+    for (let tries = 0; tries < 60 && ip2p_thumbnails().length < results.length; tries++) await new Promise(requestAnimationFrame);
     if (selected_gallery_index() !== place) ip2p_thumbnails()[place]?.click();
     return [];
 }

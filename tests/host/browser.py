@@ -222,6 +222,7 @@ class Tab:
         return Image.open(io.BytesIO(base64.b64decode(data)))
 
 
+INFO = "document.querySelector('#generation_info_ip2p textarea').value"
 MASK = "document.querySelector('#ip2p_mask textarea').value"
 
 

@@ -121,6 +121,9 @@ def test_a_ready_instruction_leaves_the_scales_that_suit_it(installed, tab):
     tab.set(preset_name="Rain")
     expect(tab["prompt"].locator("textarea")).to_have_value("add heavy rain")
     assert suiting(tab) == SUITING
+    expect(tab["preset_suits"]).to_be_empty()
+    tab.set(preset_group="hair")
+    expect(tab["preset_suits"]).to_contain_text("was not made for this. What it knows: make it winter")
 
 
 @pytest.mark.parametrize("sampler", ("Euler", "DDIM"))
