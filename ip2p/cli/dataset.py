@@ -18,7 +18,7 @@ from . import (
 
 # Verb: its module, with `add_arguments(parser)` and `run(args) -> exit status`, quick to import; and what it does.
 VERBS = {
-    "view": (dataset_view, "draw a sheet of pairs: before, the instruction, after"),
+    "view": (dataset_view, "draw a sheet of pairs: before, the instruction, after, and the pixels that changed"),
     "check": (dataset_check, "decode every pair and name the broken ones"),
     "convert": (dataset_convert, "a pair set to parquet or to the original folder layout"),
     "photos": (dataset_photos, "make pairs from a folder of photographs, by procedural edits"),

@@ -64,7 +64,7 @@ def pair_scorer_named(name: str, device: torch.device, judging: Judging) -> Pair
     if kind not in KINDS:
         raise EditError(f"There is no scorer “{name[:80]}”. Known ones: {KNOWN}, edges, ssim, judge=MODEL.")
     scorer = scorer_named(name, device)
-    return scorer and Similarities(scorer)
+    return None if scorer is None else Similarities(scorer)
 
 
 def best_available(device: torch.device) -> Scorer:

@@ -135,9 +135,9 @@ def scored_pairs(pairs: PairSet, scorers: Sequence[PairScorer], asked: Asked) ->
     if not rows:
         raise EditError(f"Not one pair of {pairs.name} can be scored.")
     scores = np.array([[found.get(name, -np.inf) for name in names] for found, _, _ in rows])
-    kinds, held_out = np.array([kind for _, kind, _ in rows]), np.array([half for _, _, half in rows])
-    weight = np.ones(len(rows)) if told else weights_of(kinds, held_out, asked.before)
-    return Known(names, scores, kinds, weight, held_out), unscored
+    kinds, halves = np.array([kind for _, kind, _ in rows]), np.array([half for _, _, half in rows])
+    weight = np.ones(len(rows)) if told else weights_of(kinds, halves, asked.before)
+    return Known(names, scores, kinds, weight, halves), unscored
 
 
 def has_truth(pairs: PairSet) -> bool:

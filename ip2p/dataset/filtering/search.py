@@ -30,7 +30,7 @@ def measured(keep: np.ndarray, right: np.ndarray, weight: np.ndarray) -> Kept:
 
 def reaching(scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
     """scores: (pairs, criteria), −∞ where there is none; thresholds: (criteria,), −∞ for an open one → (pairs,), whether each is reached."""
-    return (scores >= thresholds).all(1)
+    return np.all(scores >= thresholds, axis=1)
 
 
 def best_thresholds(scores: np.ndarray, right: np.ndarray, weight: np.ndarray, wanted: float) -> np.ndarray:
