@@ -1,4 +1,4 @@
-"""The thresholds that keep the most pairs at a wanted share of right ones."""
+"""The thresholds that keep the most right pairs while a wanted share of all that is kept is right."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ LEVELS = 40  # quantiles of a score that are tried as its threshold
 ROUNDS = 20
 FEWEST = 0.02  # share of all that is kept at least, of which a share of right ones says something
 DIGITS = 4  # of a threshold
+TIE = 1e-3  # of the share: less than what a few right pairs more are worth
 
 
 @dataclass(frozen=True)
@@ -58,12 +59,12 @@ def best_thresholds(scores: np.ndarray, right: np.ndarray, weight: np.ndarray, w
 
 
 def grid_of(values: np.ndarray) -> np.ndarray:
-    """−∞, then quantiles in rising order, rounded down."""
+    """−∞, then thresholds in rising order, each in the middle between two quantiles: as far from what passes as from what does not."""
     known = values[np.isfinite(values)]
     if not len(known):
         return np.array([-np.inf])
-    quantiles = np.quantile(known, np.linspace(0, 1, LEVELS, endpoint=False))
-    return np.concatenate([[-np.inf], np.unique(np.floor(quantiles * 10**DIGITS) / 10**DIGITS)])
+    quantiles = np.unique(np.quantile(known, np.linspace(0, 1, LEVELS + 1)))
+    return np.concatenate([[-np.inf], np.unique(np.floor((quantiles[1:] + quantiles[:-1]) / 2 * 10**DIGITS) / 10**DIGITS)])
 
 
 def counted(a: np.ndarray, b: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -72,6 +73,6 @@ def counted(a: np.ndarray, b: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 
 def worth_of(kept: np.ndarray, kept_right: np.ndarray, total: float, wanted: float) -> np.ndarray:
-    """Above 1 where the wanted share is reached, by how much is kept; below it the share."""
+    """Above 1 where the wanted share is reached, by how many right ones are kept, and of equals by the share; below it the share."""
     share = kept_right / np.maximum(kept, 1e-12)
-    return np.where(kept < FEWEST * total, -1.0, np.where(share >= wanted, 1 + kept / total, share))
+    return np.where(kept < FEWEST * total, -1.0, np.where(share >= wanted, 1 + kept_right / total + TIE * share, share))
