@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 
 import numpy as np
 
 LEVELS = 40  # quantiles of a score that are tried as its threshold
 ROUNDS = 20
+PRICES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # of a wrong pair, in right ones
 FEWEST = 0.02  # share of all that is kept at least, of which a share of right ones says something
 DIGITS = 4  # of a threshold
 TIE = 1e-3  # of the share: less than what a few right pairs more are worth
@@ -37,25 +40,50 @@ def reaching(scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
 def best_thresholds(scores: np.ndarray, right: np.ndarray, weight: np.ndarray, wanted: float) -> np.ndarray:
     """→ (criteria,), −∞ for one that is of no use. Where the wanted share of right ones can't be had, the highest that can.
 
-    Coordinate ascent over a grid of quantiles, two criteria at a time, from open ones: the same for the same scores.
+    Coordinate ascent over grids of quantiles, two criteria at a time, from open ones: first for what right pairs are worth less what wrong
+    ones cost, at several prices, then from the best of these for what is wanted itself. The same for the same scores.
     """
-    criteria = scores.shape[1]
-    grids = [grid_of(scores[:, c]) for c in range(criteria)]
-    passed = [scores[:, c] >= grids[c][:, None] for c in range(criteria)]  # (levels, pairs) each
-    at = [0] * criteria
-    for _ in range(ROUNDS):
-        before = list(at)
-        for a, b in combinations(range(criteria), 2) if criteria > 1 else [(0, 0)]:
-            others = np.logical_and.reduce([passed[c][at[c]] for c in range(criteria) if c not in (a, b)], axis=0) if criteria > 2 else True
-            kept = counted(passed[a], passed[b], weight * others)
-            kept_right = counted(passed[a], passed[b], weight * right * others)
-            worth = worth_of(kept, kept_right, float(weight.sum()), wanted)
-            i, j = np.unravel_index(int(worth.argmax()), worth.shape)
-            if worth[i, j] > worth[at[a], at[b]] + 1e-12:
-                at[a], at[b] = int(i), int(j)
-        if at == before:
-            break
+    grids = [grid_of(column) for column in scores.T]
+    search = Search([column >= grid[:, None] for column, grid in zip(scores.T, grids)], weight * right, weight * ~right)
+    total = float(weight.sum())
+    value = partial(worth_of, total=total, wanted=wanted)
+    opened = [0] * len(grids)
+    starts = [opened, *(search.ascended(opened, partial(less_cost, total=total, price=price)) for price in PRICES)]
+    at = search.ascended(max(starts, key=lambda start: float(value(*search.kept(start)))), value)
     return np.array([grid[i] for grid, i in zip(grids, at)])
+
+
+Value = Callable[[np.ndarray, np.ndarray], np.ndarray]  # of the weights of right and of wrong pairs that are kept
+
+
+@dataclass(frozen=True)
+class Search:
+    """passed: of each criterion (levels, pairs), whether a pair reaches it; right, wrong: (pairs,), the weight of one, 0 of the other."""
+
+    passed: list[np.ndarray]
+    right: np.ndarray
+    wrong: np.ndarray
+
+    def kept(self, at: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """at: a level of each criterion."""
+        keep = np.logical_and.reduce([passed[i] for passed, i in zip(self.passed, at)], axis=0)
+        return np.asarray(self.right @ keep), np.asarray(self.wrong @ keep)
+
+    def ascended(self, at: Sequence[int], value: Value) -> list[int]:
+        """From these levels to ones at which no two criteria together can be set better."""
+        at, criteria = list(at), range(len(self.passed))
+        for _ in range(ROUNDS):
+            before = list(at)
+            for a, b in list(combinations(criteria, 2)) or [(0, 0)]:
+                others = [self.passed[c][at[c]] for c in criteria if c not in (a, b)]
+                rest = np.logical_and.reduce(others, axis=0) if others else 1.0
+                found = value(*(counted(self.passed[a], self.passed[b], weight * rest) for weight in (self.right, self.wrong)))
+                i, j = np.unravel_index(int(found.argmax()), found.shape)
+                if found[i, j] > found[at[a], at[b]] + 1e-12:
+                    at[a], at[b] = int(i), int(j)
+            if at == before:
+                break
+        return at
 
 
 def grid_of(values: np.ndarray) -> np.ndarray:
@@ -72,7 +100,13 @@ def counted(a: np.ndarray, b: np.ndarray, weight: np.ndarray) -> np.ndarray:
     return (a * weight).astype(np.float64) @ b.T.astype(np.float64)
 
 
-def worth_of(kept: np.ndarray, kept_right: np.ndarray, total: float, wanted: float) -> np.ndarray:
+def worth_of(right: np.ndarray, wrong: np.ndarray, total: float, wanted: float) -> np.ndarray:
     """Above 1 where the wanted share is reached, by how many right ones are kept, and of equals by the share; below it the share."""
-    share = kept_right / np.maximum(kept, 1e-12)
-    return np.where(kept < FEWEST * total, -1.0, np.where(share >= wanted, 1 + kept_right / total + TIE * share, share))
+    kept = right + wrong
+    share = right / np.maximum(kept, 1e-12)
+    return np.where(kept < FEWEST * total, -1.0, np.where(share >= wanted, 1 + right / total + TIE * share, share))
+
+
+def less_cost(right: np.ndarray, wrong: np.ndarray, total: float, price: float) -> np.ndarray:
+    """What right ones are worth less what wrong ones cost."""
+    return (right - price * wrong) / total
