@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from ..batch import Task
 from ..chain import lines_of
 from ..contact_sheet import contact_sheet
 from ..edit import Edit, sheet_over_scales
 from ..errors import printable
 from ..images import exif_to_keep, fit, notes_of, read_image, save_picture
+from ..located import located
 from ..progress import bar
-from .edit_outputs import Request, Task
+from .edit_outputs import Request
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -36,7 +38,7 @@ def edit_one(editor: Editor, task: Task, request: Request, mask: Image.Image | N
     def write(target: Path, image: Image.Image, infotext: str) -> None:
         save_picture(image, target, infotext=infotext, settings=task.stamp, exif=exif)
 
-    edit = replace(request.edit, image=source, mask=mask)
+    edit = located(replace(request.edit, image=source, mask=mask), editor.finders)
     if request.grid:
         seed = random.randrange(2**32) if edit.seed == -1 else edit.seed
         cells = sheet_over_scales(request.text_scales, request.image_scales, seed)
@@ -60,7 +62,7 @@ def comparison(edit: Edit, lines: Sequence[Sequence[Result]], every_step: bool) 
 
     lines: of every line of the chain its results.
     """
-    before = fit(edit.frame.shown(edit.image), lines[-1][0].image.size, whole=True)
+    before = fit(edit.frame.shown(edit.seen), lines[-1][0].image.size, whole=True)
     seeds = [f"seed {result.seed}" for result in lines[-1]]
     shorter = [shorten(line.instruction, LABEL, placeholder="…") for line in lines_of(edit)]
     if every_step:
