@@ -12,6 +12,7 @@ from . import (
     dataset_instructions,
     dataset_pairs,
     dataset_photos,
+    dataset_scenes,
     dataset_status,
     dataset_view,
 )
@@ -26,6 +27,7 @@ VERBS = {
     "pairs": (dataset_pairs, "draw picture pairs of such rows, by a text-to-image model with Prompt-to-Prompt"),
     "filter": (dataset_filter, "score pairs, by CLIP and more, and keep the good ones"),
     "calibrate": (dataset_calibrate, "find the thresholds of dataset filter for a scorer, from pairs whose truth is known"),
+    "scenes": (dataset_scenes, "rows of synthetic scenes, and what the pairs made of them show"),
     "status": (dataset_status, "how far a run of dataset instructions or dataset pairs is, and what it made"),
 }
 
