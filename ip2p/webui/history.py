@@ -16,8 +16,8 @@ from modules.ui_components import FormRow
 from . import paste, pictures
 from .chain_run import ChainRun
 from .history_store import History, Made, Place
+from .picture_buttons import Tile, tiles
 from .processing import Result
-from .tiles import Tile, tiles
 
 NOTHING = {"undo": "There is nothing to undo.", "redo": "There is nothing to redo."}
 GONE = "This step is not kept any longer."

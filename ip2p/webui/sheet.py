@@ -17,8 +17,8 @@ from ..edit import MAX_CELLS, MIN_SIDE, WORKING, read_scales, scales_around, she
 from ..errors import EditError
 from .chain_run import run_chain
 from .controls import edit_of
+from .picture_buttons import Tile, tiles
 from .shown_result import results_folder, written
-from .tiles import Tile, tiles
 
 SCALES, SEEDS = "Text × image scale", "Seeds"
 
