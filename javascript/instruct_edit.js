@@ -4,6 +4,7 @@
 let ip2p_before = null; // the picture of the edit in the gallery, for the comparison
 const ip2p_jobs = new Set(); // ids of those that run or wait
 let ip2p_chosen_tile = ''; // the number of the cell of the contact sheet that was pressed
+let ip2p_error_is_of_log = false;
 let ip2p_checkpoint = null;
 let ip2p_detail_timer = null;
 
@@ -38,6 +39,7 @@ async function ip2p_submit_sheet() {
 function ip2p_job_runs(id, runs) {
     if (runs) ip2p_jobs.add(id);
     else ip2p_jobs.delete(id);
+    if (!runs) setTimeout(() => ip2p_say_error_of_log(true), 300); // the same sentence twice changes nothing that could be observed
     showSubmitButtons('ip2p', !ip2p_jobs.size);
     gradioApp().getElementById('tab_ip2p').classList.toggle('ip2p-busy', ip2p_jobs.size > 0);
 }
@@ -115,7 +117,20 @@ function ip2p_say_error(text) {
 }
 
 function ip2p_clear_error() {
+    ip2p_error_is_of_log = false;
     ip2p_element('error').hidden = true;
+}
+
+// What the WebUI says of the last press, once; a press that went well takes it away again.
+function ip2p_say_error_of_log(again) {
+    const error = gradioApp().querySelector('#html_log_ip2p .error');
+    if (error && (again || !error.dataset.said)) {
+        error.dataset.said = 'said';
+        ip2p_say_error(error.textContent);
+        ip2p_error_is_of_log = true;
+    } else if (!error && ip2p_error_is_of_log) {
+        ip2p_clear_error();
+    }
 }
 
 function ip2p_build_error() {
@@ -125,11 +140,7 @@ function ip2p_build_error() {
     close.addEventListener('click', ip2p_clear_error);
     box.append(document.createElement('span'), close);
     ip2p_element('toprow').after(box);
-    const log = gradioApp().querySelector('#html_log_ip2p');
-    new MutationObserver(function() {
-        const error = log.querySelector('.error');
-        if (error) ip2p_say_error(error.textContent);
-    }).observe(log, {subtree: true, childList: true});
+    new MutationObserver(() => ip2p_say_error_of_log(false)).observe(gradioApp().querySelector('#html_log_ip2p'), {subtree: true, childList: true});
 }
 
 function ip2p_use_checkpoint(title) {

@@ -57,8 +57,16 @@ window.addEventListener('drop', async function(event) {
     input.dispatchEvent(new Event('change'));
 }, true);
 
+// Of a slider Gradio names the handle alone, not the field beside it.
+function ip2p_name_numbers(tab) {
+    for (const number of tab.querySelectorAll('input[data-testid=number-input]')) {
+        number.ariaLabel = number.closest('.head')?.querySelector('label span, label')?.textContent.trim() ?? '';
+    }
+}
+
 function ip2p_build_keys() {
     const tab = gradioApp().getElementById('tab_ip2p');
+    ip2p_name_numbers(tab);
     ip2p_make_accordions_buttons(tab);
     ip2p_build_chooser();
     for (const name of ['gallery', 'image']) new MutationObserver(ip2p_name_pictures).observe(ip2p_element(name), {subtree: true, childList: true, attributeFilter: ['src']});

@@ -14,9 +14,9 @@ function ip2p_thumbnails() {
 
 // The place in the gallery of the selected result; of the last line's first where the grid, or a picture of where it acts, is selected.
 function ip2p_result_place() {
-    const results = ip2p_job().instruct_edit_results ?? [0];
+    const {instruct_edit_results: results = [0], instruct_edit_shown: shown = 0} = ip2p_job();
     const selected = selected_gallery_index();
-    return results.includes(selected) ? selected : results.at(-1);
+    return results.includes(selected) ? selected : shown;
 }
 
 // The gallery keeps the place that was selected in the one before, or takes the grid.

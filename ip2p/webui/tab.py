@@ -63,7 +63,9 @@ def build(faults) -> gr.Blocks:
         )
         select_result = dict(fn=None, _js="ip2p_select_result")
         for event in (toprow.submit.click, toprow.prompt.submit):
-            event(**submit).then(**select_result).then(**show_history)
+            answered = event(**submit)
+            answered.then(**select_result)
+            answered.then(**show_history)
         blocks.load(**show_size(controls))
         blocks.load(**sheet.show_axes(cells))
         sheet.connect(cells, dummy, inputs, controls, panel.html_log)
