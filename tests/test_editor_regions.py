@@ -145,3 +145,56 @@ def test_the_command_line_refuses_a_region_in_one_sentence(tmp_path, wide, capsy
     assert main(["edit", str(tmp_path / "photo.png"), "x", "--output", str(tmp_path / "out.png"), *options]) == 2
     message = capsys.readouterr().err
     assert words in message and message.count("\n") == 1
+
+
+def test_variations_are_a_result_each_from_one_seed(editor, only):
+    words = "make it winter", "make it night", "add a hat"
+    results = editor.edit(replace(only, instruction="", variations=words, seed=-1))
+    assert [result.infotext.splitlines()[0] for result in results] == list(words) and len({result.seed for result in results}) == 1
+    (alone,) = editor.edit(replace(only, instruction=words[1], seed=results[0].seed))
+    assert np.abs(np.asarray(results[1].image, int) - np.asarray(alone.image)).max() <= 1
+    for wrong in ({"count": 2}, {"variations": ("a",) * 65}):
+        with pytest.raises(EditError, match="ariations"):
+            replace(only, **{"variations": words, **wrong})
+
+
+def test_a_preset_s_region_acts_on_the_command_line_and_every_choice_of_a_word_is_a_file(monkeypatch, tmp_path, editor, capsys):
+    """The parser is a stand-in: its map of labels was drawn by hand."""
+    from ip2p.__main__ import main
+    from ip2p.editor import Editor
+    from ip2p.presets import load
+    from ip2p.segmentation import named
+    from ip2p.segmentation.parsed_faces import ParsedFaces
+    from portraits import ASTRONAUT, HandMadeParser, by_hand
+
+    monkeypatch.setattr(Editor, "load", lambda *args, **named: editor)
+    monkeypatch.setattr(named, "PROVIDERS", [ParsedFaces(HandMadeParser())])
+    command = [
+        "edit",
+        str(ASTRONAUT),
+        "--preset",
+        "hair-colour",
+        "--variations",
+        "whose",
+        "--steps",
+        "1",
+        "--size",
+        "64",
+        "--output",
+        str(tmp_path / "hair.png"),
+    ]
+    assert main(command) == 0
+    words = load()["hair-colour"].choices["whose"]
+    files = [tmp_path / f"hair-{word}.png" for word in words]
+    outside, photograph = by_hand("hair") == 0, np.asarray(read_image(ASTRONAUT))
+    for file in files:
+        result = np.asarray(read_image(file))
+        assert (result[outside] == photograph[outside]).mean() > 0.99 and (result != photograph).any()
+    assert len({file.read_bytes() for file in files}) == len(files)
+    assert main([*command, "--compare", "--output", str(tmp_path / "strip.png")]) == 0
+    assert read_image(tmp_path / "strip.png").width > 4 * 64
+
+    monkeypatch.setattr(named, "PROVIDERS", [])
+    capsys.readouterr()
+    assert main([*command[:-1], str(tmp_path / "x.png"), "--variations", "nothing"]) == 2
+    assert "no choices for “nothing”" in capsys.readouterr().err

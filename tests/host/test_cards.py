@@ -1,0 +1,85 @@
+"""Cards, regions and variations in the tab: what a ready instruction says of where it acts is where it acts.
+
+The face parser is a stand-in, whose map of labels was drawn by hand.
+"""
+
+import json
+
+import numpy as np
+import pytest
+from playwright.sync_api import expect
+
+from portraits import ASTRONAUT, by_hand, label_map, portrait
+from webui import to_base64
+
+
+@pytest.fixture
+def parsed(host):
+    """The WebUI with the stand-in parser."""
+    host.probe("parser", labels=to_base64(label_map()))
+    yield host
+    host.probe("parser", labels="")
+
+
+@pytest.fixture
+def sent() -> dict:
+    picture = "data:image/png;base64," + to_base64(portrait())
+    return {"ip2p_image": picture, "ip2p_prompt": "make it winter", "ip2p_steps": 1, "ip2p_longest_side": 64}
+
+
+def pressed(host, inputs: dict) -> tuple[list[str], str]:
+    """Generate → the infotexts of the results, and the message."""
+    answer = host.press(inputs, elem_id="ip2p_generate")
+    assert answer.ok, answer.text
+    _, info, _, log = answer.json()["data"]
+    return json.loads(info)["infotexts"] if info else [], log
+
+
+def test_a_region_by_name_is_edited_from_the_tab_and_told_in_the_infotext(parsed, sent):
+    by_name = {"ip2p_region_from": "By name", "ip2p_region_name": "hair", "ip2p_region_only": True, "ip2p_region_feather": 3}
+    (text,), _ = pressed(parsed, sent | by_name)
+    assert "Instruct edit region: hair; feather 3; only" in text
+    (text,), _ = pressed(parsed, sent)
+    assert "region" not in text, "with nothing painted and no name the whole picture is edited"
+    texts, log = pressed(parsed, sent | by_name | {"ip2p_region_name": "hat", "ip2p_region_number": 3})
+    assert not texts and "no hat number 3" in log
+
+
+def test_variations_are_results_side_by_side_from_one_seed(parsed, sent):
+    texts, _ = pressed(parsed, sent | {"ip2p_variations": "make it red\nmake it blue\n\nmake it green", "ip2p_count": 4})
+    texts = [text for text in texts if text.startswith("make it")][-3:]
+    assert [text.splitlines()[0] for text in texts] == ["make it red", "make it blue", "make it green"]
+    assert len({text.split("Seed: ")[1].split(",")[0] for text in texts}) == 1
+
+
+def test_the_api_makes_a_result_for_every_choice_of_a_preset_s_word(parsed, host):
+    ask = dict(
+        image=portrait(), preset="hair-colour", instruction=None, variations="whose", width=None, height=None, longest_side=64, steps=1
+    )
+    edited = host.edit(**ask)
+    choices = next(preset for preset in host.get("/instruct-edit/v1/presets").json() if preset["key"] == "hair-colour")["choices"]["whose"]
+    assert len(edited.images) == len(choices) and len(set(edited.seeds)) == 1
+    outside = by_hand("hair") == 0
+    for pixels in edited.pixels:
+        assert (pixels[outside] == np.asarray(portrait())[outside]).mean() > 0.99
+    assert "Instruct edit region: hair; only" in edited.infotexts[0]
+    assert "name one" in host.refusal(variations="whose")
+
+
+@pytest.mark.new_page
+@pytest.mark.parametrize("card, name, word", [("hair", "hair", "hair"), ("clothes", "clothes", "")])
+def test_a_card_edits_its_part_of_a_portrait_and_leaves_everything_else(tab, parsed, card, name, word):
+    tab.upload(ASTRONAUT)
+    tab[f"card_{card}"].click()
+    expect(tab["region_name"].locator("input")).to_have_value(name)
+    assert word in tab.value("prompt") and tab["region_only"].locator("input").is_checked()
+    tab.set(steps=1, longest_side=64)
+    tab.generate()
+    result = np.asarray(tab.picture("#ip2p_gallery img").convert("RGB"))
+    labels, photograph = np.asarray(label_map()), np.asarray(portrait())
+    from ip2p.segmentation.parsed_faces import CLOTHES, HAIR
+
+    inside = labels == {"hair": HAIR, "clothes": CLOTHES}[name]
+    assert result.shape == photograph.shape and (result != photograph).any(-1)[inside].mean() > 0.3
+    assert (result[~inside] == photograph[~inside]).all()
+    expect(tab["region_from"].locator("input:checked")).to_have_value("By name")
