@@ -16,7 +16,7 @@ ROWS = [
     }
     for i, thing in enumerate(("dog", "cat", "lake", "tower", "chair"))
 ]
-FAST = ("--steps", 2, "--size", 64, "--samples", 2, "--batch", 2, "--shard", 2, "--device", "cpu")
+FAST = ("--steps", 2, "--size", 64, "--samples", 2, "--batch", 2, "--shard", 2, "--device", "cpu", "--runner", "here")
 
 
 def save_model(folder: Path) -> Path:
