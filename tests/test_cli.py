@@ -38,7 +38,7 @@ class FakeEditor:
     loaded, asked, lines = [], [], []
 
     @classmethod
-    def load(cls, model):
+    def load(cls, model, device):
         cls.loaded.append(model)
         return cls()
 

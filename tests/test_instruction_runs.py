@@ -140,7 +140,9 @@ def test_a_model_that_was_not_fine_tuned_is_shown_rows_that_people_wrote(tmp_pat
     assert text.count("\nEND") == 3 and text.endswith("\n\na dog\n##\n") and not writer.tuned
     assert ran(capsys, "instructions", captions, "--output", tmp_path / "run", "--model", model, "--examples", 2, *SMALL)[0] == 0
     assert {row["reason"] for row in lines(tmp_path / "run" / "rejected.jsonl")} == {"parts"}
-    status, _, err = ran(capsys, "instructions", captions, "--output", tmp_path / "long", "--model", model, "--examples", 60, "--runner", "here")
+    status, _, err = ran(
+        capsys, "instructions", captions, "--output", tmp_path / "long", "--model", model, "--examples", 60, "--runner", "here"
+    )
     assert status == 2 and "reads 2048 tokens" in err[-1]
 
 

@@ -9,6 +9,7 @@ import threading
 import traceback
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -54,7 +55,9 @@ class Todo:
         """Raises EditError for one that has ended too many processes."""
         self.deaths[number] += 1
         if self.deaths[number] >= MOST_DEATHS:
-            raise EditError(f"A part of the work ended {MOST_DEATHS} processes, and what in it does so can't be told: see the system's log.")
+            raise EditError(
+                f"A part of the work ended {MOST_DEATHS} processes, and what in it does so can't be told: see the system's log."
+            )
         self.again.append((number, unit))
 
 
@@ -64,19 +67,17 @@ class Seat:
     def __init__(self, context: Any, stage: Stage, device: str | None):
         self.context, self.stage, self.device = context, stage, device
         self.process: Any = None
-        self.connection: Connection | None = None
+        self.connection: Any = None
         self.work: tuple[int, Any] | None = None
         self.opened, self.failed_openings = False, 0
+        self.reported: tuple[int, int, str] | None = None
 
     def give(self, number: int, unit: Any) -> None:
         if self.process is None:
             self.start()
-        assert self.connection is not None
-        self.work = number, unit
-        try:
+        self.work, self.reported = (number, unit), None
+        with suppress(OSError):  # where the process has ended, as `heard` says
             self.connection.send(unit)
-        except OSError:  # the process has ended: so `heard` says
-            pass
 
     def start(self) -> None:
         self.connection, theirs = self.context.Pipe()
@@ -87,7 +88,6 @@ class Seat:
 
     def heard(self) -> tuple[str, Any]:
         """The next message of the process, which "died" where it has ended."""
-        assert self.connection is not None
         try:
             return self.connection.recv()
         except (EOFError, OSError):
@@ -107,7 +107,7 @@ class Seat:
             self.process.kill()
             self.process.join()
             self.process.close()
-            self.connection.close()  # type: ignore[union-attr]
+            self.connection.close()
         self.process = self.connection = self.work = None
 
 
@@ -122,9 +122,8 @@ def results(seats: Sequence[Seat], todo: Todo, progress: Progress) -> Iterator[A
         working = {seat.connection: seat for seat in seats if seat.work is not None}
         if not working:
             return
-        for connection in wait(list(working)):  # type: ignore[type-var]
-            seat = working[connection]  # type: ignore[index]
-            if (ended := taken_from(seat, todo, progress)) is not None:
+        for connection in wait(list(working)):
+            if (ended := taken_from(working[connection], todo, progress)) is not None:
                 number, finished[number] = ended
         while following in finished:
             yield finished.pop(following)
@@ -137,7 +136,8 @@ def taken_from(seat: Seat, todo: Todo, progress: Progress) -> tuple[int, Any] | 
     number, unit = seat.work
     kind, content = seat.heard()
     if kind == "died":
-        progress(number, 0, 1, "")
+        if seat.reported:
+            progress(number, 0, *seat.reported[1:])
         seat.died()
         todo.put_back(number, unit)
     elif kind == "raised":
@@ -145,6 +145,7 @@ def taken_from(seat: Seat, todo: Todo, progress: Progress) -> tuple[int, Any] | 
     elif kind == "opened":
         seat.opened, seat.failed_openings = True, 0
     elif kind == "reported":
+        seat.reported = content
         progress(number, *content)
     elif kind == "finished":
         seat.work = None

@@ -9,8 +9,8 @@ from ..errors import EditError
 
 Unit = TypeVar("Unit")
 Result = TypeVar("Result")
-Given = TypeVar("Given", contravariant=True)
-Made = TypeVar("Made", covariant=True)
+Given_contra = TypeVar("Given_contra", contravariant=True)
+Made_co = TypeVar("Made_co", covariant=True)
 
 # What a worker calls while it works on a unit: how much of it is done, of how much, and what it is doing, "" where that is plain.
 Report = Callable[[int, int, str], object]
@@ -22,17 +22,17 @@ class EndsTheRun(EditError):
     """What no other unit would be spared: a full disk, too little memory for the batch. It is no fault of the unit."""
 
 
-class Worker(Protocol[Given, Made]):
+class Worker(Protocol[Given_contra, Made_co]):
     """An opened stage."""
 
-    def __call__(self, unit: Given, report: Report) -> Made:
+    def __call__(self, unit: Given_contra, report: Report, /) -> Made_co:
         """What is wrong with the unit itself is part of its result. Raises EditError for what ends the run."""
 
 
-class Stage(Protocol[Given, Made]):
+class Stage(Protocol[Given_contra, Made_co]):
     """A description of the work, small and picklable, as its units and their results are."""
 
-    def open(self, device: str | None) -> Worker[Given, Made]:
+    def open(self, device: str | None) -> Worker[Given_contra, Made_co]:
         """Loads what the work needs. device: as torch names it; None: CUDA where there is one. Raises EditError."""
 
 
