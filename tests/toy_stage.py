@@ -11,20 +11,23 @@ from ip2p.runners import Attempts, EndsTheRun, TookItsProcess
 
 @dataclass(frozen=True)
 class Squares:
-    """attempts: noted in the runs that set poisoned numbers aside. seconds: that a number takes."""
+    """attempts: noted in the runs that set poisoned numbers aside. opens: None
+    where its process ends then. seconds: that a number takes."""
 
     attempts: Attempts
     kills: tuple[int, ...] = ()  # its process, every time
     kills_once: tuple[int, ...] = ()
     raises: tuple[int, ...] = ()
     ends: tuple[int, ...] = ()  # the run
-    opens: bool = True
+    opens: bool | None = True
     seconds: float = 0.0
 
     def open(self, device):
+        self.note("opened", device)
+        if self.opens is None:
+            os.kill(os.getpid(), signal.SIGKILL)
         if not self.opens:
             raise EndsTheRun("There is no model.")
-        self.note("opened", device)
         return self.square
 
     def square(self, number: int, report):

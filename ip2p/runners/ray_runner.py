@@ -101,16 +101,15 @@ class Actor:
 
 @contextmanager
 def cluster(address: str | None) -> Iterator[None]:
-    """Within the block this process is part of a cluster. Raises EditError where there is none at the address."""
+    """Within the block this process is part of a cluster, the one that it joined before if it has. Raises EditError where there is none at
+    the address."""
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # read when Ray is imported
     import ray
     from ray.data import DataContext
 
-    try:
-        ray.init(address, include_dashboard=False if address is None else None, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError, RuntimeError) as e:
-        where = f"at {address}" if address else "to start here"
-        raise EditError(f"There is no Ray cluster {where}: {why(e)}.") from e
+    joined = ray.is_initialized()
+    if not joined:
+        join(address)
     data = DataContext.get_current()
     data.enable_progress_bars = False
     data.max_consecutive_actor_init_deaths = MOST_OPENINGS  # a process killed while it starts would end the run
@@ -122,4 +121,15 @@ def cluster(address: str | None) -> Iterator[None]:
     except ray.exceptions.RayError as e:
         raise EditError(f"Ray ended the run: {why(e)}. The same command goes on from here.") from e
     finally:
-        ray.shutdown()
+        if not joined:
+            ray.shutdown()
+
+
+def join(address: str | None) -> None:
+    import ray
+
+    try:
+        ray.init(address, include_dashboard=False if address is None else None, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, ValueError, RuntimeError) as e:
+        where = f"at {address}" if address else "to start here"
+        raise EditError(f"There is no Ray cluster {where}: {why(e)}.") from e
