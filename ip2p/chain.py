@@ -1,4 +1,4 @@
-"""A chain of edits: an instruction of several lines, each of which edits what the line before made.
+"""A chain of edits: an instruction of several lines, each of which edits what the line before made, part by part where it has parts.
 
 Result k of a line starts from result k of the line before and has its seed, so scales that are drawn from the seed stay the same
 too. A mask holds for every line, and no line changes the size.
@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from PIL import Image
 
-from .edit import MAX_COUNT, WORKING, Edit
+from .edit import FULL, MAX_COUNT, WORKING, Edit
 from .errors import EditError
 from .images import fit
 
@@ -30,7 +30,18 @@ def lines_of(edit: Edit) -> list[Edit]:
         raise EditError(f"A chain has at most {MAX_COUNT} instructions, one a line, not {len(lines)}.")
     if len(lines) > 1 and edit.variants:
         raise EditError("A contact sheet is of one instruction, and this one has several lines.")
+    if edit.alone and len(edit.parts) > 1 and edit.variants:
+        raise EditError(f"A contact sheet is of one region, and there are {len(edit.parts)}: choose one by its number.")
+    if edit.alone and edit.result == WORKING and (len(lines) > 1 or len(edit.parts) > 1):
+        raise EditError(
+            f"Only the region, as a result “{WORKING}”, is a picture of one part, and here several edits follow one another: ask for “{FULL}”."
+        )
     return [replace(edit, instruction=line) for line in lines] or [edit]
+
+
+def steps_of(line: Edit) -> list[Edit]:
+    """One edit for every part of the picture that is edited by itself, one after another; else the line itself."""
+    return [replace(line, part=place) for place in range(len(line.parts))] if line.alone else [line]
 
 
 def next_edit(line: Edit, result: Image.Image, seed: int) -> Edit:
@@ -40,7 +51,7 @@ def next_edit(line: Edit, result: Image.Image, seed: int) -> Edit:
     """
     mask = line.mask and fit(line.mask.convert("L"), result.size, whole=not line.cropped)
     edit = replace(line, image=result.convert("RGB"), mask=mask, seed=seed, count=1, batch_size=1)
-    if line.result != WORKING or edit.frame.working_size == result.size:
+    if line.result != WORKING or line.box or edit.frame.working_size == result.size:
         return edit
     width, height = line.frame.size
     return replace(edit, width=width, height=height)

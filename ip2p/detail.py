@@ -37,6 +37,10 @@ PAINTED = 0.505, 0.53  # share of the textured picture that is mixed, from where
 STRANGE = 0.69, 0.79  # share of the contrast that one wide window's map leaves: from where on to where nothing is the photograph's
 UNLIKE = 0.5, 1.0  # share of the photograph's contrast that is lost in the decoded one: from where on to where that is another picture
 CONTRAST = 0.05  # the least contrast that counts there, as a standard deviation
+MISSING = (
+    "The photograph's own detail is carried over by OpenCV: install it with pip install 'sd-webui-instruct-edit[edit]', "
+    "or take the result “own-size”."
+)
 STRIP = 128  # rows of the photograph worked on at once
 
 
@@ -284,12 +288,10 @@ def linear(planes: Array, rows: slice, size: tuple[int, int]) -> Iterator[list[A
         yield [cv2.resize(plane, (size[0], len(places)), interpolation=cv2.INTER_LINEAR) for plane in between]
 
 
-def opencv() -> ModuleType:
+def opencv(missing: str = MISSING) -> ModuleType:
+    """cv2. missing: the sentence where it is not installed."""
     try:
         import cv2
     except ImportError as e:
-        raise EditError(
-            "The photograph's own detail is carried over by OpenCV: install it with pip install 'sd-webui-instruct-edit[edit]', "
-            "or take the result “own-size”."
-        ) from e
+        raise EditError(missing) from e
     return cv2

@@ -6,12 +6,15 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import InitVar, dataclass
+from functools import cached_property
 
 from PIL import Image
 
 from .errors import EditError
 from .guidance import Guidance, Interval
-from .images import MAX_SIDE, MIN_SIDE, Frame, frame_of
+from .images import MAX_SIDE, MIN_SIDE, Box, Frame, frame_of
+from .region import Region
+from .where import MASK, Where
 
 TEXT_SCALE, IMAGE_SCALE = 7.5, 1.5
 MAX_SCALE = 100.0
@@ -36,6 +39,8 @@ class Edit:
     """One edit. Raises EditError when a setting is out of range.
 
     image, mask: pictures of the same size; white in the mask is edited.
+    region: where else than on the mask it may act, or how the mask's outline is to be. parts: the regions that `located` found of it, from
+        left to right; part: the place of the one that this edit is of, where each is edited by itself.
     width, height: working size in pixels; None fits the picture within `longest_side`, in multiples of 64.
     text_start … image_end: when each guidance acts, in share of the noise levels (`guidance.Interval`).
     denoising_strength: 1 starts from pure noise, as in the paper; below 1 from the picture with noise.
@@ -71,6 +76,9 @@ class Edit:
     own_size: InitVar[bool | None] = None
     denoising_strength: float = 1.0
     mask: Image.Image | None = None
+    region: Where | None = None
+    parts: tuple[Region, ...] = ()
+    part: int = 0
     heat_map: bool = False
     styles: tuple[str, ...] = ()
     variants: tuple[Variant, ...] = ()
@@ -90,7 +98,7 @@ class Edit:
         check_whole("seed", self.seed, -1, MAX_SEED)
         check_number("denoising strength", self.denoising_strength, 0, 1)
         check_number("detail", self.detail, 0, 1)
-        object.__setattr__(self, "result", OWN_SIZE if own_size and self.result == WORKING else result_asked(self.result, own_size))
+        object.__setattr__(self, "result", OWN_SIZE if own_size and self.result == WORKING else self._result_asked(own_size))
         for name in ("width", "height", "longest_side"):
             if getattr(self, name) is not None:
                 check_whole(name.replace("_", " "), getattr(self, name), MIN_SIDE, MAX_SIDE)
@@ -101,16 +109,50 @@ class Edit:
         if self.mask is not None and self.mask.size != self.image.size:
             sizes = "{}x{} but the picture is {}x{}".format(*self.mask.size, *self.image.size)
             raise EditError(f"The mask is {sizes}: make them the same size.")
+        if self.region is not None and self.region.source == MASK and self.mask is None:
+            raise EditError("The region is to be the mask, and there is none: paint over what may change, or give a mask.")
         _ = self.frame  # refuses a picture that is too long
+
+    def _result_asked(self, own_size: bool | None) -> str:
+        if self.result is None and own_size is None and self.alone:
+            return FULL  # the part without the rest is asked for by its name
+        return result_asked(self.result, own_size)
+
+    @property
+    def alone(self) -> bool:
+        """Whether its regions are edited by themselves."""
+        return self.region is not None and self.region.only
+
+    @cached_property
+    def box(self) -> Box | None:
+        """The part of the picture that is edited by itself, None where that is all of it."""
+        if not self.parts or self.region is None or not self.alone:
+            return None
+        aspect = self.width / self.height if self.width and self.height else None
+        return self.parts[self.part].part(self.region.margin, self.longest_side, aspect)
+
+    @cached_property
+    def seen(self) -> Image.Image:
+        """What of the picture is edited: all of it, or a part."""
+        return self.image.crop(self.box) if self.box else self.image
+
+    @cached_property
+    def seen_mask(self) -> Image.Image | None:
+        """The mask of what is seen, in mode L; None where all of it is edited."""
+        if self.box:
+            return self.parts[self.part].picture(self.box)
+        return self.mask and self.mask.convert("L")
 
     @property
     def frame(self) -> Frame:
-        """The size the edit is made at, and how the picture lies in it."""
-        return frame_of(self.image, self.width, self.height, self.longest_side, self.cropped)
+        """The size the edit is made at, and how what is seen of the picture lies in it."""
+        return frame_of(self.seen, self.width, self.height, self.longest_side, self.cropped)
 
     @property
     def cropped(self) -> bool:
         """Whether the picture is cut to the working size's aspect."""
+        if self.alone:
+            return False
         return self.result == WORKING if self.crop is None else self.crop
 
     def guidance(self, seed: int | None = None, index: int | None = None) -> Guidance:

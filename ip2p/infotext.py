@@ -39,7 +39,9 @@ def fields_of(edit: Edit) -> dict:
         fields[field_name("longest_side")] = edit.longest_side
     if edit.cropped != (edit.result == WORKING):
         fields[field_name("crop")] = edit.cropped
-    if edit.mask is not None:
+    if edit.region is not None:
+        fields[field_name("region")] = edit.region.text
+    elif edit.mask is not None:
         fields[field_name("mask")] = True
     if edit.denoising_strength < 1:
         fields["Denoising strength"] = edit.denoising_strength

@@ -97,7 +97,11 @@ def outcome(command: dict) -> dict:
         children.append(child)
     os.close(to_counts)
     os.close(to_said)
-    started_by = {process for moment in command.get("kills", ()) for process in kill(children[0], started, *moment)}
+    killed, started_by = 0, set()
+    for moment in command.get("kills", ()):
+        met, below = kill(children[0], started, *moment)
+        killed += met
+        started_by.update(below)
     if "kill_after" in command:
         time.sleep(command["kill_after"])
         for child in children:
@@ -108,20 +112,21 @@ def outcome(command: dict) -> dict:
     ended = time.monotonic()
     while (left := [process for process in started_by if is_running(process)]) and time.monotonic() - ended < 10:
         time.sleep(0.05)
-    return {"statuses": statuses, "said": text, "changes": changes, "seconds": ended - started, "left": left}
+    return {"statuses": statuses, "said": text, "changes": changes, "seconds": ended - started, "killed": killed, "left": left}
 
 
-def kill(child: int, started: float, seconds: float, whom: str) -> list[int]:
-    """Waits until then, and for a worker until there is one → the processes that there were for the command."""
+def kill(child: int, started: float, seconds: float, whom: str) -> tuple[bool, list[int]]:
+    """Waits until then, and for a worker until there is one → whether it was killed before the command ended, and the processes that
+    there were for it."""
     while time.monotonic() - started < seconds and is_running(child):
         time.sleep(0.01)
     below = descendants(child)
     while whom == "worker" and is_running(child) and not (workers := [p for p in below if is_worker(p, child)]):
         time.sleep(0.02)
         below = descendants(child)
-    if is_running(child):
+    if met := is_running(child):
         os.kill(random.choice(workers) if whom == "worker" else child, signal.SIGKILL)
-    return below
+    return met, below
 
 
 def is_worker(process: int, child: int) -> bool:

@@ -36,6 +36,7 @@ class FakeEditor:
     of it each line of a chain was."""
 
     loaded, asked, lines = [], [], []
+    finders: dict = {}  # noqa: RUF012 — it finds no region
 
     @classmethod
     def load(cls, model, device):

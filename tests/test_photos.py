@@ -10,7 +10,6 @@ from PIL import Image
 
 from ip2p.__main__ import main
 from ip2p.dataset import photos
-from ip2p.dataset.edits import mask as subject
 from ip2p.dataset.edits.catalogue import KINDS
 from ip2p.dataset.edits.words import caption, held_out_pattern, phrasing_data, phrasings, thing_in, words_of
 from ip2p.dataset.licences import allowed
@@ -18,6 +17,7 @@ from ip2p.dataset.open import open_pairs
 from ip2p.dataset.plan import PHOTO, TRAIN, Plan
 from ip2p.errors import EditError
 from ip2p.evaluation.instructions import read_phrasings
+from ip2p.segmentation import u2net as subject
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "ip2p" / "examples"
 SIZE = 128

@@ -12,6 +12,7 @@ from typing import Any
 
 from PIL import Image
 
+from ..batch import Stamps, Task
 from ..chain import lines_of
 from ..checkpoints import small
 from ..checkpoints.fingerprint import OWN_NAMES
@@ -19,8 +20,9 @@ from ..edit import FULL, OWN_SIZE, RESULTS, WORKING, Edit, read_scales, scales_a
 from ..errors import EditError, printable
 from ..images import read_mask
 from ..presets import load, preset_named
-from . import runner_options
-from .edit_outputs import Request, Stamps, Task, tasks_of, unfinished, writable
+from ..where import Where
+from . import region_options, runner_options
+from .edit_outputs import Request, tasks_of, unfinished, writable
 from .edit_pictures import Edited, EditPictures, Steps
 
 
@@ -71,6 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="a picture of the same size; white is edited, or what is painted on a transparent ground (default: edit everything)",
     )
+    region_options.add_arguments(parser)
     add("--count", type=int, default=1, help="results of each picture, from seed, seed + 1 and so on (default: 1)")
     add(
         "--every-step",
@@ -102,7 +105,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     named, args.model = args.model, args.model or small.NAME
     runner_options.check(args)
-    request = request_of(args)
+    where, args.mask = region_options.where_of(args)
+    request = request_of(args, where)
     tasks, passed_over = tasks_of(args.input, args.output, request, args.recursive, args.mask)
     mask = read_mask(args.mask) if args.mask else None
     single = not args.input.is_dir()
@@ -160,7 +164,7 @@ def outcomes(args: argparse.Namespace, request: Request, todo: Sequence[Task], p
         attempts.close()
 
 
-def request_of(args: argparse.Namespace) -> Request:
+def request_of(args: argparse.Namespace, where: Where | None = None) -> Request:
     """The settings, checked before a model is loaded. Raises EditError."""
     defaults = small.defaults_for(args.model)
     chosen: dict[str, Any] = {}
@@ -199,8 +203,9 @@ def request_of(args: argparse.Namespace) -> Request:
     result = args.result or (WORKING if sheet else FULL)
     if args.detail is not None and result != FULL:
         raise EditError(f"--detail is of a full result, and this one is “{result}”: leave --detail out.")
+    placeholder = Image.new("RGB", (64, 64))
     edit = Edit(
-        image=Image.new("RGB", (64, 64)),
+        image=placeholder,
         instruction=instruction,
         negative_prompt=args.negative,
         text_scale=scales["text_scale"][0],
@@ -212,6 +217,8 @@ def request_of(args: argparse.Namespace) -> Request:
         result=result,
         detail=args.detail if args.detail is not None else chosen.get("detail", 1.0),
         crop=args.crop,
+        region=where,
+        mask=args.mask and placeholder.convert("L"),
         **{"longest_side": defaults.longest_side, **size_of(args.size)},
     )
     cells = sheet_over_scales(scales["text_scale"], scales["image_scale"], 0) if args.grid else ()
@@ -221,6 +228,8 @@ def request_of(args: argparse.Namespace) -> Request:
     settings |= {name: getattr(edit, name) for name in ("instruction", "negative_prompt", "steps", "sampler_name", "seed", "count")}
     settings |= {name: getattr(edit, name) for name in ("result", "detail", "crop")}
     settings |= {name: getattr(edit, name) for name in ("width", "height", "longest_side")}
+    if where is not None:
+        settings["region"] = where.text
     keep_metadata = not args.no_metadata
     return Request(edit, scales["text_scale"], scales["image_scale"], args.grid, args.compare, args.every_step, keep_metadata, settings)
 

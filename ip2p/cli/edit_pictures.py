@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from ..batch import Task
 from ..chain import lines_of
 from ..contact_sheet import contact_sheet
 from ..edit import Edit, sheet_over_scales
 from ..errors import EditError, printable
 from ..files import why
 from ..images import exif_to_keep, fit, notes_of, read_image, read_mask, save_picture
+from ..located import located
 from ..progress import PartsBar, bar
-from .edit_outputs import Request, Task
+from .edit_outputs import Request
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -94,7 +96,7 @@ def edit_one(editor: Editor, task: Task, request: Request, mask: Image.Image | N
     def on_rows(done: int, total: int) -> None:
         report(*reported, f"own detail {done / total:.0%}" if done < total else "")
 
-    edit = replace(request.edit, image=source, mask=mask)
+    edit = located(replace(request.edit, image=source, mask=mask), editor.finders)
     if request.grid:
         seed = random.randrange(2**32) if edit.seed == -1 else edit.seed
         cells = sheet_over_scales(request.text_scales, request.image_scales, seed)
@@ -118,7 +120,7 @@ def comparison(edit: Edit, lines: Sequence[Sequence[Result]], every_step: bool) 
 
     lines: of every line of the chain its results.
     """
-    before = fit(edit.frame.shown(edit.image), lines[-1][0].image.size, whole=True)
+    before = fit(edit.frame.shown(edit.seen), lines[-1][0].image.size, whole=True)
     seeds = [f"seed {result.seed}" for result in lines[-1]]
     shorter = [shorten(line.instruction, LABEL, placeholder="…") for line in lines_of(edit)]
     if every_step:

@@ -53,8 +53,8 @@ def kinds_named(names: str | None, say: Callable[[str], None]) -> list[str]:
 
     Raises EditError for an unknown kind, and for a local one without the model that finds the subject.
     """
+    from ..segmentation.u2net import INSTALL, weights
     from .edits.catalogue import KINDS
-    from .edits.mask import INSTALL, weights
 
     wanted = list(KINDS) if names is None else [name.strip() for name in names.split(",") if name.strip()]
     if unknown := [name for name in wanted if name not in KINDS]:
@@ -104,8 +104,8 @@ def pairs_of_photo(image: Image.Image, name: str, plan: Plan) -> Iterator[Pair]:
     """name: the photograph's file below the folder; with the seed it decides everything drawn, whatever other photographs there are."""
     import cv2
 
+    from ..segmentation.u2net import is_clear, subject_mask
     from .edits.catalogue import KINDS
-    from .edits.mask import is_clear, subject_mask
     from .edits.words import caption, phrasings, thing_in, tidy
 
     cv2.setNumThreads(1)  # small pictures: more threads cost more than they bring

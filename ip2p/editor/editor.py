@@ -18,13 +18,16 @@ import torch
 from PIL import Image
 
 from .. import images
-from ..chain import lines_of, next_edit
+from ..chain import lines_of, next_edit, steps_of
 from ..checkpoints.recognise import EDIT_CHANNELS
 from ..edit import MAX_BATCH, Edit
 from ..errors import EditError
 from ..infotext import infotext_of
+from ..located import Finder, located
 from ..pixels import latent_mask, to_tensor
 from ..result import finished
+from ..segmentation import regions_named
+from ..where import NAME
 from .jobs import EditContext, Interrupted, Job, Result
 from .model import DiffusionModel
 from .run import OUT_OF_MEMORY, Run
@@ -67,35 +70,48 @@ class Editor(DiffusionModel):
         brought to full size. False stops. Raises EditError and Interrupted.
         """
         self.rows = []
-        chains = [lines_of(edit) for edit in ([edits] if isinstance(edits, Edit) else edits)]
-        for lines in chains:
-            check_editor_can(lines[0])
-        jobs = self._jobs([lines[0] for lines in chains], noise)
-        lines_of_job = [chains[job.edit] for job in jobs]
-        batches = [  # of each line in turn; no line changes what decides which results run together
-            (line, batch)
-            for line in range(max(map(len, chains), default=0))
-            for batch in batches_of([job for job, lines in zip(jobs, lines_of_job) if len(lines) > line], batch_size)
+        chains: list[list[Edit]] = []  # of every edit each part of each line
+        for edit in [edits] if isinstance(edits, Edit) else edits:
+            check_editor_can(edit)
+            lines_of(edit)  # refuses what can't be a chain before anything is looked for
+            chains.append([step for line in lines_of(located(edit, self.finders)) for step in steps_of(line)])
+        jobs = self._jobs([steps[0] for steps in chains], noise)
+        batches = [  # of each step in turn; the results of the steps before decide nothing of which run together
+            (step, batch)
+            for step in range(max(map(len, chains), default=0))
+            for batch in batches_of([(job, chains[job.edit][step]) for job in jobs if len(chains[job.edit]) > step], batch_size)
         ]
         totals = [len(self.timesteps(batch[0].context.edit)[1]) for _, batch in batches]
 
-        results: dict[tuple[int, int, int], Result] = {}  # by edit, line and place in the line
-        for number, (line, batch) in enumerate(batches):
-            if line:
-                before = [results[job.edit, line - 1, job.index] for job in batch]
-                following = [next_edit(lines_of_job[job.index][line], one.image, one.seed) for job, one in zip(batch, before)]
+        results: dict[tuple[int, int, int], Result] = {}  # by edit, step and place in the step
+
+        def shown() -> list[Result]:
+            return [results[key] for key in sorted(results) if is_last_part(chains[key[0]][key[1]])]
+
+        for number, (step, batch) in enumerate(batches):
+            if step:
+                before = [results[job.edit, step - 1, job.index] for job in batch]
+                following = [next_edit(chains[job.edit][step], one.image, one.seed) for job, one in zip(batch, before)]
                 contexts = self._jobs(following, None)
-                batch = [replace(job, context=new.context) for job, new in zip(batch, contexts)]
+                batch = [
+                    replace(job, context=new.context, noise=None if new.context.edit.part else job.noise)
+                    for job, new in zip(batch, contexts)
+                ]
             report = on_step and partial(report_step, on_step, sum(totals[:number]), sum(totals))
             run = Run(self, batch, self.rows)
             if not run.denoise(report):
-                raise Interrupted([results[key] for key in sorted(results)])
+                raise Interrupted(shown())
             for i, job in enumerate(batch):
                 result = self._finish(job, run.latents[i], run.heat[i], on_rows)
                 if result is None:
-                    raise Interrupted([results[key] for key in sorted(results)])
-                results[job.edit, line, job.index] = result
-        return [results[key] for key in sorted(results)]
+                    raise Interrupted(shown())
+                results[job.edit, step, job.index] = result
+        return shown()
+
+    @property
+    def finders(self) -> dict[str, Finder]:
+        """What finds the regions that an edit asks for, as `located` takes it."""
+        return {NAME: regions_named}
 
     def scheduler(self, edit: Edit) -> Scheduler:
         """diffusers' scheduler of the edit's sampler, its steps not yet set."""
@@ -129,14 +145,14 @@ class Editor(DiffusionModel):
         jobs: list[Job] = []
         for number, edit in enumerate(edits):
             frame = edit.frame
-            key = (id(edit.image), frame)
+            key = (id(edit.image), edit.box, frame)
             if edit.image.mode != "RGB":
                 edit = replace(edit, image=images.upright_rgb(edit.image))
             if key not in encoded_pictures:
-                picture = frame.place(edit.image)
+                picture = frame.place(edit.seen)
                 encoded_pictures[key] = picture, in_memory(self.encode_picture, picture)
             picture, condition = encoded_pictures[key]
-            mask = edit.mask and frame.place(edit.mask.convert("L"))
+            mask = edit.seen_mask and frame.place(edit.seen_mask)
             edited = None if mask is None else latent_mask(mask, (condition.shape[-2], condition.shape[-1])).to(self.device)
             context = EditContext(edit, picture, mask, condition, edited, encode(edit.instruction), encode(edit.negative_prompt))
             first = random.randrange(2**32) if edit.seed == -1 else edit.seed
@@ -190,13 +206,16 @@ class Editor(DiffusionModel):
         )
 
 
-def batches_of(jobs: Sequence[Job], batch_size: int) -> list[list[Job]]:
-    """Jobs of one working size, sampler and step count together, at most `batch_size` of them."""
+def batches_of(jobs: Sequence[tuple[Job, Edit]], batch_size: int) -> list[list[Job]]:
+    """Jobs, each with the edit that it makes now, of one working size, sampler and step count together, at most `batch_size` of them."""
     groups: dict[tuple, list[Job]] = {}
-    for job in jobs:
-        edit = job.context.edit
-        groups.setdefault((job.context.picture.size, edit.sampler_name, edit.steps, edit.denoising_strength), []).append(job)
+    for job, edit in jobs:
+        groups.setdefault((edit.frame.size, edit.sampler_name, edit.steps, edit.denoising_strength), []).append(job)
     return [group[i : i + batch_size] for group in groups.values() for i in range(0, len(group), batch_size)]
+
+
+def is_last_part(edit: Edit) -> bool:
+    return not edit.alone or edit.part == len(edit.parts) - 1
 
 
 def report_step(

@@ -42,8 +42,8 @@ class Run:
         self.editor, self.jobs = editor, jobs
         edit = jobs[0].context.edit
         self.scheduler, self.timesteps = editor.timesteps(edit)
-        # One for every picture and on the CPU: a seed gives one picture in any batch and on any device.
-        self.generators = [torch.Generator().manual_seed(job.seed) for job in jobs]
+        # One for every picture and on the CPU: a seed gives one picture in any batch and on any device. Each part has its own.
+        self.generators = [torch.Generator().manual_seed(job.seed + job.context.edit.part) for job in jobs]
         self.step_options = {"generator": self.generators} if edit.sampler_name == "Euler a" else {}
         conditions = torch.stack([job.context.condition for job in jobs])
         self.start = conditions * editor.vae.config.scaling_factor

@@ -22,7 +22,6 @@ import torch
 from PIL import Image
 
 from ..checkpoints.defaults import defaults_for
-from ..dataset.edits import mask as masks
 from ..dataset.edits.catalogue import KINDS, Kind
 from ..dataset.edits.words import phrasings, thing_in
 from ..detail import transfer
@@ -34,6 +33,7 @@ from ..images import frame_of, pictures_in, read_image
 from ..pixels import to_picture
 from ..progress import bar
 from ..scorers.perceptual import Perceptual
+from ..segmentation import u2net as masks
 from . import metrics
 from .evaluate import LINES, Source, begin, sources_of
 from .options import MODEL, PAINTED, STRUCTURE, TRUE, FullSizeOptions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .filters import Array, Colour, blur, height, toned, unit
+from ...filters import Array, Colour, blur, height, toned, unit
 from .painting import pencil
 from .scenery import without_subject
 from .tone import black_and_white

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from ...filters import Array, mix
 from . import background, painting, subject, tiles, tone, weather
-from .filters import Array, mix
 from .scenery import clean_subject
 from .suits import any_photo, colourful, colourful_parts, leafy, not_bright, not_dark, under_sky
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from .filters import (
+from ...filters import (
     Array,
     blur,
     contrasted,

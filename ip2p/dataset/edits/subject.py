@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .filters import Array, Colour, blur, contrasted, flattened, height, light, mix, ramp, saturated, stretched, toned, unit
+from ...filters import Array, Colour, blur, contrasted, flattened, height, light, mix, ramp, saturated, stretched, toned, unit
 from .scenery import filled
 from .tone import black_and_white
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from .filters import Array, light
-from .scenery import foliage_of, sky_of
+from ...filters import Array, light
+from ...segmentation.sky import sky_of
+from .scenery import foliage_of
 
 
 def any_photo(image: Array, mask: Array) -> bool:

@@ -6,7 +6,7 @@ import numpy as np
 from einops import rearrange
 from skimage.segmentation import find_boundaries, slic
 
-from .filters import Array, blur, contrasted, from_hsv, hsv, mix, ramp, saturated, unit
+from ...filters import Array, blur, contrasted, from_hsv, hsv, mix, ramp, saturated, unit
 
 
 def mosaic(image: Array) -> Array:

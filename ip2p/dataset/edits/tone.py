@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from .filters import Array, Colour, blur, contrasted, from_hsv, hsv, light, ramp, saturated, stretched, toned, unit
+from ...filters import Array, Colour, blur, contrasted, from_hsv, hsv, light, ramp, saturated, stretched, toned, unit
 
 
 def black_and_white(image: Array) -> Array:

@@ -7,8 +7,9 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from .filters import Array, blur, contrasted, from_hsv, height, hsv, light, mix, ramp, saturated, slopes, stretched, toned, unit
-from .scenery import above_average, foliage_of, sky_of
+from ...filters import Array, blur, contrasted, from_hsv, height, hsv, light, mix, ramp, saturated, slopes, stretched, toned, unit
+from ...segmentation.sky import sky_of
+from .scenery import above_average, foliage_of
 
 
 def night(image: Array) -> Array:

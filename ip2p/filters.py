@@ -1,4 +1,4 @@
-"""What procedural edits are made of: blurs, ramps, colours, outlines.
+"""Filters on pictures as arrays: blurs, ramps, colours, outlines, of which procedural edits and masks are made.
 
 image: (h, w, 3) float32 in [0, 1]. Lengths are in `unit`s, so that an edit looks the same at any size.
 """

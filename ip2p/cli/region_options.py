@@ -1,0 +1,66 @@
+"""The options of `edit` that say where it may act."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ..errors import EditError
+from ..where import INSTRUCTION, MARGIN, MASK, NAME, NAMES, Where
+
+SHAPING = ("number", "threshold", "feather", "grow", "invert", "only_region", "margin")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--region",
+        metavar="FILE|NAME",
+        help=f"where the edit may act: a mask as for --mask, “{INSTRUCTION}”, where the instruction acts, or a name: {', '.join(NAMES)} (default: everywhere)",
+    )
+    add("--number", type=int, metavar="N", help="which one of several regions, counted from left to right (default: all of them)")
+    add("--threshold", type=float, metavar="0–1", help="from which level on something belongs to the region (default: what suits it)")
+    add(
+        "--feather",
+        type=float,
+        metavar="PIXELS",
+        help="over how many pixels the edit fades in, inside the region (default: what suits its size)",
+    )
+    add(
+        "--grow", type=float, metavar="PIXELS", help="let the region reach farther by so many pixels, or with a minus less far (default: 0)"
+    )
+    add("--invert", action="store_true", help="edit everything but the region (default: off)")
+    add(
+        "--only-region",
+        action="store_true",
+        help="cut the region out, edit it at the model's own size and put it back, several one after another (default: off)",
+    )
+    add(
+        "--margin",
+        type=float,
+        metavar="SHARE",
+        help=f"with --only-region, how much of the surroundings is cut out with it, as a share of its longer side (default: {MARGIN})",
+    )
+
+
+def where_of(args: argparse.Namespace) -> tuple[Where | None, Path | None]:
+    """Where the edit may act, and the file of the mask. Raises EditError for options that do not go together."""
+    shaping = {name: getattr(args, name) for name in SHAPING if getattr(args, name) not in (None, False)}
+    if args.region is not None and args.mask is not None:
+        raise EditError("--region and --mask both say where the edit may act: leave one of them out.")
+    if args.region is None and args.mask is None:
+        if shaping:
+            raise EditError(f"--{next(iter(shaping)).replace('_', '-')} is of a region: name one by --region, or give a --mask.")
+        return None, None
+    if "margin" in shaping and "only_region" not in shaping:
+        raise EditError("--margin is of what --only-region cuts out: leave it out, or add --only-region.")
+    shaping["only"] = shaping.pop("only_region", False)
+    if args.region == INSTRUCTION:
+        return Where(INSTRUCTION, **shaping), None
+    if args.region in NAMES:
+        return Where(NAME, args.region, **shaping), None
+    mask = args.mask or Path(args.region)
+    if args.region is not None and not mask.exists():
+        raise EditError(f"“{args.region[:80]}” is no file and no name of a region. Names: {INSTRUCTION}, {', '.join(NAMES)}.")
+    plain = args.region is None and not any(shaping.values())
+    return None if plain else Where(MASK, **shaping), mask
