@@ -1,4 +1,5 @@
-"""A worker or the whole command is killed at random moments, again and again: what the folder ends with is what an undisturbed run ends with.
+"""A worker or the whole command is killed at random moments, again and again: on either runner the folder ends with what an undisturbed run of
+the local one ends with, byte for byte.
 
 IP2P_KILLS: how many for the local runner; IP2P_RAY_KILLS: for Ray, which takes up to half a minute over each; IP2P_SEED: which moments.
 """

@@ -1,4 +1,5 @@
-"""Pairs, instructions and edits of many pictures on each runner: the same files byte for byte, and rows set aside taken up again."""
+"""Pairs, instructions and edits of many pictures in two processes: the same files byte for byte, and rows set aside taken up again. For
+pairs on Ray see test_kills_runners.py."""
 
 import json
 import multiprocessing
@@ -63,17 +64,6 @@ def test_pairs_are_the_same_in_one_process_and_in_two(painter, rows, tmp_path, c
     status, out, err = drawn(capsys, painter, rows, tmp_path / "two", *TWO)
     assert (status, err) == (0, []) and "10 pairs" in out
     assert tree(tmp_path / "two") == tree(tmp_path / "here")
-
-
-def test_pairs_are_the_same_on_ray(painter, rows, tmp_path, capsys):
-    pytest.importorskip("ray", reason="the runner ray needs ray (pip install -e '.[data]')")
-    assert drawn(capsys, painter, rows, tmp_path / "here")[0] == 0
-    on_ray = [part for part in FAST if part not in ("--device", "cpu", "--runner", "here")]
-    status, out, err = ran(
-        capsys, "pairs", rows, "--model", painter, "--output", tmp_path / "ray", *on_ray, "--runner", "ray", "--workers", 1
-    )
-    assert status == 0 and out == f"Wrote {tmp_path / 'ray'}: 10 pairs.\n", err
-    assert tree(tmp_path / "ray") == tree(tmp_path / "here")
 
 
 def test_instructions_are_the_same_in_one_process_and_in_two(tuned, tmp_path, capsys):
