@@ -62,13 +62,12 @@ def make(args: argparse.Namespace) -> int:
 def writer_of(args: argparse.Namespace) -> Writer:
     if args.writer == "local":
         return local_writer_of(args)
-    from ..dataset.instructions.endpoint_writer import EndpointWriter, Service
+    from ..dataset.instructions.endpoint_writer import Asking, EndpointWriter
+    from ..endpoint import Service
 
-    service = Service(
-        args.url, args.requests, args.retries, args.timeout, args.temperature, args.max_tokens, args.examples,
-        args.answer, args.prompt, price_of(args), args.max_cost, args.moderation,
-    )  # fmt: skip
-    return EndpointWriter(args.model, service)
+    service = Service(args.url, args.requests, args.retries, args.timeout, price_of(args), args.max_cost)
+    asking = Asking(args.temperature, args.max_tokens, args.examples, args.answer, args.prompt, args.moderation)
+    return EndpointWriter(args.model, service, asking)
 
 
 def local_writer_of(args: argparse.Namespace) -> Writer:
