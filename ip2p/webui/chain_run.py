@@ -47,7 +47,7 @@ def run_chain(edit: Edit, **options) -> ChainRun:
     """
     lines = lines_of(edit)
     check_room(edit)
-    shared.state.job_count = edit.count * len(lines)
+    shared.state.job_count = max(shared.state.job_count, edit.count * len(lines))  # of a batch of pictures it is known
     run = None
     for line in lines:
         starts = [next_edit(line, result.image, result.seed) for result in run.lines[-1]] if run else []

@@ -84,11 +84,7 @@ def run_edit(
     they are not too large together.
     Raises EditError for what the person who asked can mend.
     """
-    check_host_can(edit)
-    check_styles(edit)
-    # Asked for its model without any checkpoint, the host prints a traceback every time.
-    if (sd_models.model_data.sd_model is None and not sd_models.checkpoints_list) or shared.sd_model is None:
-        raise EditError("No checkpoint is loaded: choose an InstructPix2Pix checkpoint at the top of the page.")
+    check_ready(edit)
     with closing(EditProcessing.of(edit, starts, outdir)) as p:
         p.user, p.window, p.keeps = user, window, keep and p.bytes_of_made() <= MAX_BYTES
         p.do_not_save_samples = p.do_not_save_grid = not save
@@ -118,6 +114,25 @@ def run_edit(
 def is_lack_of_memory(error: Exception) -> bool:
     """Of the machine's memory, not the GPU's: Python's error, or what torch raises in its place."""
     return isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def check_ready(edit: Edit) -> None:
+    """Raises EditError for what this host can't do, whatever the picture is."""
+    check_host_can(edit)
+    check_styles(edit)
+    # Asked for its model without any checkpoint, the host prints a traceback every time.
+    if (sd_models.model_data.sd_model is None and not sd_models.checkpoints_list) or shared.sd_model is None:
+        raise EditError("No checkpoint is loaded: choose an InstructPix2Pix checkpoint at the top of the page.")
+
+
+def check_model() -> None:
+    """Raises EditError where the loaded checkpoint is none to edit with."""
+    if is_edit_model(shared.sd_model):
+        return
+    name = shared.sd_model.sd_checkpoint_info.name_for_extra
+    if against := refusal_of_model(shared.sd_model):
+        raise EditError(f"“{name}” can't be used: {against}. Choose another edit checkpoint.")
+    raise EditError(f"“{name}” is not an edit model: choose an InstructPix2Pix checkpoint, one whose network has 8 input channels.")
 
 
 def check_host_can(job, from_noise: bool | None = None) -> None:
@@ -225,11 +240,7 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
         return p
 
     def init(self, all_prompts, all_seeds, all_subseeds):
-        if not is_edit_model(shared.sd_model):
-            name = shared.sd_model.sd_checkpoint_info.name_for_extra
-            if against := refusal_of_model(shared.sd_model):
-                raise EditError(f"“{name}” can't be used: {against}. Choose another edit checkpoint.")
-            raise EditError(f"“{name}” is not an edit model: choose an InstructPix2Pix checkpoint, one whose network has 8 input channels.")
+        check_model()
         check_prompts(self)
         edit = self.edit
         self.pictures = [start.frame.place(start.image) for start in self.starts or [edit]]

@@ -24,6 +24,7 @@ from ..presets import preset_named
 from . import paste, picker
 from .denoiser import edit_denoiser, is_edit_model
 from .finishing import full_or_enlarged
+from .names import RESULT_LABELS, RESULTS_BY_LABEL
 from .processing import check_host_can
 from .prompts import check_prompts
 
@@ -61,13 +62,13 @@ class InstructEdit(scripts.Script):
                         label = f"{guidance.title()} guidance {end} of the edit"
                         sliders.append(gr.Slider(0, 1, value, step=0.01, label=label, elem_id=self.elem_id(f"{guidance}_{end}")))
             with FormRow():
-                labels = list(paste.RESULTS_BY_LABEL)
-                result = gr.Radio(labels, value=paste.RESULT_LABELS[WORKING], label="Result of the edit", elem_id=self.elem_id("result"))
+                labels = list(RESULTS_BY_LABEL)
+                result = gr.Radio(labels, value=RESULT_LABELS[WORKING], label="Result of the edit", elem_id=self.elem_id("result"))
                 detail = gr.Slider(0, 1, 1, step=0.05, label="Keep the photograph's detail in a full size", elem_id=self.elem_id("detail"))
         self.infotext_fields = [
             PasteField(from_noise, lambda d: d.get(field_name("from noise"), False)),
             *(PasteField(s, paste.pasted(name)) for s, name in zip(sliders, INTERVALS)),
-            PasteField(result, lambda d: paste.RESULT_LABELS.get(paste.result_of(d))),
+            PasteField(result, lambda d: RESULT_LABELS.get(paste.result_of(d))),
             PasteField(detail, paste.pasted("detail")),
         ]
         return [enabled, from_noise, *sliders, result, detail]
@@ -196,7 +197,7 @@ def result_of(rest) -> tuple[str, float]:
     if not isinstance(detail, (int, float)):
         raise EditError(f"The detail must be a number between 0 and 1, not {str(detail)[:80]}.")
     check_number("detail", detail, 0, 1)
-    return result_asked(paste.RESULTS_BY_LABEL.get(str(result), str(result)), None), detail
+    return result_asked(RESULTS_BY_LABEL.get(str(result), str(result)), None), detail
 
 
 def keeps_working_size(p) -> str | None:
