@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from secrets import token_hex
+from tempfile import gettempdir
 
 import gradio as gr
 from PIL import Image
@@ -105,6 +106,7 @@ def connect(b: dict, dummy, page, checkpoint: Sequence, texts: Sequence, control
         return shown, packed, report(outcome, task, fault)
 
     outputs = [b["gallery"], b["zip"], b["report"]]
+    b["run"].click(fn=None, _js="() => [null, '']", outputs=outputs[1:])  # those of the batch before
     b["run"].click(
         fn=call_queue.wrap_gradio_gpu_call(run, extra_outputs=[gr.update(), None]),
         _js="ip2p_submit_batch",
@@ -201,7 +203,8 @@ def default_folder() -> Path:
 
 
 def temporary_folder() -> Path:
-    return Path(shared.opts.temp_dir or gr.File.DEFAULT_TEMP_DIR) / "instruct-edit"
+    """Within the one whose files Gradio hands out."""
+    return Path(shared.opts.temp_dir or os.environ.get("GRADIO_TEMP_DIR") or Path(gettempdir(), "gradio")) / "instruct-edit"
 
 
 def suffix() -> str:

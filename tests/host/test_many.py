@@ -39,15 +39,14 @@ def drop(tab, *files) -> None:
 
 
 def start(tab) -> None:
-    tab.page.evaluate("document.querySelectorAll('#ip2p_batch_report').forEach(report => report.textContent = '')")
+    tab.page.evaluate("document.querySelectorAll('#ip2p_batch_report *').forEach(element => element.classList.add('former'))")
     tab["batch_run"].click()
 
 
 def ended(tab) -> str:
     """The report of the batch, once it is there."""
-    tab.page.wait_for_function(
-        "document.querySelector('#ip2p_batch_report').textContent && !document.querySelector('#ip2p_batch .progressDiv')"
-    )
+    there = "document.querySelector('#ip2p_batch_report :is(p, .error):not(.former)')"
+    tab.page.wait_for_function(f"{there} && !document.querySelector('#ip2p_batch .progressDiv')")
     return tab["batch_report"].inner_text()
 
 
