@@ -24,7 +24,7 @@ from ..errors import EditError
 from ..files import remove
 from ..images.write import FORMATS
 from . import settings
-from .chain_run import run_chain
+from .chain_run import is_over, run_chain
 from .controls import edit_of
 from .history_store import THUMBNAIL, WINDOW_ID
 from .loan import lent
@@ -180,12 +180,8 @@ class Task:
         outcome = Batch(
             self.sources, self.stems, self.folder, stamps, edit.count * edit.batch_size, suffix(), int(shared.opts.jpeg_quality), metadata,
             shared.opts.img2img_background_color, images.HTTP,
-        ).run(edited, is_stopped, begin)  # fmt: skip
+        ).run(edited, is_over, begin)  # fmt: skip
         return outcome, shown
-
-
-def is_stopped() -> bool:
-    return shared.state.interrupted or shared.state.stopping_generation
 
 
 def path_sent(file: dict) -> Path:

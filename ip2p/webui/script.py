@@ -21,10 +21,10 @@ from ..images import Frame
 from ..infotext import field_name, own_fields
 from ..pixels import to_levels
 from ..presets import preset_named
+from ..wording import RESULT_LABELS
 from . import paste, picker
 from .denoiser import edit_denoiser, is_edit_model
 from .finishing import full_or_enlarged
-from .names import RESULT_LABELS, RESULTS_BY_LABEL
 from .processing import check_host_can
 from .prompts import check_prompts
 
@@ -62,7 +62,7 @@ class InstructEdit(scripts.Script):
                         label = f"{guidance.title()} guidance {end} of the edit"
                         sliders.append(gr.Slider(0, 1, value, step=0.01, label=label, elem_id=self.elem_id(f"{guidance}_{end}")))
             with FormRow():
-                labels = list(RESULTS_BY_LABEL)
+                labels = list(paste.RESULTS_BY_LABEL)
                 result = gr.Radio(labels, value=RESULT_LABELS[WORKING], label="Result of the edit", elem_id=self.elem_id("result"))
                 detail = gr.Slider(0, 1, 1, step=0.05, label="Keep the photograph's detail in a full size", elem_id=self.elem_id("detail"))
         self.infotext_fields = [
@@ -197,7 +197,7 @@ def result_of(rest) -> tuple[str, float]:
     if not isinstance(detail, (int, float)):
         raise EditError(f"The detail must be a number between 0 and 1, not {str(detail)[:80]}.")
     check_number("detail", detail, 0, 1)
-    return result_asked(RESULTS_BY_LABEL.get(str(result), str(result)), None), detail
+    return result_asked(paste.RESULTS_BY_LABEL.get(str(result), str(result)), None), detail
 
 
 def keeps_working_size(p) -> str | None:

@@ -8,8 +8,8 @@ from modules import shared
 
 from ..checkpoints.defaults import ModelDefaults
 from ..edit import FULL, IMAGE_SCALE, MIN_SIDE, TEXT_SCALE
+from ..wording import RESULT_LABELS
 from . import history_store
-from .names import RESULT_LABELS
 
 SECTION = ("instruct_edit", "Instruct edit")
 MEGABYTE = 1_000_000
