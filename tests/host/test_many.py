@@ -8,6 +8,7 @@ from PIL import Image
 
 from browser import expect, screenshot
 from ip2p.images import infotext_in
+from test_runs import wait_for
 
 NAMES = ("red.png", "green.jpg", "blue.png")
 
@@ -91,12 +92,10 @@ def test_dropped_pictures_are_edited_with_the_tab_s_settings_and_a_bad_one_is_na
 def test_a_folder_is_edited_into_a_folder_with_progress_and_an_interrupted_one_goes_on(batch, host, pictures, tmp_path):
     (pictures / "list.txt").write_text("no picture")
     batch.set(batch_input=pictures)
-    host.probe("switch", seconds=0.3)
+    host.probe("switch", seconds=2)
     start(batch)
     expect(batch.page.locator("#ip2p_batch .progressDiv")).to_contain_text("%")
-    batch.page.wait_for_function(
-        "() => fetch('internal/progress', {method: 'POST', headers: {'Content-Type': 'application/json'}, body: JSON.stringify({id_task: sessionStorage.ip2p_batch_task, live_preview: false})}).then(r => r.json()).then(p => p.textinfo == 'Picture 2 of 3')"
-    )
+    wait_for(lambda: host.get("/sdapi/v1/progress").json()["textinfo"] == "Picture 2 of 3", 120)
     batch["interrupt"].click()
     report = ended(batch)
     assert "1 edited, 0 there already, 0 failed, 2 left." in report and "list.txt: passed over" in report
@@ -112,7 +111,7 @@ def test_what_can_not_be_edited_is_a_sentence(batch, pictures):
         ({}, "There are no pictures to edit: drop some first."),
         ({"batch_input": "/no/such/folder"}, "There is no folder /no/such/folder."),
         ({"batch_input": pictures, "batch_output": pictures}, "The output is the folder of the pictures itself"),
-        ({"batch_input": pictures, "prompt": ""}, "The instruction is empty"),
+        ({"batch_output": pictures / "out", "prompt": ""}, "The instruction is empty"),
     ):
         batch.set(**fields)
         start(batch)
