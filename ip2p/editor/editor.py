@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 
 from .. import images
+from ..acting import acting_levels, acting_region
 from ..chain import lines_of, next_edit, steps_of
 from ..checkpoints.recognise import EDIT_CHANNELS
 from ..edit import MAX_BATCH, Edit
@@ -25,12 +26,14 @@ from ..errors import EditError
 from ..infotext import infotext_of
 from ..located import Finder, located
 from ..pixels import latent_mask, to_tensor
+from ..region import Region
+from ..relevance import relevance
 from ..result import finished
 from ..segmentation import regions_named
-from ..where import NAME
+from ..where import INSTRUCTION, NAME
 from .jobs import EditContext, Interrupted, Job, Result
 from .model import DiffusionModel
-from .run import OUT_OF_MEMORY, Run
+from .run import OUT_OF_MEMORY, Run, network_of
 from .samplers import Scheduler, check_editor_can, scheduler_of, timesteps_of
 
 Argument = TypeVar("Argument")
@@ -102,7 +105,7 @@ class Editor(DiffusionModel):
             if not run.denoise(report):
                 raise Interrupted(shown())
             for i, job in enumerate(batch):
-                result = self._finish(job, run.latents[i], run.heat[i], on_rows)
+                result = self._finish(job, run.latents[i], on_rows)
                 if result is None:
                     raise Interrupted(shown())
                 results[job.edit, step, job.index] = result
@@ -111,7 +114,18 @@ class Editor(DiffusionModel):
     @property
     def finders(self) -> dict[str, Finder]:
         """What finds the regions that an edit asks for, as `located` takes it."""
-        return {NAME: regions_named}
+        return {NAME: regions_named, INSTRUCTION: self._acting_region}
+
+    def _acting_region(self, edit: Edit) -> list[Region]:
+        return acting_region(edit, partial(self._relevance, edit))
+
+    @torch.inference_mode()
+    def _relevance(self, edit: Edit, picture: Image.Image, instruction: str) -> torch.Tensor:
+        """As `acting.Ask`, with the edit's negative prompt. Raises EditError where memory runs out."""
+        condition = in_memory(self.encode_picture, picture)
+        words = self.encode_text(instruction), self.encode_text(edit.negative_prompt)
+        source, alphas = condition * self.vae.config.scaling_factor, self.scheduler(edit).alphas_cumprod
+        return in_memory(lambda picture: relevance(network_of(self), source, picture, *words, alphas), condition.to(self.dtype))
 
     def scheduler(self, edit: Edit) -> Scheduler:
         """diffusers' scheduler of the edit's sampler, its steps not yet set."""
@@ -175,9 +189,14 @@ class Editor(DiffusionModel):
             context.decoded = in_memory(self.decode, context.condition * self.vae.config.scaling_factor)
         return context.decoded
 
-    def _finish(
-        self, job: Job, latent: torch.Tensor, heat: torch.Tensor | None, on_rows: Callable[[int, int], bool | None] | None
-    ) -> Result | None:
+    def _heat_map(self, context: EditContext) -> Image.Image:
+        """Where the instruction acts on an edit's picture, once for all its results."""
+        if context.heat_map is None:
+            levels = acting_levels(context.edit, partial(self._relevance, context.edit))
+            context.heat_map = images.heat_picture(levels.numpy(), context.edit.frame.cut(context.picture))
+        return context.heat_map
+
+    def _finish(self, job: Job, latent: torch.Tensor, on_rows: Callable[[int, int], bool | None] | None) -> Result | None:
         """None where `on_rows` stopped it."""
 
         def rows(done: int, total: int) -> None:
@@ -200,9 +219,7 @@ class Editor(DiffusionModel):
             image_scale=scales[1],
             infotext=infotext_of(edit, seed=job.seed, scales=scales, size=context.picture.size, model=self.name),
             levels=levels,
-            heat_map=edit.frame.cut(images.heat_picture(heat.cpu().numpy(), context.picture))
-            if edit.heat_map and heat is not None
-            else None,
+            heat_map=self._heat_map(context) if edit.heat_map else None,
         )
 
 
