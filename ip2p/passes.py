@@ -18,7 +18,7 @@ from itertools import combinations
 
 import torch
 
-from .guidance import PASSES, Guidance, combine, pass_weights
+from .guidance import PASSES, Guidance, Scale, combine, pass_weights
 
 NO_WEIGHT = 1e-6  # sums of prompt weights such as 0.1 + 0.2 miss zero by rounding
 
@@ -60,7 +60,7 @@ class Plan:
     """What to run of a batch whose passes are laid out row by row."""
 
     rows: tuple[int, ...]  # rows to run, each once, in rising order
-    terms: tuple[tuple[tuple[int, float], ...], ...]  # of every picture: (position in `rows`, weight)
+    terms: tuple[tuple[tuple[int, Scale], ...], ...]  # of every picture: (position in `rows`, weight)
     representative: tuple[int, ...]  # of every row of the layout: position in `rows` of itself, its duplicate, or its nearest pass
 
     def combine(self, predictions: torch.Tensor) -> torch.Tensor:
@@ -69,26 +69,26 @@ class Plan:
 
 
 def plan_passes(
-    weights: Sequence[Sequence[float]],
+    weights: Sequence[Sequence[Scale]],
     rows: Sequence[Sequence[int]],
     equal: Callable[[int, int], bool] = lambda a, b: False,
     always: Container[int] = (),
 ) -> Plan:
     """Merges passes with equal inputs, then drops those without weight.
 
-    weights: for every picture those of its passes, as `pass_weights` gives them;
+    weights: for every picture those of its passes, as `pass_weights` gives them: numbers, or maps (h, w);
     rows: for every picture the row that each of its passes has in the layout;
     equal(a, b): whether two rows of one picture have equal inputs;
     always: rows that run whatever their weight (CFG++ renoises with `uncond` itself).
     """
-    terms: list[dict[int, float]] = []  # of every picture: row to run → its weight
+    terms: list[dict[int, Scale]] = []  # of every picture: row to run → its weight
     representative: dict[int, int] = {}  # row of the layout → row whose prediction serves for it
     for picture_weights, picture_rows in zip(weights, rows):
         duplicate_of = first_equal(picture_rows, equal)
-        merged = dict.fromkeys(duplicate_of.values(), 0.0)
+        merged: dict[int, Scale] = dict.fromkeys(duplicate_of.values(), 0.0)
         for row, weight in zip(reversed(picture_rows), reversed(picture_weights)):
-            merged[duplicate_of[row]] += weight
-        run = {row: weight for row, weight in merged.items() if abs(weight) > NO_WEIGHT or row in always}
+            merged[duplicate_of[row]] = merged[duplicate_of[row]] + weight
+        run = {row: weight for row, weight in merged.items() if weighs(weight) or row in always}
         terms.append(run)
         for row, duplicate in duplicate_of.items():
             representative[row] = duplicate if duplicate in run else min(run, key=lambda other: abs(other - row))
@@ -99,6 +99,11 @@ def plan_passes(
         terms=tuple(tuple((position[row], weight) for row, weight in run.items()) for run in terms),
         representative=tuple(position[representative[row]] for row in sorted(representative)),
     )
+
+
+def weighs(weight: Scale) -> bool:
+    """Whether it is not zero, or of a map whether it is not so anywhere."""
+    return bool(weight.abs().max() > NO_WEIGHT) if isinstance(weight, torch.Tensor) else abs(weight) > NO_WEIGHT
 
 
 def first_equal(rows: Sequence[int], equal: Callable[[int, int], bool]) -> dict[int, int]:
