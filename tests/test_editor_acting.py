@@ -4,14 +4,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image
+import torch
+from PIL import Image, ImageFilter
 
 pytest.importorskip("diffusers", reason="tests of the editor need diffusers and transformers (pip install -e '.[edit]')")
 pytest.importorskip("transformers", reason="tests of the editor need transformers")
 
+from editor_cases import difference, final_latents, half_mask
+from ip2p.editor import SAMPLERS
 from ip2p.errors import EditError
 from ip2p.located import located
-from ip2p.region import FROM_INSTRUCTION
+from ip2p.region import FROM_INSTRUCTION, PAINTED, Region
 from ip2p.where import INSTRUCTION, Where
 
 pytestmark = [
@@ -71,3 +74,38 @@ def test_the_picture_of_where_it_acts_is_of_the_instruction_not_of_the_result(ed
     (other,) = editor.edit(replace(acting, region=None, heat_map=True, instruction="add a hat", text_scale=1.0))
     assert other.heat_map.tobytes() != first.heat_map.tobytes()
     assert editor.edit(replace(acting, region=None))[0].heat_map is None
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_scoped_edit_keeps_its_guidance_to_the_region_with_every_sampler(editor, edit, sampler):
+    mask = half_mask(edit.image.size)
+    scoped = replace(edit, mask=mask, region=Where(scoped=True, feather=0), sampler_name=sampler, steps=3)
+    (result,) = editor.edit(scoped)
+    outside = np.asarray(mask.resize(result.image.size)) == 0
+    assert np.array_equal(np.asarray(result.image)[outside], np.asarray(edit.image.resize(result.image.size))[outside])
+    assert editor.rows == [3] * len(editor.rows) and "Instruct edit region: painted; feather 0; scoped" in result.infotext
+    held = editor.edit(replace(scoped, region=Where(feather=0)))[0]
+    assert difference(result, held) > 0
+
+
+def test_where_the_region_is_everything_a_scoped_edit_is_the_plain_one(editor, edit):
+    whole = replace(edit, mask=Image.new("L", edit.image.size, 255))
+    plain = final_latents(editor, replace(whole, mask=None))
+    assert torch.equal(final_latents(editor, replace(whole, region=Where(scoped=True), parts=(Region.of(whole.mask, PAINTED),))), plain)
+
+
+def test_the_colour_of_the_photograph_stays_within_the_region_as_far_as_is_asked(editor, edit):
+    edit = replace(edit, mask=half_mask(edit.image.size))
+    photograph = np.asarray(edit.image, float)
+    inside = np.asarray(edit.mask) > 0
+
+    def shift(keep_colour: float) -> tuple[float, np.ndarray]:
+        (result,) = editor.edit(replace(edit, region=Where(keep_colour=keep_colour, feather=0), result="own-size", crop=False))
+        pixels = np.asarray(result.image)
+        assert np.array_equal(pixels[~inside], np.asarray(edit.image)[~inside])
+        blurred = np.asarray(result.image.filter(ImageFilter.GaussianBlur(4)), float)
+        return np.abs(blurred - np.asarray(edit.image.filter(ImageFilter.GaussianBlur(4)), float))[inside].mean(), pixels
+
+    free, half, kept = (shift(share) for share in (0, 0.5, 1))
+    assert free[0] > half[0] > kept[0] and kept[0] < 0.5 * free[0]
+    assert np.abs(kept[1] - photograph)[inside].mean() > kept[0], "its detail is the edit's"

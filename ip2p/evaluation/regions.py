@@ -178,7 +178,13 @@ def section(model: str, lines: Sequence[Mapping]) -> str:
     groups = {kind: [line for line in lines if line["kind"] == kind] for kind in local_kinds()}
     groups |= {f"all of the {region}": [line for line in lines if line["region"] == region] for region in (SUBJECT, BACKGROUND)}
     groups["all"] = list(lines)
-    header = ["kind", "edits", "AUC", "IoU: region, frame, box", *(f"{where} dB: {', '.join(names)}" for where in ("outside", "inside") if names)]
+    header = [
+        "kind",
+        "edits",
+        "AUC",
+        "IoU: region, frame, box",
+        *(f"{where} dB: {', '.join(names)}" for where in ("outside", "inside") if names),
+    ]
     rows = [row(name, of, names) for name, of in groups.items() if of]
     table = "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows))
     photographs = len({line["photograph"] for line in lines})
