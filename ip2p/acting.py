@@ -13,7 +13,7 @@ from .chain import lines_of
 from .edit import Edit
 from .pixels import to_tensor
 from .region import FROM_INSTRUCTION, Region
-from .relevance import along_outlines, centred, question_for, region_levels, resized
+from .relevance import SURE, along_outlines, centred, question_for, region_levels, resized
 
 LONGEST = 1024  # pixels of the levels' longest side: finer outlines are not to be had from the network's map
 # Of a picture as the network is given it and an instruction: the map of `relevance.relevance`.
@@ -31,8 +31,8 @@ def acting_levels(edit: Edit, ask: Ask) -> torch.Tensor:
     if not levels.any():
         return torch.zeros(picture.height, picture.width)
     shown = frame.cut_levels(resized(levels[None], frame.size[::-1])[0])
-    levels = centred(along_outlines(shown, (to_tensor(picture) + 1) / 2))
-    return 1 - levels if is_left_alone else levels
+    levels = along_outlines(shown, (to_tensor(picture) + 1) / 2)
+    return 1 - centred(levels, SURE) if is_left_alone else centred(levels)
 
 
 def acting_region(edit: Edit, ask: Ask) -> list[Region]:

@@ -52,22 +52,21 @@ class Interval:
 
 @dataclass(frozen=True, eq=False)
 class Scope:
-    """Where the guidance acts in full. inside: (h, w) in [0, 1]; where it is 0 the scales are these, between them in proportion.
+    """Where the guidance acts in full. inside: (h, w) in [0, 1]; where it is 0, the text scale is another, and the image scale raised by a
+    factor; between them in proportion.
 
     After Attention-Scoped Guidance (arXiv 2609.37492): outside the text holds without emphasis, and the picture with more of it.
     """
 
     inside: torch.Tensor
     text_scale: float = 1.0
-    image_scale: float = 3.0
+    raised: float = 4 / 3
 
     def scoped(self, text_scale: float, image_scale: float) -> tuple[torch.Tensor, torch.Tensor]:
         """Both scales as maps, in float64: rounded once, as numbers are, when they meet a prediction."""
         inside = self.inside.double()
-        return (
-            self.text_scale + (text_scale - self.text_scale) * inside,
-            self.image_scale + (image_scale - self.image_scale) * inside,
-        )
+        outside = 1 - inside
+        return self.text_scale * outside + text_scale * inside, self.raised * image_scale * outside + image_scale * inside
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ SUBJECT = "make the subject red"
 NAMES_BACKGROUND = re.compile(r"\b(background|backdrop|behind|surroundings)\b", re.IGNORECASE)
 SIDE, RADIUS, RIDGE = 256, 32, 1e-3  # of the guided filter: longest side in pixels, radius of its window, and what its variances get added
 BINS = 256
-SURE = 1.2  # of Otsu's threshold: what is left out by mistake is seen less than what is changed by mistake
+SURE = 1.2  # of Otsu's threshold, of what an edit of the subject leaves alone: only what is surely the subject is none of the background
 SOFT = 0.2  # width of the step from nothing to all, of levels in [0, 1]
 
 
@@ -103,9 +103,9 @@ def resized(planes: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     return interpolate(planes[None], size=tuple(size), mode="bilinear", antialias=True)[0]
 
 
-def centred(levels: torch.Tensor) -> torch.Tensor:
-    """levels: in [0, 1] → the same with the threshold that suits them at .5."""
-    threshold = min(SURE * otsu(levels), 0.9)
+def centred(levels: torch.Tensor, share: float = 1.0) -> torch.Tensor:
+    """levels: in [0, 1] → the same with a share of Otsu's threshold, at most .9, at .5."""
+    threshold = min(share * otsu(levels), 0.9)
     return torch.where(levels < threshold, levels * (0.5 / threshold), 1 - (1 - levels) * (0.5 / (1 - threshold)))
 
 

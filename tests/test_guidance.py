@@ -289,10 +289,10 @@ def test_a_scale_that_is_the_same_everywhere_is_that_scale_bit_for_bit(text, ima
 
 
 def test_at_every_place_the_scales_of_that_place_hold():
-    guidance = Guidance(7.5, 1.5, scope=Scope(HALF, text_scale=1.0, image_scale=2.5))
+    guidance = Guidance(7.5, 1.5, scope=Scope(HALF, text_scale=1.0, raised=2.0))
     predictions = Batch([(7.5, 1.5, [1.0])]).predictions
     mapped = combine(list(predictions), pass_weights(*guidance.at(0)))
-    for column, (text, image) in enumerate([(1.0, 2.5), (1 + 6.5 / 4, 2.5 - 1 / 4), (7.5, 1.5)]):
+    for column, (text, image) in enumerate([(1.0, 3.0), (1 + 6.5 / 4, 3.0 - 1.5 / 4), (7.5, 1.5)]):
         alone = combine(list(predictions), pass_weights(text, image))
         assert torch.allclose(mapped[..., column], alone[..., column], atol=1e-12)
 
@@ -300,11 +300,11 @@ def test_at_every_place_the_scales_of_that_place_hold():
 @pytest.mark.parametrize(
     "outside, text, image, needed",
     [
-        ((1.0, 3.0), 7.5, 1.5, 3),
+        ((1.0, 2.0), 7.5, 1.5, 3),
         ((1.0, 1.0), 7.5, 1.0, 2),  # s_I = 1 everywhere
-        ((1.5, 1.5), 1.5, 1.5, 2),
+        ((1.5, 1.0), 1.5, 1.5, 2),
         ((1.0, 1.0), 1.0, 1.0, 1),
-        ((1.0, 3.0), 1.0, 1.0, 3),  # outside alone the others weigh
+        ((1.0, 2.0), 1.0, 1.0, 3),  # outside alone the others weigh
     ],
 )
 def test_a_pass_without_weight_anywhere_is_never_run(outside, text, image, needed):

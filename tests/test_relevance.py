@@ -72,7 +72,8 @@ def test_the_threshold_that_suits_a_map_comes_to_lie_at_one_half():
     levels = torch.linspace(0, 1, 101)
     moved = centred(levels)
     assert bool((moved.diff() > 0).all()) and moved[[0, -1]].tolist() == [0, 1]
-    assert float(moved[levels >= 1.2 * otsu(levels)].min()) >= 0.5 > float(moved[levels < 1.19 * otsu(levels)].max())
+    assert float(moved[levels >= otsu(levels)].min()) >= 0.5 > float(moved[levels < otsu(levels)].max())
+    assert bool((centred(levels, 1.2) <= moved).all())
     assert region_levels(torch.tensor([0.0, 0.5, 1.0])).tolist() == [0, 0.5, 1]
 
 
