@@ -13,9 +13,9 @@ from safetensors.numpy import save_file
 
 import test_cli
 from ip2p.__main__ import main
+from ip2p.batch import stems_of
 from ip2p.checkpoints.fingerprint import fingerprint_of
 from ip2p.checkpoints.small import FILE
-from ip2p.cli.edit_outputs import stems_of
 from ip2p.images import infotext_in, settings_in
 from test_cli import refusal
 

@@ -41,6 +41,8 @@ SHARED = [
         "presets",
         "files",
         "chain",
+        "batch",
+        "checkpoints/fingerprint",
         "checkpoints/recognise",
         "checkpoints/header",
         "checkpoints/pickles",

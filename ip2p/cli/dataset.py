@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import argparse
 
-from . import dataset_check, dataset_convert, dataset_instructions, dataset_pairs, dataset_photos, dataset_status, dataset_view
+from . import (
+    dataset_check,
+    dataset_convert,
+    dataset_instructions,
+    dataset_pairs,
+    dataset_photos,
+    dataset_scenes,
+    dataset_status,
+    dataset_view,
+)
 
 # Verb: its module, with `add_arguments(parser)` and `run(args) -> exit status`, quick to import; and what it does.
 VERBS = {
@@ -14,6 +23,7 @@ VERBS = {
     "photos": (dataset_photos, "make pairs from a folder of photographs, by procedural edits"),
     "instructions": (dataset_instructions, "write instructions and edited captions for captions, by a language model"),
     "pairs": (dataset_pairs, "draw picture pairs of such rows, by a text-to-image model with Prompt-to-Prompt"),
+    "scenes": (dataset_scenes, "rows of synthetic scenes, and what the pairs made of them show"),
     "status": (dataset_status, "how far a run of dataset instructions or dataset pairs is, and what it made"),
 }
 

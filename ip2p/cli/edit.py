@@ -12,6 +12,7 @@ from typing import Any
 
 from PIL import Image
 
+from ..batch import Stamps
 from ..chain import lines_of
 from ..checkpoints import small
 from ..edit import FULL, OWN_SIZE, RESULTS, WORKING, Edit, read_scales, scales_around, sheet_over_scales
@@ -21,7 +22,7 @@ from ..images import read_mask
 from ..presets import load, preset_named
 from ..where import Where
 from . import region_options
-from .edit_outputs import Request, Stamps, tasks_of, unfinished, writable
+from .edit_outputs import Request, tasks_of, unfinished, writable
 from .edit_pictures import Steps, edit_one
 
 

@@ -1,28 +1,22 @@
-"""What `edit` writes where: names of results, and the stamp by which a later run knows what is finished."""
+"""What `edit` writes where, and what of it is there already (`ip2p/batch.py`)."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import unicodedata
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..batch import Stamps, Task, names_of, sources_in, stems_of
 from ..chain import lines_of
-from ..checkpoints.fingerprint import fingerprint_of
-from ..checkpoints.recognise import sha256
 from ..edit import Edit
 from ..errors import EditError
 from ..files import PICTURE_SUFFIXES, check_place, why
-from ..images import natural_order, pictures_in, settings_in
+from ..images import settings_in
 from .exits import listed
 
 WRITTEN = (".png", ".jpg", ".jpeg", ".webp")
-STAMP = 32  # hexadecimal digits, as EXIF's unique id of a picture has them
 
 
 @dataclass(frozen=True)
@@ -47,39 +41,10 @@ class Request:
         """The files to write: of each line in turn its results, in the order of `written`."""
         if self.sheet:
             return [f"{stem}{suffix}"]
-        count = self.edit.count
-        stems = [stem] if count == 1 else [f"{stem}-{i + 1}" for i in range(count)]
         if not self.every_step:
-            return [f"{stem}{suffix}" for stem in stems]
+            return names_of(stem, self.edit.count, suffix)
+        stems = names_of(stem, self.edit.count, "")
         return [f"{stem}-step-{line + 1}{suffix}" for line in range(len(lines_of(self.edit))) for stem in stems]
-
-
-@dataclass(frozen=True)
-class Task:
-    """A picture, the files to write of it, and the stamp that they get."""
-
-    source: Path
-    targets: Sequence[Path]
-    stamp: str = ""
-
-
-class Stamps:
-    """One digest of everything that a result comes from: the contents of picture and mask, the settings, and the model's weights. It holds
-    no path and no time, so that a moved model or a copied folder changes nothing, and tells nothing to whom the result is shared with."""
-
-    def __init__(self, settings: Mapping[str, Any], model: str, mask: Path | None):
-        self.shared = {"settings": dict(settings), "model": fingerprint_of(model, named=False), "mask": mask and contents_of(mask)}
-
-    def of(self, source: Path) -> str:
-        return hashlib.sha256(json.dumps({**self.shared, "picture": contents_of(source)}, sort_keys=True).encode()).hexdigest()[:STAMP]
-
-
-def contents_of(path: Path) -> str:
-    """A digest of a file; of what can't be read an empty text, since the edit itself says what is wrong with it."""
-    try:
-        return sha256(path) if path.is_file() else ""
-    except OSError:
-        return ""
 
 
 def tasks_of(source: Path, output: str, request: Request, recursive: bool, mask: Path | None) -> tuple[list[Task], str]:
@@ -119,40 +84,13 @@ def task_of_file(source: Path, place: Path, as_folder: bool, request: Request) -
 def tasks_of_folder(folder: Path, place: Path, as_folder: bool, request: Request, recursive: bool) -> tuple[list[Task], str]:
     if not as_folder and (place.suffix.lower() in PICTURE_SUFFIXES or place.exists()):
         raise EditError(f"A folder is edited into a folder, and {place} is a file's name.")
-    if place.exists() and place.samefile(folder):
-        raise EditError("The output is the folder of the pictures itself: choose another one.")
-    pictures, others = pictures_in(folder, recursive)
-    # What has a picture's name and is none is named as failed and not passed over.
-    damaged = [path for path, _ in others if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file()]
-    results = place.resolve()  # of an earlier run, where they lie in the folder itself
-    sources = [path for path in (*pictures, *damaged) if not path.resolve().is_relative_to(results)]
-    sources.sort(key=lambda path: natural_order(path.relative_to(folder)))
-    passed_over = sentence_of_passed_over(folder, [(path, reason) for path, reason in others if path not in damaged])
+    sources, others = sources_in(folder, place, recursive)
+    passed_over = sentence_of_passed_over(folder, others)
     if not sources:
         raise EditError(f"There are no pictures in {folder}. {passed_over}".strip())
     stems = stems_of([path.relative_to(folder) for path in sources])
     tasks = [Task(path, [(place / stem).parent / name for name in request.names(stem.name)]) for path, stem in zip(sources, stems)]
     return tasks, passed_over
-
-
-def stems_of(sources: Sequence[Path]) -> list[Path]:
-    """For every picture the path of its results without a suffix, no two of them equal: its own without its suffix, or where another
-    picture's would be the same, with it. Equal means on any file system: without regard to case, in one Unicode form."""
-
-    def key(path: Path) -> str:
-        return unicodedata.normalize("NFC", str(path)).casefold()
-
-    stems, names = Counter(key(path.with_name(path.stem)) for path in sources), Counter(map(key, sources))
-    seen: Counter[str] = Counter()
-    unique = []
-    for path in sources:
-        stem = path.with_name(path.stem)
-        others = stems[key(stem)] - 1 + names[key(stem)] - (stem == path)
-        result = path if others else stem
-        seen[key(result)] += 1
-        again = seen[key(result)]
-        unique.append(result if again == 1 else result.with_name(f"{result.name} ({again})"))
-    return unique
 
 
 def sentence_of_passed_over(folder: Path, others: Sequence[tuple[Path, str]]) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from ..batch import Task
 from ..chain import lines_of
 from ..contact_sheet import contact_sheet
 from ..edit import Edit, sheet_over_scales
@@ -19,7 +20,7 @@ from ..errors import printable
 from ..images import exif_to_keep, fit, notes_of, read_image, save_picture
 from ..located import located
 from ..progress import bar
-from .edit_outputs import Request, Task
+from .edit_outputs import Request
 
 if TYPE_CHECKING:
     from tqdm import tqdm
