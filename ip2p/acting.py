@@ -30,7 +30,8 @@ def acting_levels(edit: Edit, ask: Ask) -> torch.Tensor:
     picture.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)
     if not levels.any():
         return torch.zeros(picture.height, picture.width)
-    shown = frame.cut_levels(resized(levels[None], frame.size[::-1])[0])
+    left, top, right, bottom = frame.inside
+    shown = resized(levels[None], frame.size[::-1])[0, top:bottom, left:right]
     levels = along_outlines(shown, (to_tensor(picture) + 1) / 2)
     return 1 - centred(levels, SURE) if is_left_alone else centred(levels)
 

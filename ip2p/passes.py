@@ -7,7 +7,6 @@ WebUI's denoiser and the editor's loop are made of the same pieces, in this orde
     plan = plan_passes(weights, …)                 rows with equal inputs are merged, rows without weight dropped
     given = runner.run(network, rows, plan.rows)   the network's predictions, in as few calls as text lengths and memory allow
     plan.combine(given)                            equation 3 (`guidance.py`)
-    heat.add(…)                                    |full − image|: where the instruction acts
 """
 
 from __future__ import annotations
@@ -167,32 +166,6 @@ class Runner:
         return torch.stack([predictions[row] for row in wanted])
 
 
-class Heat:
-    """Where the instruction acts: of every picture the sum over calls of |full − image|, (h, w), in units of ε.
-
-    It costs nothing in a call that runs both passes, and a call that does not adds nothing.
-    """
-
-    def __init__(self, pictures: int):
-        self.of_picture: list[torch.Tensor | None] = [None] * pictures
-
-    def add(
-        self,
-        rows: Rows,
-        plan: Plan,
-        predictions: torch.Tensor,
-        in_epsilon: Callable[[torch.Tensor, int], torch.Tensor] = lambda difference, picture: difference,
-    ) -> None:
-        """predictions: of `plan.rows`; in_epsilon(difference, picture): the difference of two predictions of a picture as one of ε,
-        which for x0 = x − σ·ε is a σ-th of it."""
-        position = {row: i for i, row in enumerate(plan.rows)}
-        for picture, (full, *_, image, _uncond) in enumerate(rows.of_picture):
-            if full in position and image in position:
-                difference = (predictions[position[full]] - predictions[position[image]]).abs().mean(0).float()
-                difference, before = in_epsilon(difference, picture), self.of_picture[picture]
-                self.of_picture[picture] = difference if before is None else before + difference
-
-
 class GuidedDenoiser:
     """model(x, sigma): equation 3 around a network, as a denoiser that k-diffusion's samplers take.
 
@@ -221,7 +194,6 @@ class GuidedDenoiser:
         self.picture = torch.cat([picture, picture, torch.zeros_like(picture)])
         self.text = [*text, *negative, *negative]
         self.of_picture = [range(i, 3 * pictures, pictures) for i in range(pictures)]
-        self.heat = Heat(pictures)
         # The conditions stay the same from call to call, so they are compared once.
         self.equal = {
             frozenset(pair)
@@ -230,17 +202,13 @@ class GuidedDenoiser:
             if same(self.text[pair[0]], self.text[pair[1]]) and torch.equal(self.picture[pair[0]], self.picture[pair[1]])
         }
 
-    def __call__(
-        self, x: torch.Tensor, sigma: torch.Tensor, *, in_epsilon: Callable[[torch.Tensor, int], torch.Tensor] | None = None, **_
-    ) -> torch.Tensor:
-        """x: (b, 4, h, w), noised; sigma: (b,) → (b, 4, h, w). With `in_epsilon` (`Heat.add`) the heat is added up."""
+    def __call__(self, x: torch.Tensor, sigma: torch.Tensor, **_) -> torch.Tensor:
+        """x: (b, 4, h, w), noised; sigma: (b,) → (b, 4, h, w)."""
         rows = Rows(torch.cat([x, x, x]), torch.cat([sigma, sigma, sigma]), self.picture, self.text, self.of_picture)
         progress = [self.progress(level) if self.progress else 0.0 for level in sigma.tolist()]
         weights = [pass_weights(*guidance.at(share)) for guidance, share in zip(self.guidance, progress)]
         plan = plan_passes(weights, self.of_picture, lambda a, b: frozenset((a, b)) in self.equal)
         predictions = self.runner.run(self.network, rows, plan.rows)
-        if in_epsilon:
-            self.heat.add(rows, plan, predictions, in_epsilon)
         return plan.combine(predictions)
 
 

@@ -56,7 +56,7 @@ def evaluate_regions(options: RegionOptions) -> int:
         for source in sources:
             editor = Editor.load(source.place, options.device, options.precision)
             progress = bar(len(files), f"photograph ({source.name})")
-            for file, names in zip(files, dealt(options, len(files))):
+            for file, names in zip(files, dealt(options.kinds, options.per_photo, len(files), options.seed)):
                 kinds = [KINDS[name] for name in names if (source.name, file.name, name) not in done]
                 try:
                     photograph = Photograph.read(file, options.size or defaults_for(source.place).longest_side) if kinds else None
