@@ -122,7 +122,7 @@ def test_what_is_not_installed_is_told_with_its_command_or_another_way(monkeypat
         monkeypatch.setattr(module, "find_spec", lambda name: None)
     for name in set(NAMES) - {"sky"}:
         assert "pip install" in missing(name) or "paint the region" in missing(name)
-        with pytest.raises(EditError, match="needs|paint"):
+        with pytest.raises(EditError, match=r"needs|paint"):
             found(Image.new("RGB", (64, 64)), name)
 
 
