@@ -26,9 +26,10 @@ from ..images.write import FORMATS
 from . import settings
 from .chain_run import is_over, run_chain
 from .controls import edit_of
+from .denoiser import check_edit_model
 from .history_store import THUMBNAIL, WINDOW_ID
 from .loan import lent
-from .processing import check_model, check_ready
+from .processing import check_ready
 
 PLACEHOLDER = Image.new("RGB", (64, 64))
 OWN_OF_A_PICTURE = ("image", "mask")  # controls that every picture of a batch has its own of
@@ -153,7 +154,7 @@ class Task:
         """Edits them → what became of them, and what the page shows. Raises EditError for what would fail for each."""
         check_ready(edit)
         sd_models.reload_model_weights()  # the chosen one, which is not always the one that was used last
-        check_model()
+        check_edit_model(shared.sd_model)
         shown: list[tuple[Image.Image, str]] = []
         limit = int(shared.opts.img2img_batch_show_results_limit)
         jobs = edit.count * len(lines_of(edit))

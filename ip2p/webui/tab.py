@@ -135,7 +135,7 @@ def make_generate(names: tuple[str, ...]):
             edit = edit_of(names, values)
             window = page if isinstance(page, str) else ""
             with lent(title if lend else None):
-                run = run_chain(edit, outdir=settings.outdir(), save=True, grid=True, user=request.username, window=window, keep=True)
+                run = run_chain(edit, outdir=settings.outdir(), save=True, grid=True, user=request.username, keep=True)
         except EditError as e:
             return gr.update(), "", "", f"<div class='error'>{html.escape(str(e))}</div>"
 

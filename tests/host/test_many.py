@@ -91,7 +91,7 @@ def test_dropped_pictures_are_edited_with_the_tab_s_settings_and_a_bad_one_is_na
 
 def test_a_folder_is_edited_into_a_folder_with_progress_and_an_interrupted_one_goes_on(batch, host, pictures, tmp_path):
     (pictures / "list.txt").write_text("no picture")
-    batch.set(batch_input=pictures)
+    batch.set(batch_input=pictures, steps=6)
     host.probe("switch", seconds=2)
     start(batch)
     expect(batch.page.locator("#ip2p_batch .progressDiv")).to_contain_text("%")
