@@ -18,6 +18,7 @@ from .where import MASK, Where
 
 TEXT_SCALE, IMAGE_SCALE = 7.5, 1.5
 MAX_SCALE = 100.0
+SLIDER_TEXT, SLIDER_IMAGE = 20.0, 5.0  # how far the scales' fields go
 MAX_STEPS, MAX_COUNT, MAX_BATCH = 200, 64, 16
 MAX_CELLS = 49
 MAX_TEXT = 10_000  # characters of an instruction; the network reads about 300
@@ -212,6 +213,12 @@ def read_scales(text: str, name: str) -> list[float]:
 def scales_around(scale: float) -> list[float]:
     """The scales of a contact sheet where none are given: two thirds of this one, itself, four thirds."""
     return [round(scale * share, 2) for share in (2 / 3, 1, 4 / 3)]
+
+
+def move_scales(text: float, image: float, direction: int) -> tuple[float, float]:
+    """A step towards more edit (+1) or less (−1): the two scales act against each other, so they move in opposite ways."""
+    text, image = text + direction, image - 0.1 * direction
+    return round(min(max(text, 1.0), SLIDER_TEXT), 2), round(min(max(image, 1.0), SLIDER_IMAGE), 2)
 
 
 def check_text(name: str, text: str) -> None:

@@ -11,12 +11,11 @@ from modules import infotext_utils, sd_samplers, sd_schedulers, shared
 from modules.ui_components import FormRow, ToolButton
 
 from .. import __version__, images
-from ..edit import FULL, MAX_COUNT, MAX_SIDE, MAX_STEPS, MIN_SIDE, Edit
+from ..edit import FULL, MAX_COUNT, MAX_SIDE, MAX_STEPS, MIN_SIDE, SLIDER_IMAGE, SLIDER_TEXT, Edit, move_scales
 from ..errors import EditError
+from ..wording import AS_PICTURE, CUSTOM, RESULT_LABELS
 from . import picker
-from .paste import AS_PICTURE, CUSTOM, RESULT_LABELS, RESULTS_BY_LABEL
-
-TEXT_MAX, IMAGE_MAX = 20.0, 5.0
+from .paste import RESULTS_BY_LABEL
 
 TIPS = """
 **Is the picture not changing enough?** Press *Edit more*: it raises the text scale and lowers the image scale.
@@ -64,9 +63,9 @@ def build_controls() -> tuple[dict, gr.Button, dict]:
     take.click(fn=picture_to_paint_on, inputs=[c["image"]], outputs=[c["mask"]], show_progress=False)
     ready = picker.build()
     with FormRow(elem_id="ip2p_scales"):
-        c["text_scale"] = gr.Slider(0, TEXT_MAX, shared.opts.instruct_edit_text_scale, step=0.1, label="Text scale", elem_id="ip2p_text_scale",
+        c["text_scale"] = gr.Slider(0, SLIDER_TEXT, shared.opts.instruct_edit_text_scale, step=0.1, label="Text scale", elem_id="ip2p_text_scale",
                                     info="How strongly the instruction acts")  # fmt: skip
-        c["image_scale"] = gr.Slider(0, IMAGE_MAX, shared.opts.instruct_edit_image_scale, step=0.05, label="Image scale", elem_id="ip2p_image_scale",
+        c["image_scale"] = gr.Slider(0, SLIDER_IMAGE, shared.opts.instruct_edit_image_scale, step=0.05, label="Image scale", elem_id="ip2p_image_scale",
                                      info="How closely the result keeps to the picture")  # fmt: skip
     with FormRow(elem_id="ip2p_more_or_less"):
         less = gr.Button("Edit less", elem_id="ip2p_edit_less", size="sm")
@@ -131,12 +130,6 @@ def show_size(c: dict) -> dict:
         fn=lambda mode: [gr.update(visible=mode == AS_PICTURE), gr.update(visible=mode == CUSTOM), gr.update(visible=mode == CUSTOM)],
         inputs=[c["size_mode"]], outputs=[c["longest_side"], c["width"], c["height"]], show_progress=False,
     )  # fmt: skip
-
-
-def move_scales(text: float, image: float, direction: int) -> tuple[float, float]:
-    """A step towards more edit (+1) or less (−1): the two scales act against each other, so they move in opposite ways."""
-    text, image = text + direction, image - 0.1 * direction
-    return round(min(max(text, 1.0), TEXT_MAX), 2), round(min(max(image, 1.0), IMAGE_MAX), 2)
 
 
 def edit_of(names, values, **more) -> Edit:

@@ -9,14 +9,13 @@ import gradio as gr
 from modules import infotext_utils, sd_samplers
 from modules.infotext_utils import ParamBinding, PasteField
 
-from ..edit import FULL, MAX_SEED, OWN_SIZE, WORKING, Edit
+from ..edit import MAX_SEED, OWN_SIZE, WORKING, Edit
 from ..guidance import Guidance
 from ..infotext import OWN_FIELDS, PREFIX, field_name
 from ..infotext import fields_of as shared_fields_of
+from ..wording import AS_PICTURE, CUSTOM, RESULT_LABELS
 
 FORMER_FIELD, FORMER = "Model Type", "instruct-pix2pix"  # how the former extension marks its pictures
-AS_PICTURE, CUSTOM = "As the picture", "Custom"
-RESULT_LABELS = {FULL: "Full size with detail", OWN_SIZE: "Own size, enlarged", WORKING: "Working size"}
 RESULTS_BY_LABEL = {label: result for result, label in RESULT_LABELS.items()}
 FORMER_OWN_SIZE = field_name("own_size")  # how version 1 marked a result of the kind own-size
 # A text with a comma, a colon or a line break in it stands there as JSON, any other as it is.
@@ -30,13 +29,15 @@ def fields_of(edit: Edit) -> dict:
     if edit.varies:
         fields["CFG scale"] = lambda p, index, **_: guidance_of(edit, p, index).text_scale
         fields["Image CFG scale"] = lambda p, index, **_: guidance_of(edit, p, index).image_scale
+    if edit.part:  # the seed of the first part is that of the result
+        fields["Seed"] = lambda p, index, **_: p.all_seeds[p.iteration * p.batch_size + index] - edit.part
     return fields
 
 
 def guidance_of(edit: Edit, p, index: int) -> Guidance:
     """Guidance of a picture by its place in the current batch."""
     index = min(p.iteration * p.batch_size + index, len(p.all_seeds) - 1)
-    return edit.guidance(p.all_seeds[index], index)
+    return edit.guidance(p.all_seeds[index] - edit.part, index)
 
 
 def pasted_seed(params: dict) -> int | None:

@@ -9,12 +9,11 @@ import gradio as gr
 from modules.ui_components import FormRow
 
 from ..errors import EditError
-from ..presets import GROUPS, OWN_GROUP, Preset, delete_own, folder_of, load, save_own
+from ..presets import GROUPS, MOST_WORDS, OWN_GROUP, Preset, chosen, delete_own, filled, folder_of, groups_of, load, names_of, save_own
 from .folder import KEPT
 from .models import small_is_chosen
 
 LISTED = "all are at /instruct-edit/v1/presets"  # where a person finds every key
-MOST_WORDS = 3  # words to fill in that the picker has fields for; the rest keep their defaults
 
 
 def presets(user: str | None = None) -> dict[str, Preset]:
@@ -22,23 +21,13 @@ def presets(user: str | None = None) -> dict[str, Preset]:
     return load(folder_of(KEPT, user))
 
 
-def groups(user: str | None = None) -> list[str]:
-    return [*GROUPS, *sorted({p.group for p in presets(user).values()} - set(GROUPS) - {OWN_GROUP}), OWN_GROUP]
-
-
-def of_group(group: str, user: str | None = None) -> list[tuple[str, str]]:
-    """(name, key) of a group's presets."""
-    return [(preset.name, key) for key, preset in presets(user).items() if preset.group == group]
-
-
 def build() -> dict:
     """Its layout."""
     p = {}
     with gr.Accordion("Ready instructions", open=False, elem_id="ip2p_picker"):
         with FormRow():
-            p["group"] = gr.Dropdown(groups(), value=GROUPS[0], label="Kind of change", elem_id="ip2p_preset_group")
-            names = [name for name, _ in of_group(GROUPS[0])]
-            p["name"] = gr.Dropdown(names, value=None, label="Ready instruction", elem_id="ip2p_preset_name")
+            p["group"] = gr.Dropdown(groups_of(presets()), value=GROUPS[0], label="Kind of change", elem_id="ip2p_preset_group")
+            p["name"] = gr.Dropdown(names_of(presets(), GROUPS[0]), value=None, label="Ready instruction", elem_id="ip2p_preset_name")
         with FormRow():
             p["words"] = [
                 gr.Dropdown([], label=f"Choice {i + 1}", elem_id=f"ip2p_preset_word_{i + 1}", allow_custom_value=True, visible=False)
@@ -57,18 +46,15 @@ def build() -> dict:
 
 def connect(p: dict, prompt, controls: dict) -> None:
     """Choosing fills the instruction, the steps, the detail and, except for the small checkpoint, the scales; every choice of a word fills them anew."""
-    filled = [prompt, *(controls[name] for name in ("text_scale", "image_scale", "steps", "detail"))]
-
-    def chosen(group: str, name: str, user: str | None) -> Preset | None:
-        return next((preset for preset in presets(user).values() if (preset.group, preset.name) == (group, name)), None)
+    fields = [prompt, *(controls[name] for name in ("text_scale", "image_scale", "steps", "detail"))]
 
     def show_group(group: str, request: gr.Request):
-        return gr.update(choices=[name for name, _ in of_group(group, request.username)], value=None)
+        return gr.update(choices=names_of(presets(request.username), group), value=None)
 
     def pick(group: str, name: str, request: gr.Request):
-        preset = chosen(group, name, request.username)
+        preset = chosen(presets(request.username), group, name)
         if preset is None:
-            return [gr.update()] * len(filled) + [gr.update(visible=False)] * MOST_WORDS
+            return [gr.update()] * len(fields) + [gr.update(visible=False)] * MOST_WORDS
         words = [
             gr.update(visible=True, label=word, choices=list(preset.choices.get(word, [])), value=preset.defaults[word])
             for word in preset.words[:MOST_WORDS]
@@ -79,17 +65,18 @@ def connect(p: dict, prompt, controls: dict) -> None:
         return [preset.instruction_for(), *scales, preset.steps, preset.detail, *words]
 
     def fill(request: gr.Request, group: str, name: str, *words: str):
-        preset = chosen(group, name, request.username)
+        preset = chosen(presets(request.username), group, name)
         if preset is None:
             return gr.update()
         try:
-            return preset.instruction_for(**{word: text or None for word, text in zip(preset.words, words)})
+            return filled(preset, words)
         except EditError:
             return gr.update()
 
     def listed(group: str, value: str | None, user: str | None):
         """The two lists, with this group and this preset of it chosen."""
-        return gr.update(choices=groups(user), value=group), gr.update(choices=[name for name, _ in of_group(group, user)], value=value)
+        known = presets(user)
+        return gr.update(choices=groups_of(known), value=group), gr.update(choices=names_of(known, group), value=value)
 
     def save(name: str, instruction: str, text_scale: float, image_scale: float, steps: float, request: gr.Request):
         try:
@@ -103,21 +90,21 @@ def connect(p: dict, prompt, controls: dict) -> None:
 
     def delete(group: str, name: str, request: gr.Request):
         try:
-            preset = chosen(group, name, request.username)
+            preset = chosen(presets(request.username), group, name)
             if preset is None or not preset.own:
                 raise EditError(f"Choose one of your own first, for example under “{OWN_GROUP}”: only those can be deleted.")
             delete_own(folder_of(KEPT, request.username), preset.key)
         except EditError as e:
             return error(e), gr.update(), gr.update()
-        group = group if group in groups(request.username) else OWN_GROUP
+        group = group if group in groups_of(presets(request.username)) else OWN_GROUP
         return f"Deleted “{html.escape(preset.name)}”.", *listed(group, None, request.username)
 
     lists = [p["message"], p["group"], p["name"]]
     p["group"].input(fn=show_group, inputs=[p["group"]], outputs=[p["name"]], show_progress=False)
-    p["name"].input(fn=pick, inputs=[p["group"], p["name"]], outputs=[*filled, *p["words"]], show_progress=False)
+    p["name"].input(fn=pick, inputs=[p["group"], p["name"]], outputs=[*fields, *p["words"]], show_progress=False)
     for word in p["words"]:
         word.input(fn=fill, inputs=[p["group"], p["name"], *p["words"]], outputs=[prompt], show_progress=False)
-    p["save"].click(fn=save, inputs=[p["own_name"], *filled[:-1]], outputs=lists, show_progress=False)
+    p["save"].click(fn=save, inputs=[p["own_name"], *fields[:-1]], outputs=lists, show_progress=False)
     p["delete"].click(fn=delete, inputs=[p["group"], p["name"]], outputs=lists, show_progress=False)
 
 

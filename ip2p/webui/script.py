@@ -21,6 +21,7 @@ from ..images import Frame
 from ..infotext import field_name, own_fields
 from ..pixels import to_levels
 from ..presets import preset_named
+from ..wording import RESULT_LABELS
 from . import paste, picker
 from .denoiser import edit_denoiser, is_edit_model
 from .finishing import full_or_enlarged
@@ -62,12 +63,12 @@ class InstructEdit(scripts.Script):
                         sliders.append(gr.Slider(0, 1, value, step=0.01, label=label, elem_id=self.elem_id(f"{guidance}_{end}")))
             with FormRow():
                 labels = list(paste.RESULTS_BY_LABEL)
-                result = gr.Radio(labels, value=paste.RESULT_LABELS[WORKING], label="Result of the edit", elem_id=self.elem_id("result"))
+                result = gr.Radio(labels, value=RESULT_LABELS[WORKING], label="Result of the edit", elem_id=self.elem_id("result"))
                 detail = gr.Slider(0, 1, 1, step=0.05, label="Keep the photograph's detail in a full size", elem_id=self.elem_id("detail"))
         self.infotext_fields = [
             PasteField(from_noise, lambda d: d.get(field_name("from noise"), False)),
             *(PasteField(s, paste.pasted(name)) for s, name in zip(sliders, INTERVALS)),
-            PasteField(result, lambda d: paste.RESULT_LABELS.get(paste.result_of(d))),
+            PasteField(result, lambda d: RESULT_LABELS.get(paste.result_of(d))),
             PasteField(detail, paste.pasted("detail")),
         ]
         return [enabled, from_noise, *sliders, result, detail]

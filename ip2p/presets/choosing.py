@@ -1,0 +1,28 @@
+"""Choosing a ready instruction step by step: the kind of change, its name, what its words are filled with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from .preset import GROUPS, OWN_GROUP, Preset
+
+MOST_WORDS = 3  # words to fill in that there are fields for; the rest keep their defaults
+
+
+def groups_of(presets: Mapping[str, Preset]) -> list[str]:
+    """The kinds of change, our own in their order, the person's own last."""
+    return [*GROUPS, *sorted({preset.group for preset in presets.values()} - set(GROUPS) - {OWN_GROUP}), OWN_GROUP]
+
+
+def names_of(presets: Mapping[str, Preset], group: str) -> list[str]:
+    return [preset.name for preset in presets.values() if preset.group == group]
+
+
+def chosen(presets: Mapping[str, Preset], group: str, name: str) -> Preset | None:
+    """The preset of a kind that has this name."""
+    return next((preset for preset in presets.values() if (preset.group, preset.name) == (group, name)), None)
+
+
+def filled(preset: Preset, words: Sequence[str]) -> str:
+    """The instruction with the fields' texts in it, in the order of `Preset.words`; an empty one stands for the default. Raises EditError."""
+    return preset.instruction_for(**{word: text or None for word, text in zip(preset.words, words)})
