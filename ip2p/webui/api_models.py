@@ -105,6 +105,11 @@ class EditRequest(Strict):
         description="Key of a ready instruction, one of those that presets lists: fills what the request leaves out of instruction, scales, steps, detail.",
     )
     choices: dict[str, str] = Field({}, description="Words to fill into the preset's instruction.")
+    model: str | None = Field(
+        None,
+        max_length=MAX_NAME,
+        description="An edit checkpoint for this request alone, one of those that status lists: it is loaded for it, and the WebUI's own is given back after it.",
+    )
     negative_prompt: str = Field("", title="Negative prompt", description="What the result should not be.")
     text_scale: float = Field(
         TEXT_SCALE,

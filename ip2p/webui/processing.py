@@ -83,9 +83,7 @@ def run_edit(
     they are not too large together.
     Raises EditError for what the person who asked can mend.
     """
-    check_host_can(edit)
-    check_styles(edit)
-    check_loaded()
+    check_ready(edit)
     with closing(EditProcessing.of(edit, starts, outdir)) as p:
         p.user, p.keeps = user, keep and p.bytes_of_made() <= MAX_BYTES
         p.do_not_save_samples = p.do_not_save_grid = not save
@@ -114,6 +112,13 @@ def run_edit(
 def is_lack_of_memory(error: Exception) -> bool:
     """Of the machine's memory, not the GPU's: Python's error, or what torch raises in its place."""
     return isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def check_ready(edit: Edit) -> None:
+    """Raises EditError for what this host can't do, whatever the picture is."""
+    check_host_can(edit)
+    check_styles(edit)
+    check_loaded()
 
 
 def check_host_can(job, from_noise: bool | None = None) -> None:
