@@ -12,7 +12,7 @@ from ..segmentation import missing
 from ..where import INSTRUCTION, MARGIN, MASK, NAME, NAMES, Where
 
 EVERYWHERE = "everywhere"
-SHAPING = ("number", "threshold", "feather", "grow", "invert", "only_region", "margin")
+SHAPING = ("number", "threshold", "feather", "grow", "invert", "only_region", "margin", "scoped", "keep_colour")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,6 +44,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="SHARE",
         help=f"with --only-region, how much of the surroundings is cut out with it, as a share of its longer side (default: {MARGIN})",
+    )
+    add(
+        "--scoped",
+        action="store_true",
+        help="scale the guidance down outside the region, in place of holding the picture there to the photograph in every step (default: off)",
+    )
+    add(
+        "--keep-colour",
+        type=float,
+        metavar="0–1",
+        help="how much of the photograph's colour, without its detail, stays within the region (default: 0)",
     )
 
 
