@@ -68,7 +68,11 @@ def test_a_row_ends_once_enough_of_its_samples_are_good_and_the_set_says_so(leas
     assert all(pair.extra["stop_after"] == 1 and -1 <= pair.scores["edges"] <= 1 for pair in pairs)
     card = (tmp_path / "set" / "README.md").read_text(encoding="utf8")
     assert f"ended once 1 of its samples had edges ≥ {least}" in card and "not the best of 6" in card
-    assert json.loads((tmp_path / "set" / "run.json").read_text())["stop_after"] == {"good": 1, "at_least": {"edges": float(least)}, "by": ["edges"]}
+    assert json.loads((tmp_path / "set" / "run.json").read_text())["stop_after"] == {
+        "good": 1,
+        "at_least": {"edges": float(least)},
+        "by": ["edges"],
+    }
     assert "each row after 1 good samples" in ran(capsys, "status", tmp_path / "set")[1]
     status, _, (said,) = drawn(capsys, painter, rows, tmp_path / "set", "--samples", 6)
     assert status == 2 and "its stop_after is" in said, "another run's pairs are not added"
