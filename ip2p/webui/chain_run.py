@@ -51,7 +51,7 @@ def run_chain(edit: Edit, **options) -> ChainRun:
     check_room(edit)
     mask, edit = edit.mask, located(edit, FINDERS)
     lines = [steps_of(line) for line in lines_of(edit)]
-    shared.state.job_count = edit.count * sum(map(len, lines))
+    shared.state.job_count = max(shared.state.job_count, edit.count * sum(map(len, lines)))  # of many pictures it is known
     run = None
     for steps in lines:
         processed, results = run_line(steps, run.lines[-1] if run else [], options)
