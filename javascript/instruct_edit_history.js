@@ -118,3 +118,13 @@ function ip2p_build_history() {
     for (const kind of ['input', 'change', 'drop', 'paste']) tab.addEventListener(kind, touched, true);
     tab.addEventListener('pointerdown', event => event.target.closest('ul.options, #ip2p_paint, #ip2p_more_or_less') && ip2p_touched++, true);
 }
+
+// On the options page: clears the history by a button of the tab, which then says so beside the button that was pressed.
+function ip2p_clear_history() {
+    if (confirm('Clear the history of all your edits?')) ip2p_element('clear_history')?.click();
+}
+
+function ip2p_show_cleared(text) {
+    ip2p_element('cleared').textContent = text;
+    return [];
+}

@@ -5,25 +5,25 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from ..batch import Stamps
+from ..batch import Stamps, Task
 from ..chain import lines_of
 from ..checkpoints import small
+from ..checkpoints.fingerprint import OWN_NAMES
 from ..edit import FULL, OWN_SIZE, RESULTS, WORKING, Edit, read_scales, scales_around, sheet_over_scales
 from ..errors import EditError, printable
-from ..files import why
 from ..images import read_mask
 from ..presets import load, preset_named
 from ..where import Where
-from . import region_options
+from . import region_options, runner_options
 from .edit_outputs import Request, tasks_of, unfinished, writable
-from .edit_pictures import Steps, edit_one
+from .edit_pictures import Edited, EditPictures, Steps
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -91,6 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=f"a ready instruction in place of INSTRUCTION, with its steps and, except for {small.NAME}, its scales; the keys are in ip2p/presets.yaml",
     )
+    add("--variations", metavar="WORD", help="one result for each choice of a word of the preset, all from one seed (default: off)")
     add("--choice", action="append", default=[], metavar="WORD=TEXT", help="fills in a word of the preset (default: the preset's own)")
     add(
         "--no-metadata",
@@ -98,11 +99,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="leave the photograph's date, place and camera out of the results (default: they are kept)",
     )
     add("--force", action="store_true", help="overwrite results that exist already (default: off)")
+    runner_options.add_arguments(parser, default=runner_options.HERE)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     named, args.model = args.model, args.model or small.NAME
+    runner_options.check(args)
     where, args.mask = region_options.where_of(args)
     request = request_of(args, where)
     tasks, passed_over = tasks_of(args.input, args.output, request, args.recursive, args.mask)
@@ -114,27 +117,22 @@ def run(args: argparse.Namespace) -> int:
     possible = [task for task in tasks if task.source not in failed]
     todo, finished = unfinished(possible, Stamps(request.settings, args.model, args.mask), args.force)
     edited, progress = 0, Steps(len(todo))
-    if todo:
-        from ..editor import Editor
-
-        editor = Editor.load(args.model)
     for source, reason in failed.items():
         progress.say(f"{source.name}: {reason}")
-    if todo:
-        try:
-            for task in todo:
-                try:
-                    edit_one(editor, task, request, mask, progress)
-                    edited += 1
-                except (EditError, OSError, MemoryError) as e:
-                    reason = " ".join(str(e).split()) if isinstance(e, EditError) else why(e)
-                    if single:
-                        raise EditError(reason) from e
-                    progress.say(f"{task.source.name}: {reason}")
-                    failed[task.source] = reason
-                progress.next_picture()
-        finally:
-            progress.close()
+    try:
+        for number, (task, outcome) in enumerate(zip(todo, outcomes(args, request, todo, progress))):
+            if outcome.failed and single:
+                raise EditError(outcome.failed)
+            for note in outcome.notes:
+                progress.say_note(task.source, note)
+            if outcome.failed:
+                progress.say(f"{task.source.name}: {outcome.failed}")
+                failed[task.source] = outcome.failed
+            else:
+                edited += 1
+            progress.finished(number)
+    finally:
+        progress.close()
     if mask is not None:
         progress.say_notes(args.mask, mask)
     if passed_over:
@@ -149,19 +147,46 @@ def run(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
+def outcomes(args: argparse.Namespace, request: Request, todo: Sequence[Task], progress: Steps) -> Iterator[Edited]:
+    """What becomes of each picture, in their order. Raises EditError for what ends the run."""
+    if not todo:
+        return
+    import torch
+
+    from ..runners import Attempts
+
+    output = Path(args.output).absolute() if args.input.is_dir() else todo[0].targets[0].absolute().parent
+    attempts = None if args.runner == runner_options.HERE else Attempts(output)
+    model = Path(args.model).expanduser()
+    place = str(model.absolute()) if model.exists() and args.model not in OWN_NAMES else args.model
+    stage = EditPictures(place, request, args.mask and args.mask.absolute(), attempts, torch.get_num_threads())
+    tasks = [replace(task, source=task.source.absolute(), targets=[target.absolute() for target in task.targets]) for task in todo]
+    try:
+        yield from runner_options.runner_of(args).run(stage, tasks, progress.report)
+    finally:
+        if attempts is not None:
+            attempts.close()
+
+
 def request_of(args: argparse.Namespace, where: Where | None = None) -> Request:
     """The settings, checked before a model is loaded. Raises EditError."""
     defaults = small.defaults_for(args.model)
     chosen: dict[str, Any] = {}
     instruction = args.instruction
+    variations: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
     if args.preset:
         if instruction is not None:
             raise EditError("Give an instruction or a preset, not both.")
         preset = preset_named(args.preset, load())
         instruction = preset.instruction_for(**choices_of(args.choice))
+        if args.variations:
+            variations = preset.variations(args.variations, **choices_of(args.choice))
+            words = preset.choices[args.variations]
+        where = where or (None if args.region or args.mask else region_options.of_preset(preset))
         chosen = defaults.ready(preset)
-    elif args.choice:
-        raise EditError("--choice fills in a word of a preset: name one by --preset.")
+    elif args.choice or args.variations:
+        raise EditError(f"--{'choice' if args.choice else 'variations'} fills in a word of a preset: name one by --preset.")
     elif instruction is None:
         raise EditError("Say what to change, for example: edit photo.jpg “make it winter” --output winter.png.")
     scales: dict[str, list[float]] = {}
@@ -202,6 +227,7 @@ def request_of(args: argparse.Namespace, where: Where | None = None) -> Request:
         crop=args.crop,
         region=where,
         mask=args.mask and placeholder.convert("L"),
+        variations=variations,
         **{"longest_side": defaults.longest_side, **size_of(args.size)},
     )
     cells = sheet_over_scales(scales["text_scale"], scales["image_scale"], 0) if args.grid else ()
@@ -213,8 +239,12 @@ def request_of(args: argparse.Namespace, where: Where | None = None) -> Request:
     settings |= {name: getattr(edit, name) for name in ("width", "height", "longest_side")}
     if where is not None:
         settings["region"] = where.text
+    if variations:
+        settings["variations"] = list(variations)
     keep_metadata = not args.no_metadata
-    return Request(edit, scales["text_scale"], scales["image_scale"], args.grid, args.compare, args.every_step, keep_metadata, settings)
+    return Request(
+        edit, scales["text_scale"], scales["image_scale"], args.grid, args.compare, args.every_step, keep_metadata, settings, words
+    )
 
 
 def choices_of(choices: Sequence[str]) -> dict[str, str]:

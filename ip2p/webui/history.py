@@ -10,7 +10,7 @@ from pathlib import Path
 import gradio as gr
 from PIL import Image
 
-from modules import ui_common
+from modules import shared, ui_common
 from modules.ui_components import FormRow
 
 from . import paste, pictures
@@ -18,6 +18,7 @@ from .chain_run import ChainRun
 from .history_store import History, Made, Place
 from .picture_buttons import Tile, tiles
 from .processing import Result
+from .settings import history_of
 
 NOTHING = {"undo": "There is nothing to undo.", "redo": "There is nothing to redo."}
 GONE = "This step is not kept any longer."
@@ -30,11 +31,13 @@ _waiting: dict[tuple[str | None, str], list[Future]] = {}  # of each window of a
 def add(user: str | None, window: str, picture: Path | None, mask: Image.Image | None, run: ChainRun) -> None:
     """Adds a step for every line of a chain, soon; `shown` waits for them, and says it when one could not be kept, which is no reason to
     lose the edit. picture: the file that was edited, where there is one; mask: what was painted on it."""
+    if not shared.opts.instruct_edit_history:
+        return
     start: Image.Image | Path | None = picture
     for first, *_ in filter(None, run.lines):
         result = file_of(first.image)
         made = Made(start or first.picture, result, first.infotext, info_of(run, first), mask)
-        _waiting.setdefault((user, window), []).append(_writer.submit(History(user).add, window, made))
+        _waiting.setdefault((user, window), []).append(_writer.submit(history_of(user).add, window, made))
         start = result
 
 
@@ -73,6 +76,8 @@ def build() -> dict:
         h["restored"] = gr.Textbox(visible=False, elem_id="ip2p_restored")
         h["go_to"] = gr.Button(visible=False, elem_id="ip2p_history_go_to")
         h["now"] = gr.Button(visible=False, elem_id="ip2p_history_now")
+    h["clear"] = gr.Button(visible=False, elem_id="ip2p_clear_history")  # which the options page presses
+    h["cleared"] = gr.Textbox(visible=False, elem_id="ip2p_cleared_text")
     return h
 
 
@@ -84,7 +89,7 @@ def connect(h: dict, load, image, panel, fields) -> None:
 
     def move(page: str, what: str, request: gr.Request):
         lines = faults(request.username, page)
-        history = History(request.username)
+        history = history_of(request.username)
         if what in NOTHING:
             place, nothing = (history.undo if what == "undo" else history.redo)(page), NOTHING[what]
         else:
@@ -94,7 +99,7 @@ def connect(h: dict, load, image, panel, fields) -> None:
 
     def now(page: str, what: str, request: gr.Request):
         lines = faults(request.username, page)
-        history = History(request.username)
+        history = history_of(request.username)
         return [restored(history.place(page), fields), *strip(history, page, lines)]
 
     apply = dict(fn=None, _js="ip2p_apply_restored", inputs=[h["restored"]], outputs=applied)
@@ -103,7 +108,16 @@ def connect(h: dict, load, image, panel, fields) -> None:
     h["redo"].click(fn=move, _js="() => ip2p_ask_history('redo')", **asked).then(**apply)
     h["go_to"].click(fn=move, _js="() => ip2p_ask_history(ip2p_chosen_step)", **asked).then(**apply)
     h["now"].click(fn=now, _js="() => ip2p_ask_history('')", **asked).then(**apply)
+    h["clear"].click(
+        fn=clear, _js="ip2p_page", inputs=[h["page"]], outputs=[h["strip"], h["message"], h["cleared"]], show_progress=False
+    ).then(fn=None, _js="ip2p_show_cleared", inputs=[h["cleared"]])
     load(fn=None, _js="ip2p_load_history", outputs=[h["page"]])
+
+
+def clear(page: str, request: gr.Request):
+    """Deletes the user's history, once the steps that wait are written."""
+    _writer.submit(history_of(request.username).clear).result()
+    return [*shown(page, request), "The history is cleared."]
 
 
 def restored(place: Place, fields) -> str:
@@ -126,7 +140,7 @@ def restored(place: Place, fields) -> str:
 
 def shown(page: str, request: gr.Request):
     """What the strip shows, and a line about steps that are damaged or could not be kept."""
-    return strip(History(request.username), page, faults(request.username, page))
+    return strip(history_of(request.username), page, faults(request.username, page))
 
 
 def strip(history: History, page: str, lines: list[str]) -> list[str]:
@@ -134,6 +148,8 @@ def strip(history: History, page: str, lines: list[str]) -> list[str]:
     at = history.place(page).result
     if damaged:
         lines = [*lines, f"Damaged, and left out: {', '.join(map(str, damaged))}. Delete them, or leave them be."]
+    if not shared.opts.instruct_edit_history:
+        lines = [*lines, "The history is switched off on the options page Instruct edit: later edits are not kept."]
     entries = (Tile(step.number, step.instruction, step.thumbnail, step.result, step == at) for step in steps)
     return [tiles(entries), message(" ".join(lines))]
 

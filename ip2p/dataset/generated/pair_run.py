@@ -7,18 +7,35 @@ record is there, which comes last: whatever moment a run is killed at, the next 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ...errors import EditError
 from ...files import remove, take_lock, why, written_whole
+from ...runners import Attempts
+from ..open import open_pairs
 from ..parquet_writer import write_rows
 from ..runs import line_of, read_object, refuse_other
 
 SETTINGS, CARD, SET_ASIDE = "run.json", "README.md", "set_aside.jsonl"
 SHARDS, RECORDS = "shards", "finished"
+
+
+@dataclass
+class LeftOut:
+    """Of a shard's rows: those set aside, and by the id of each other row how many of its pairs the safety checker flagged."""
+
+    set_aside: list[dict[str, Any]] = field(default_factory=list)
+    flagged: dict[str, int] = field(default_factory=dict)
+
+    def count_flagged(self, row: str, count: int) -> None:
+        if count:
+            self.flagged[row] = count
 
 
 class PairRun:
@@ -49,6 +66,11 @@ class PairRun:
         """Of a finished shard: ids of its rows, how many pairs, and the rows set aside; None while it is not finished."""
         return record_in(self.folder, number)
 
+    def is_free(self, number: int) -> bool:
+        """Whether a shard that is not finished is drawn by no process."""
+        with self.taken(number) as mine:
+            return mine
+
     @contextmanager
     def taken(self, number: int) -> Iterator[bool]:
         """Within the block no other process draws the shard; False where one does, or it is finished."""
@@ -61,8 +83,8 @@ class PairRun:
                 mine = False
             yield mine
 
-    def write(self, number: int, rows: Iterable[Mapping[str, Any]], ids: Iterable[str], set_aside: list[dict[str, Any]]) -> None:
-        """rows: as `PairSet.raw` gives them; set_aside: is filled while they are read. Raises EditError for a full disk."""
+    def write(self, number: int, rows: Iterable[Mapping[str, Any]], ids: Iterable[str], left_out: LeftOut) -> None:
+        """rows: as `PairSet.raw` gives them; left_out: is filled while they are read. Raises EditError for a full disk."""
         rows = iter(rows)
         first = next(rows, None)
         pairs = 0
@@ -71,8 +93,35 @@ class PairRun:
         else:
             remove(self.shard(number))
         with written_whole(self.folder / RECORDS / f"{number:05d}.json", force=True) as beside:
-            content = {"ids": list(ids), "pairs": pairs, "set_aside": set_aside}
+            content: dict[str, Any] = {"ids": list(ids), "pairs": pairs, "set_aside": left_out.set_aside}
+            content |= {"flagged": left_out.flagged} if left_out.flagged else {}
             beside.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf8")
+        remove(self.reopened(number))
+
+    def take_up_again(self) -> None:
+        """The rows that were set aside are wanted again: shards that have such rows are no longer finished."""
+        for file in (self.folder / RECORDS).glob("*[0-9].json"):
+            if read_object(file)["set_aside"]:
+                os.replace(file, self.reopened(int(file.stem)))
+
+    def reopened(self, number: int) -> Path:
+        """The record of a shard that was taken up again."""
+        return self.folder / RECORDS / f"{number:05d}.again"
+
+    def flagged(self, number: int) -> dict[str, int]:
+        """Of a shard that was taken up again: by the ids of the rows that are drawn already, how many of their pairs were flagged."""
+        file = self.reopened(number)
+        return read_object(file).get("flagged", {}) if file.is_file() else {}
+
+    def kept(self, number: int) -> dict[str, Callable[[], Iterator[dict[str, Any]]]]:
+        """Of a shard that was taken up again: by their ids the rows that are drawn already, and how to read the pairs of each."""
+        if not self.reopened(number).is_file() or not self.shard(number).is_file():
+            return {}
+        pairs = open_pairs(self.shard(number), in_order=True)
+        places: dict[str, list[int]] = {}
+        for i in range(len(pairs)):
+            places.setdefault(str(pairs.texts(i)["id"]), []).append(i)
+        return {row: partial(map, pairs.raw, some) for row, some in places.items()}
 
     def finish(self, shards: int, bad: Iterable[Mapping[str, Any]], card: str) -> None:
         """Once every shard is finished: writes what was set aside and the card."""
@@ -84,6 +133,7 @@ class PairRun:
             beside.write_text(card, encoding="utf8")
         for lock in (self.folder / RECORDS).glob(".ip2p-*.lock"):
             remove(lock)
+        Attempts(self.folder).close()
 
 
 def is_pair_run(folder: Path) -> bool:
