@@ -20,6 +20,7 @@ def edits_saved(folder: Path) -> list[str]:
 
 def test_the_settings_page_has_ours(host):
     options = host.get("/sdapi/v1/options").json()
+    assert "Clear history</button>" in options.pop("instruct_edit_clear_history")
     assert {name: value for name, value in options.items() if name.startswith("instruct_edit_")} == {
         "instruct_edit_text_scale": 7.5,
         "instruct_edit_image_scale": 1.5,
