@@ -77,15 +77,24 @@ def build() -> dict:
                 label="Input folder", elem_id="ip2p_batch_input", placeholder="in place of dropped pictures", **shared.hide_dirs
             )
             b["output"] = gr.Textbox(
-                label="Output folder", elem_id="ip2p_batch_output", placeholder=str(default_folder()), **shared.hide_dirs
+                label="Output folder",
+                elem_id="ip2p_batch_output",
+                placeholder=str(default_folder()) if shared.hide_dirs["visible"] else "",
+                **shared.hide_dirs,
             )
         b["metadata"] = gr.Checkbox(True, label="Keep the photographs' date, place and camera", elem_id="ip2p_batch_metadata")
         b["run"] = gr.Button("Edit all of them", elem_id="ip2p_batch_run", variant="primary")
         with gr.Group(elem_id="ip2p_batch_container"):
             b["gallery"] = gr.Gallery(
-                label="Results of the batch", show_label=False, elem_id="ip2p_batch_results", columns=4, height="auto", preview=False
+                label="Results of the batch",
+                show_label=False,
+                elem_id="ip2p_batch_results",
+                columns=4,
+                height="auto",
+                preview=False,
+                visible=False,
             )
-        b["zip"] = FileOutput(label="All results in one ZIP", interactive=False, elem_id="ip2p_batch_zip")
+        b["zip"] = FileOutput(label="All results in one ZIP", interactive=False, elem_id="ip2p_batch_zip", visible=False)
         b["report"] = gr.HTML(elem_id="ip2p_batch_report")
     return b
 
@@ -104,7 +113,8 @@ def connect(b: dict, dummy, page, checkpoint: Sequence, texts: Sequence, control
             packed, fault = packed_results(outcome, task.folder, page)
         except EditError as e:
             return gr.update(), None, f"<div class='error'>{html.escape(str(e))}</div>"
-        return shown, packed, report(outcome, task, fault)
+        gallery = gr.update(value=shown, visible=True) if shown else gr.update()
+        return gallery, gr.update(value=packed, visible=packed is not None), report(outcome, task, fault)
 
     outputs = [b["gallery"], b["zip"], b["report"]]
     b["run"].click(fn=None, _js="() => [null, '']", outputs=outputs[1:])  # those of the batch before
