@@ -29,7 +29,7 @@ from .controls import edit_of
 from .denoiser import check_edit_model
 from .history_store import THUMBNAIL, WINDOW_ID
 from .loan import lent
-from .processing import check_ready
+from .processing import check_ready, results_of_line
 
 PLACEHOLDER = Image.new("RGB", (64, 64))
 OWN_OF_A_PICTURE = ("image", "mask")  # controls that every picture of a batch has its own of
@@ -167,7 +167,7 @@ class Task:
         check_edit_model(shared.sd_model)
         shown: list[tuple[Image.Image, str]] = []
         limit = int(shared.opts.img2img_batch_show_results_limit)
-        jobs = edit.count * len(lines_of(edit))
+        jobs = (len(edit.variations) or edit.count) * len(lines_of(edit))
         shared.state.job_count = len(self.sources) * jobs
         begun = 0
 
@@ -189,7 +189,7 @@ class Task:
 
         stamps = Stamps(settings_of(edit), shared.sd_model.sd_checkpoint_info.filename)
         outcome = Batch(
-            self.sources, self.stems, self.folder, stamps, edit.count * edit.batch_size, suffix(), int(shared.opts.jpeg_quality), metadata,
+            self.sources, self.stems, self.folder, stamps, results_of_line(edit), suffix(), int(shared.opts.jpeg_quality), metadata,
             shared.opts.img2img_background_color, images.HTTP,
         ).run(edited, is_over, begin)  # fmt: skip
         return outcome, shown
