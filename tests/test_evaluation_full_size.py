@@ -17,7 +17,8 @@ from ip2p.__main__ import main
 from ip2p.cli import evaluate as cli
 from ip2p.errors import EditError
 from ip2p.evaluation import full_size
-from ip2p.evaluation.full_size import Measures, gradient_similarity, ssim
+from ip2p.evaluation.full_size import Measures, gradient_similarity
+from ip2p.scorers.structure import ssim
 
 ROOT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers' own, with numpy 2

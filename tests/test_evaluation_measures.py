@@ -16,6 +16,7 @@ from ip2p.dataset.pairs import Pair
 from ip2p.evaluation import metrics, procedural, report, summary, sweep
 from ip2p.evaluation.procedural import curve
 from ip2p.evaluation.sweep import Setting
+from ip2p.scorers.vectors import directional_similarity
 
 
 def flat(*levels, size=(4, 4)):
@@ -56,10 +57,10 @@ def test_the_layers_distance_is_lpips_without_weights():
 
 def test_directional_similarity_is_the_cosine_of_the_two_changes():
     before, after = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
-    assert metrics.directional_similarity(before, after, before, after) == pytest.approx(1)
-    assert metrics.directional_similarity(before, after, after, before) == pytest.approx(-1)
-    assert metrics.directional_similarity(before, after, before, torch.tensor([1.0, 1.0])) == pytest.approx(math.sqrt(0.5))
-    assert metrics.directional_similarity(before, before + 1e-7, before, after) == 0, "an untouched picture goes nowhere"
+    assert directional_similarity(before, after, before, after) == pytest.approx(1)
+    assert directional_similarity(before, after, after, before) == pytest.approx(-1)
+    assert directional_similarity(before, after, before, torch.tensor([1.0, 1.0])) == pytest.approx(math.sqrt(0.5))
+    assert directional_similarity(before, before + 1e-7, before, after) == 0, "an untouched picture goes nowhere"
 
 
 def test_progress_is_the_share_of_the_way():

@@ -218,8 +218,8 @@ OF_PACKAGES = {
     "skimage": "scikit-image",
     "huggingface_hub": "huggingface-hub",
 }
-# What a declared package brings, and what a sentence asks for where it is missing.
-BROUGHT = {"tqdm", "tokenizers", "fastapi", "open_clip", "rembg"}
+# What a declared package or the WebUI brings, and what a sentence asks for where it is missing.
+BROUGHT = {"tqdm", "tokenizers", "fastapi", "open_clip", "rembg", "facexlib"}
 
 
 @pytest.mark.parametrize("path", [path for path in SOURCES if named(path).startswith("ip2p/") and not on_host_side(path)], ids=named)

@@ -17,9 +17,10 @@ pytest.importorskip("rapidfuzz", reason="instructions need rapidfuzz (pip instal
 from endpoint_server import edit_of, error, reply, serving, slow
 from instruction_cases import CAPTIONS, THINGS, write_captions
 from ip2p.__main__ import main
-from ip2p.dataset.instructions.endpoint_writer import EndpointWriter, Service, from_json, retry_after
+from ip2p.dataset.instructions.endpoint_writer import Asking, EndpointWriter, from_json
 from ip2p.dataset.instructions.few_shot import seed_rows
 from ip2p.dataset.instructions.triplets import Caption, asks_of
+from ip2p.endpoint import Service, pause, retry_after
 from test_cli_dataset import ran
 
 KEY = "sk-very-secret"
@@ -29,7 +30,7 @@ KEY = "sk-very-secret"
 def key(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("NO_PROXY", "*")
-    monkeypatch.setattr("ip2p.dataset.instructions.endpoint_writer.FIRST_WAIT", 0.01)
+    monkeypatch.setattr("ip2p.endpoint.FIRST_WAIT", 0.01)
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def lines(file):
 
 def answers(server, captions, **settings):
     settings = {"url": server.url, "requests": 1, "timeout": 5.0, **settings}
-    writer = EndpointWriter("m", Service(**settings))
+    writer = EndpointWriter("m", Service(**settings), Asking())
     return [answer for _, answer in writer.write([asks_of(Caption(caption), 1, 0)[0] for caption in captions], ())]
 
 
@@ -120,11 +121,10 @@ def test_an_endpoint_that_hangs_is_tried_again():
 
 
 def test_it_waits_as_long_as_it_is_told_and_else_longer_each_time(monkeypatch):
-    monkeypatch.setattr("ip2p.dataset.instructions.endpoint_writer.FIRST_WAIT", 1.0)
+    monkeypatch.setattr("ip2p.endpoint.FIRST_WAIT", 1.0)
     assert retry_after({"retry-after": "7"}) == 7 and retry_after({"retry-after": "9999"}) == 120
     assert retry_after({}) is None and retry_after({"retry-after": "tomorrow"}) is None
-    writer = EndpointWriter("m", Service("http://127.0.0.1:9/v1"))
-    assert all(2**i / 2 <= writer.pause(i) <= 2**i for i in range(7)) and writer.pause(30) <= 120
+    assert all(2**i / 2 <= pause(i) <= 2**i for i in range(7)) and pause(30) <= 120
     with serving(after(error(429, {"Retry-After": "0.5"}))) as server:
         began = time.monotonic()
         answers(server, ["a dog"])

@@ -116,8 +116,8 @@ def test_status_reads_a_run_that_is_not_finished(tuned, captions, tmp_path, caps
     assert (told["wanted"], told["asked"]) == ("16", "5") and told["kept"].split()[0] in out
     page = (run / "report.html").read_text(encoding="utf8")
     assert "<svg" in page and "Rows drawn by chance" in page and "http" not in page.replace("http-equiv", "")
-    status, _, (said,) = ran(capsys, "status", tmp_path)
-    assert status == 2 and "has no run.json" in said
+    status, _, (said,) = ran(capsys, "status", tmp_path / "none")
+    assert status == 2 and "is no run of instructions" in said
 
 
 def test_other_filters_sift_the_same_answers_again(tuned, captions, tmp_path, capsys):

@@ -118,7 +118,7 @@ def peaks(count: int, folder: Path) -> tuple[int, int, int]:
         pairs = open_pairs(folder / "set.parquet")
         for _ in measured(pairs.raw(i) for i in random.Random(1).sample(range(count), 30)):
             pass
-        write_layout(measured(whole_rows(pairs)), folder / "layout")
+        write_layout(measured(row for _, row in whole_rows(pairs)), folder / "layout")
         layout = open_pairs(folder / "layout")
         for _ in measured(layout.raw(i) for i in range(0, count, 8)):
             pass

@@ -6,7 +6,7 @@ import pickle
 import pytest
 
 pytest.importorskip("datasets", reason="pair sets need datasets (pip install -e '.[train]')")
-from datasets import Image, Value
+from datasets import Image, List, Value
 
 from ip2p.dataset.check import check_pairs
 from ip2p.dataset.conversion import convert
@@ -60,6 +60,14 @@ HUMAN_EDIT = {
     "MASK_IMG": ([erased((48, 32))] * COUNT, IMAGE),
     "OUTPUT_IMG": (AFTER, IMAGE),
 }
+OMNI_EDIT = {
+    "omni_edit_id": (["a", "b"], TEXT),
+    "task": (["removal"] * COUNT, TEXT),
+    "src_img": (BEFORE, IMAGE),
+    "edited_img": (AFTER, IMAGE),
+    "edited_prompt_list": ([[one] for one in INSTRUCTIONS], List(TEXT)),
+    **{name: ([value] * COUNT, NUMBER) for name, value in (("sc_score_1", 9.0), ("sc_score_2", 8.0), ("pq_score", 7.0), ("o_score", 8.5))},
+}
 HQ_EDIT = {
     "input": (CAPTIONS, TEXT),
     "input_image": (BEFORE, IMAGE),
@@ -91,6 +99,8 @@ def test_scores_in_columns_of_their_own_are_scores(tmp_path):
     pair = open_pairs(write_set(tmp_path / "set.parquet", ULTRA_EDIT))[0]
     assert pair.scores == dict.fromkeys(("clip_sim_source", "clip_sim_target", "clip_sim_dir", "clip_sim_image", "dinov2_sim", "ssim"), 0.5)
     assert pair.extra == {"idx": 0, "edit_object": "dog"}
+    scores = open_pairs(write_set(tmp_path / "omni.parquet", OMNI_EDIT))[0].scores
+    assert scores == {"sc_score_1": 9.0, "sc_score_2": 8.0, "pq_score": 7.0, "o_score": 8.5}
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -139,16 +149,17 @@ def pictures_in(folder):
 
 
 def lines_of(name, paths):
-    """A line of each set's JSON: NHR-Edit's, Pico-Banana's, AURORA's, HQ-Edit's columns beside paths."""
+    """A line of each set's JSON: NHR-Edit's, Pico-Banana's, AURORA's, GPT-Image-Edit's, HQ-Edit's columns beside paths."""
     return {
         "NHR-Edit": lambda i: {"sample_id": f"{i}", "source_file_name": paths[i][0], "edited_file_name": paths[i][1], "edit_instruction": INSTRUCTIONS[i], "img_width": 48, "style": "photo"},
         "Pico-Banana": lambda i: {"open_image_input_url": "https://example.org", "local_input_image": paths[i][0], "output_image": paths[i][1], "text": INSTRUCTIONS[i], "edit_type": "tone"},
         "AURORA": lambda i: {"instruction": INSTRUCTIONS[i], "input": paths[i][0], "output": paths[i][1]},
+        "GPT-Image-Edit": lambda i: {"id": i, "image": list(paths[i]), "conversations": [{"from": "human", "value": f"<image>\n{INSTRUCTIONS[i]}"}, {"from": "gpt", "value": "<image>"}]},
         "captions": lambda i: {"input_image": paths[i][0], "output_image": paths[i][1], "edit": INSTRUCTIONS[i], "input": CAPTIONS[i], "output": NEW[i]},
     }[name]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["NHR-Edit", "Pico-Banana", "AURORA", "captions"])
+@pytest.mark.parametrize("name", ["NHR-Edit", "Pico-Banana", "AURORA", "GPT-Image-Edit", "captions"])
 def test_json_that_names_pictures_is_read(name, tmp_path):
     line = lines_of(name, pictures_in(tmp_path))
     objects = [line(i) for i in range(COUNT)]
@@ -188,3 +199,12 @@ def test_json_that_is_no_list_is_refused_in_a_sentence(text, tmp_path):
     (tmp_path / "list.json").write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(EditError, match=r"list\.json can't be read: "):
         open_pairs(tmp_path / "list.json")
+
+
+def test_a_conversation_about_more_pictures_than_two_is_a_broken_row(tmp_path):
+    line = lines_of("GPT-Image-Edit", pictures_in(tmp_path))
+    (tmp_path / "list.json").write_text(json.dumps([line(0), line(1) | {"image": ["a", "b", "c"]}]))
+    pairs = open_pairs(tmp_path / "list.json")
+    assert_pair(pairs[0], 0, captions=False)
+    with pytest.raises(BrokenRow, match="row 1: the instruction is empty"):
+        pairs[1]

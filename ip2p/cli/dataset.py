@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import argparse
 
-from . import dataset_check, dataset_convert, dataset_instructions, dataset_pairs, dataset_photos, dataset_status, dataset_view
+from . import (
+    dataset_calibrate,
+    dataset_check,
+    dataset_convert,
+    dataset_filter,
+    dataset_instructions,
+    dataset_pairs,
+    dataset_photos,
+    dataset_scenes,
+    dataset_status,
+    dataset_view,
+)
 
 # Verb: its module, with `add_arguments(parser)` and `run(args) -> exit status`, quick to import; and what it does.
 VERBS = {
-    "view": (dataset_view, "draw a sheet of pairs: before, the instruction, after"),
+    "view": (dataset_view, "draw a sheet of pairs: before, the instruction, after, and the pixels that changed"),
     "check": (dataset_check, "decode every pair and name the broken ones"),
     "convert": (dataset_convert, "a pair set to parquet or to the original folder layout"),
     "photos": (dataset_photos, "make pairs from a folder of photographs, by procedural edits"),
     "instructions": (dataset_instructions, "write instructions and edited captions for captions, by a language model"),
     "pairs": (dataset_pairs, "draw picture pairs of such rows, by a text-to-image model with Prompt-to-Prompt"),
+    "filter": (dataset_filter, "score pairs, by CLIP and more, and keep the good ones"),
+    "calibrate": (dataset_calibrate, "find the thresholds of dataset filter for a scorer, from pairs whose truth is known"),
+    "scenes": (dataset_scenes, "rows of synthetic scenes, and what the pairs made of them show"),
     "status": (dataset_status, "how far a run of dataset instructions or dataset pairs is, and what it made"),
 }
 

@@ -63,13 +63,12 @@ def writer_of(args: argparse.Namespace) -> Writer:
         from ..dataset.instructions.local_writer import LocalWriter, Options
 
         return LocalWriter(args.model, Options(args.temperature, args.batch, args.max_tokens, args.examples, args.candidates))
-    from ..dataset.instructions.endpoint_writer import EndpointWriter, Service
+    from ..dataset.instructions.endpoint_writer import Asking, EndpointWriter
+    from ..endpoint import Service
 
-    service = Service(
-        args.url, args.requests, args.retries, args.timeout, args.temperature, args.max_tokens, args.examples,
-        args.answer, args.prompt, price_of(args), args.max_cost, args.moderation,
-    )  # fmt: skip
-    return EndpointWriter(args.model, service)
+    service = Service(args.url, args.requests, args.retries, args.timeout, price_of(args), args.max_cost)
+    asking = Asking(args.temperature, args.max_tokens, args.examples, args.answer, args.prompt, args.moderation)
+    return EndpointWriter(args.model, service, asking)
 
 
 def settings_of(args: argparse.Namespace, wanted: Wanted, writer: Writer) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--scorer",
         default="auto",
-        help="clip, clip=FOLDER, open_clip=MODEL/WEIGHTS, conse, efficientnet, none, or auto: CLIP if it is on this machine (default: auto)",
+        help="clip, clip=FOLDER, open_clip=MODEL/WEIGHTS, dino=FOLDER, conse, efficientnet, none, or auto: CLIP if it is on this machine (default: auto)",
     )
     add(
         "--phrasings",

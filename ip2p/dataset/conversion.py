@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +20,35 @@ def convert(pairs: PairSet, target: Path, force: bool = False, report: Report = 
     number of pairs written. Raises EditError when no row is whole, and as `files.refuse_existing` does; source: where the pairs lie,
     which is never replaced.
     """
-    to_parquet, sources = target.suffix.lower() == ".parquet", [source] if source else []
-    refuse_existing(target, force, sources=sources, ours=() if to_parquet else LAYOUT_FILES)
-    return (write_rows if to_parquet else write_layout)(whole_rows(pairs, report), target, force, sources)
+    sources = [source] if source else []
+    refuse_target(target, force, sources)
+    return write_as_named((row for _, row in whole_rows(pairs, report)), target, force, sources)
 
 
-def whole_rows(pairs: PairSet, report: Report = None) -> Iterator[dict[str, Any]]:
-    """As `PairSet.raw` gives them, their masks white where it is edited."""
+def is_parquet(target: Path) -> bool:
+    return target.suffix.lower() == ".parquet"
+
+
+def refuse_target(target: Path, force: bool, sources: Sequence[Path]) -> None:
+    """Raises EditError as `files.refuse_existing` does."""
+    refuse_existing(target, force, sources=sources, ours=() if is_parquet(target) else LAYOUT_FILES)
+
+
+def write_as_named(rows: Iterable[Mapping[str, Any]], target: Path, force: bool, sources: Sequence[Path]) -> int:
+    """Parquet where `target` ends in .parquet, else the original layout. → the number of pairs. Raises EditError."""
+    return (write_rows if is_parquet(target) else write_layout)(rows, target, force, sources)
+
+
+def whole_rows(pairs: PairSet, report: Report = None) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Each row's number, and the row as `PairSet.raw` gives it, its mask white where it is edited; broken ones are named by `report`."""
     shown = bar(len(pairs), "row")
     say = sayer(report, shown)
     try:
-        for _, row in verified(pairs):
+        for i, row in verified(pairs):
             shown.update()
             if isinstance(row, BrokenRow):
                 say(str(row))
             else:
-                yield row | {"mask": row["mask"] and white_is_edited(row["mask"])}
+                yield i, row | {"mask": row["mask"] and white_is_edited(row["mask"])}
     finally:
         shown.close()

@@ -18,6 +18,7 @@ import pyarrow as pa
 from ..errors import EditError
 from ..files import why
 from .checked_files import parse_json, read_text
+from .conversations import as_pair
 from .pairs import BROKEN, EXTRA, NO_TEXT, PICTURES, PairSet, columns_of, is_plain, listed, scores_of, seed_of
 from .tables import IMAGE, indexed
 
@@ -141,7 +142,7 @@ def json_list(file: Path) -> list[Any]:
 
 def object_of(values: object, place: str) -> dict[str, Any]:
     if isinstance(values, dict):
-        return {column_name(name): value for name, value in values.items()}
+        return as_pair({column_name(name): value for name, value in values.items()})
     return {BROKEN: f"{place} is not an object in braces"}
 
 

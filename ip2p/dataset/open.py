@@ -14,6 +14,7 @@ from .tables import files_of_split, parquet_pairs
 
 HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 SUFFIXES = (".parquet", ".csv", ".jsonl")
+SCORES = ".scores"  # what the name of a folder of scores beside a set ends in
 
 
 def open_pairs(source: str | Path, split: str | None = None, in_order: bool = False) -> PairSet:
@@ -41,6 +42,10 @@ def open_pairs(source: str | Path, split: str | None = None, in_order: bool = Fa
     return pairs.split(split) if split else pairs
 
 
+def is_scores(file: Path) -> bool:
+    return any(parent.name.endswith(SCORES) for parent in file.parents)
+
+
 def file_pairs(path: Path, in_order: bool) -> PairSet:
     suffix = path.suffix.lower()
     if suffix == ".parquet":
@@ -56,7 +61,7 @@ def folder_pairs(folder: Path, split: str | None, in_order: bool) -> tuple[PairS
     """And the split that is still to be made of it."""
     if is_layout(folder):
         return layout_pairs(folder), split
-    if files := sorted(file for file in folder.rglob("*.parquet") if file.is_file()):
+    if files := sorted(file for file in folder.rglob("*.parquet") if file.is_file() and not is_scores(file.relative_to(folder))):
         files, split = files_of_split(folder, files, split)
         return parquet_pairs(files, folder.name, in_order, folder), split
     lists = sorted(file for file in folder.iterdir() if file.suffix.lower() in (".csv", ".jsonl") and file.is_file())

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import EditError
+from ..files import why
 
 
 def refuse_other(folder: Path, there: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
@@ -17,6 +18,17 @@ def refuse_other(folder: Path, there: Mapping[str, Any], settings: Mapping[str, 
             raise EditError(
                 f"{folder} is another run's: its {name} is {there.get(name)}, not {settings[name]}. Choose another --output, or ask for the same."
             )
+
+
+def read_object(file: Path) -> dict[str, Any]:
+    """Raises EditError where it holds none."""
+    try:
+        content = json.loads(file.read_text(encoding="utf8"))
+    except (OSError, ValueError) as e:
+        raise EditError(f"{file} can't be read: {why(e)}.") from e
+    if not isinstance(content, dict):
+        raise EditError(f"{file} can't be read: it holds no names and values.")
+    return content
 
 
 def line_of(row: Mapping[str, Any]) -> str:

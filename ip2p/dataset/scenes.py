@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 
 from .pairs import Pair
 
@@ -48,19 +48,7 @@ class Scene:
     @cached_property
     def inside(self) -> np.ndarray:
         """(64, 64), True on the shape."""
-        canvas = Image.new("L", (SIDE, SIDE))
-        (x, y), r = self.centre, self.radius
-        outlines = {
-            "square": [(x - r, y - r), (x + r, y - r), (x + r, y + r), (x - r, y + r)],
-            "triangle": [(x, y - r), (x + r, y + r), (x - r, y + r)],
-            "diamond": [(x, y - r), (x + r, y), (x, y + r), (x - r, y)],
-        }
-        draw = ImageDraw.Draw(canvas)
-        if self.shape == "circle":
-            draw.ellipse((x - r, y - r, x + r, y + r), fill=255)
-        else:
-            draw.polygon(outlines[self.shape], fill=255)
-        return np.asarray(canvas) > 0
+        return filled(self.shape, self.centre, self.radius, (SIDE, SIDE))
 
     @property
     def region(self) -> np.ndarray:
@@ -90,6 +78,33 @@ class Scene:
             mask=Image.fromarray(self.region).convert("L"),
             extra={"target": self.target, "asked": self.asked},
         )
+
+
+def filled(shape: str, centre: tuple[float, float], radius: float, size: tuple[int, int]) -> np.ndarray:
+    """shape: its name; centre, radius, size (width, height): pixels → (height, width), True on the shape."""
+    canvas = Image.new("L", size)
+    (x, y), r = centre, radius
+    outlines = {
+        "square": [(x - r, y - r), (x + r, y - r), (x + r, y + r), (x - r, y + r)],
+        "triangle": [(x, y - r), (x + r, y + r), (x - r, y + r)],
+        "diamond": [(x, y - r), (x + r, y), (x, y + r), (x - r, y)],
+    }
+    draw = ImageDraw.Draw(canvas)
+    if shape == "circle":
+        draw.ellipse((x - r, y - r, x + r, y + r), fill=255)
+    else:
+        draw.polygon(outlines[shape], fill=255)
+    return np.asarray(canvas) > 0
+
+
+def nearest(colour: np.ndarray) -> str:
+    """colour: (3,) in [0, 255] → its name in the palette."""
+    return min(COLOURS, key=lambda name: float(np.square(colour - COLOURS[name]).sum()))
+
+
+def inner(region: np.ndarray, margin: int) -> np.ndarray:
+    """region: (h, w), True inside → the same without the pixels near its outline, which an autoencoder blurs. margin: pixels."""
+    return np.asarray(Image.fromarray(region).convert("L").filter(ImageFilter.MinFilter(2 * margin + 1))) > 0
 
 
 def scene(number: int, seed: int = 0) -> Scene:

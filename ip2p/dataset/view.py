@@ -1,4 +1,4 @@
-"""A sheet of pairs, each with its instruction between the picture before and the one after."""
+"""A sheet of pairs, each with its instruction between the picture before and the one after, and the pixels that changed."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import math
 import random
 from collections.abc import Sequence
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from ..contact_sheet import GAP, font_of
+from ..images.heat import DARKENED, HOT
 from ..progress import bar
 from .pairs import LAYOUT, BrokenRow, Pair, PairSet
 from .saying import Report, sayer
@@ -18,6 +20,7 @@ SIDE = 224
 TEXT, SMALL = 15, 11  # sizes of letters
 LEADING = 4
 GREY, PALE = "#666666", "#d8d8d8"
+CHANGED = (8, 64)  # levels of a pixel's colour: from which a change is shown, and at which in full
 
 
 def cells_of(pairs: PairSet, count: int, seed: int | None, report: Report = None) -> tuple[list[Image.Image], int]:
@@ -44,20 +47,31 @@ def cells_of(pairs: PairSet, count: int, seed: int | None, report: Report = None
 
 
 def cell(pair: Pair, row: int) -> Image.Image:
-    """A pair in a row: before, its texts, after; both pictures within SIDE x SIDE."""
+    """A pair in a row: before, its texts, after, and what changed; the pictures within SIDE x SIDE."""
     before, after = (ImageOps.contain(picture, (SIDE, SIDE)) for picture in (pair.original_image, pair.edited_image))
+    difference = changed(before, after)
     if pair.mask is not None:
         before = veiled(before, pair.mask)
     lines = lines_of(pair, row)
     height = max(before.height, after.height, sum(size + LEADING for _, size, _ in lines))
-    drawn = Image.new("RGB", (3 * SIDE + 2 * GAP, height), "white")
+    drawn = Image.new("RGB", (4 * SIDE + 3 * GAP, height), "white")
     drawn.paste(before, (SIDE - before.width, 0))
     drawn.paste(after, (2 * (SIDE + GAP), 0))
+    drawn.paste(difference, (3 * (SIDE + GAP), 0))
     draw, y = ImageDraw.Draw(drawn), 0
     for line, size, colour in lines:
         draw.text((SIDE + 2 * GAP, y), line, colour, font_of(size))
         y += size + LEADING
     return drawn
+
+
+def changed(before: Image.Image, after: Image.Image) -> Image.Image:
+    """The picture before in dark grey, and yellow where a pixel changed."""
+    a, b = (np.asarray(picture.convert("RGB"), np.float32) for picture in (before, after.resize(before.size)))
+    low, high = CHANGED
+    share = ((np.abs(a - b).max(-1, keepdims=True) - low) / (high - low)).clip(0, 1)
+    grey = np.asarray(before.convert("L"), np.float32)[..., None] * DARKENED
+    return Image.fromarray((grey * (1 - share) + np.array(HOT, np.float32) * share).astype(np.uint8))
 
 
 def veiled(picture: Image.Image, mask: Image.Image) -> Image.Image:

@@ -21,7 +21,7 @@ from ..edit import Edit
 from ..editor import DTYPES, Editor, check_editor_can
 from ..errors import EditError
 from ..files import remove, why, written_whole
-from ..scorers.by_name import scorer_named
+from ..scorers.by_name import device_named, scorer_named
 from ..scorers.perceptual import Perceptual
 from . import examples, report, summary
 from .instructions import Instructions
@@ -69,11 +69,7 @@ class Run:
         self.sources = sources_of(options.models, options.sdedit)
         self.models = [source.name for source in self.sources if not source.sdedit]
         check_scales(self)
-        device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            self.device = torch.empty(0, device=device).device
-        except (RuntimeError, AssertionError) as e:  # torch without CUDA asserts that it has it
-            raise EditError(f"There is no device “{device[:80]}” here: choose cuda or cpu.") from e
+        self.device = device_named(options.device)
         self.scorer = scorer_named(options.scorer, self.device)
         perceptual = Perceptual(self.device) if self.scorer else None
         self.bench = (

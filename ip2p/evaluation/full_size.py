@@ -33,6 +33,7 @@ from ..images import frame_of, pictures_in, read_image
 from ..pixels import to_picture
 from ..progress import bar
 from ..scorers.perceptual import Perceptual
+from ..scorers.structure import LUMA, ssim
 from ..segmentation import u2net as masks
 from . import metrics
 from .evaluate import LINES, Source, begin, sources_of
@@ -42,7 +43,6 @@ from .sweep import NEARER, Lines, seed_of
 MEASURES = {"psnr": "PSNR", "ssim": "SSIM", "gradient": "gradients", "perceptual": "perceptual"}
 TARGET_SIDE = 256  # longest side in pixels of the targets among which a result is recognised
 PERCEPTUAL_SIDE = 1024  # longest side in pixels at which the perceptual distance is measured
-LUMA = np.array((0.299, 0.587, 0.114), np.float32)
 NEAR, WORSE = 0.9, -0.02  # an SSIM, and a change of it, that kinds are counted by
 TABLES = "full_size.json", "full_size.md"
 
@@ -259,18 +259,6 @@ class Measures:
             "gradient": gradient_similarity(luma, self.luma),
             "perceptual": math.nan if layers is None or self.layers is None else metrics.layers_distance(layers, self.layers),
         }
-
-
-def ssim(a: np.ndarray, b: np.ndarray) -> float:
-    """Structural similarity (Wang et al., 2004) of two lumas (H, W) in [0, 1]: 11x11 Gaussian window of σ 1.5, borders left out."""
-
-    def mean(x: np.ndarray) -> np.ndarray:
-        return cv2.GaussianBlur(x, (11, 11), 1.5)
-
-    mean_a, mean_b = mean(a), mean(b)
-    var_a, var_b, cov = mean(a * a) - mean_a**2, mean(b * b) - mean_b**2, mean(a * b) - mean_a * mean_b
-    values = (2 * mean_a * mean_b + 0.01**2) * (2 * cov + 0.03**2) / ((mean_a**2 + mean_b**2 + 0.01**2) * (var_a + var_b + 0.03**2))
-    return float(values[5:-5, 5:-5].mean(dtype=np.float64))
 
 
 def gradient_similarity(a: np.ndarray, b: np.ndarray) -> float:

@@ -12,11 +12,8 @@ from einops import rearrange
 from PIL import Image
 from torch.nn.functional import adaptive_avg_pool2d
 
-from ..scorers.vectors import unit
-
 SMALL = 64  # longest side in pixels of the pictures that `rms_small` compares
 HIGHEST_PSNR = 100.0  # dB, given for equal pictures
-NO_CHANGE = 1e-4  # two vectors of length 1 that are nearer than this are one, computed in batches of other sizes
 RESAMPLES = 2000
 FEWEST_GROUPS = 5  # photographs; of fewer a bootstrap says nothing
 
@@ -79,19 +76,6 @@ def layers_distance(a: Sequence[torch.Tensor], b: Sequence[torch.Tensor], weight
         local = None if weight is None else adaptive_avg_pool2d(weight[None], (x.shape[-2], x.shape[-1]))[0].to(x)
         distances.append(weighted(difference, local) * len(difference))
     return sum(distances) / len(distances)
-
-
-def cosine(a: torch.Tensor, b: torch.Tensor) -> float:
-    """In [−1, 1]; 0 when either is zero."""
-    return float((unit(a.double().flatten()) * unit(b.double().flatten())).sum())
-
-
-def directional_similarity(before: torch.Tensor, after: torch.Tensor, words_before: torch.Tensor, words_after: torch.Tensor) -> float:
-    """Cosine of the pictures' change and the captions' change, all in one space (StyleGAN-NADA, arXiv 2108.00946, sec. 4.1, whose
-    loss is 1 minus this; InstructPix2Pix, sec. 4). 0 for a picture or a caption that does not change."""
-    if float((after - before).norm()) < NO_CHANGE:
-        return 0.0
-    return cosine(after - before, words_after - words_before)
 
 
 def progress(before: torch.Tensor, result: torch.Tensor, target: torch.Tensor) -> float:

@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from ..drawing import SIZE, draw_plot
 from ..files import written_whole
 from ..pages import definitions, page, table
 from . import examples, plots
@@ -93,7 +94,7 @@ def trade_offs(means: Sequence[Means], folder: Path) -> list[str]:
         ("progress", "0 is the untouched picture and 1 the target of the pair set, along the straight way between them at 64 px."),
     ):
         if x in measured:
-            drawings.append(figure(plots.draw_plot(plots.tradeoff(x, y, plots.lines_of(x, y, means)), f"{y}-{x}", folder), caption))
+            drawings.append(figure(draw_plot(plots.tradeoff(x, y, plots.lines_of(x, y, means)), f"{y}-{x}", folder), caption))
     return ["<h2>Keeping the picture against making the edit</h2>", f'<div class="plots">{"".join(drawings)}</div>']
 
 
@@ -140,13 +141,13 @@ def procedural_section(figures: Mapping, folder: Path, several: bool) -> list[st
             side = 0.9 + 0.28 * len(kinds)
             drawings.append(
                 figure(
-                    plots.draw_plot(plots.shares(kinds), f"nearer-{name}-{slug}", folder, (plots.SIZE[0], side)),
+                    draw_plot(plots.shares(kinds), f"nearer-{name}-{slug}", folder, (SIZE[0], side)),
                     f"By {label}. Pale: kinds that do not count, whose edit is less than twice what the autoencoder loses.",
                 )
             )
             drawings.append(
                 figure(
-                    plots.draw_plot(
+                    draw_plot(
                         plots.confusion(seen["order"], seen["confusion"]), f"confusion-{name}-{slug}", folder, (side + 1.6, side + 1.6)
                     ),
                     f"Which target is nearest, by {label}.",
@@ -161,13 +162,13 @@ def procedural_section(figures: Mapping, folder: Path, several: bool) -> list[st
         if len(rows) > 1:
             drawings.append(
                 figure(
-                    plots.draw_plot(plots.over_scale(rows, measured, scale), f"{over}-{slug}", folder),
+                    draw_plot(plots.over_scale(rows, measured, scale), f"{over}-{slug}", folder),
                     f"{figures[over]['photos']} photographs; the other scale as above.",
                 )
             )
     lines = sweep_lines(figures)
     if lines:
-        svg = plots.draw_plot(plots.tradeoff("progress", "image_similarity", lines), f"tradeoff-{slug}", folder)
+        svg = draw_plot(plots.tradeoff("progress", "image_similarity", lines), f"tradeoff-{slug}", folder)
         drawings.append(figure(svg, "The two sweeps as a trade-off, each over its own scale while the other stays."))
     parts.append(f'<div class="plots">{"".join(drawings)}</div>')
     parts += [f"<h2>Kinds{', ' + escape(figures['maker']) if several else ''}</h2>", kinds_table(figures["kinds"])]

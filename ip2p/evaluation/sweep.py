@@ -24,6 +24,7 @@ from ..files import why, written_whole
 from ..progress import bar
 from ..scorers.perceptual import Perceptual
 from ..scorers.scorer import Scorer
+from ..scorers.vectors import cosine, directional_similarity
 from . import metrics
 from .options import SamplingConfig
 
@@ -295,12 +296,12 @@ class Bench:
         if layers is not None and row.layers is not None:
             measures["perceptual_input"] = metrics.layers_distance(layers, row.layers[0])
         if features is not None and row.features is not None:
-            measures["image_similarity"] = metrics.cosine(features, row.features[0])
-            measures["target_similarity"] = metrics.cosine(features, row.features[1])
+            measures["image_similarity"] = cosine(features, row.features[0])
+            measures["target_similarity"] = cosine(features, row.features[1])
         if joint is not None and row.caption is not None:
-            measures["text_similarity"] = metrics.cosine(joint, row.caption)
+            measures["text_similarity"] = cosine(joint, row.caption)
             if row.joint is not None and row.words is not None:
-                measures["directional_similarity"] = metrics.directional_similarity(row.joint, joint, *row.words)
+                measures["directional_similarity"] = directional_similarity(row.joint, joint, *row.words)
         if row.mask_weight is not None:
             outside = 1 - row.mask_weight
             measures["l1_input_outside"] = metrics.l1(pixels, before, outside)

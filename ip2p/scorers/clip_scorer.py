@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from safetensors import SafetensorError
 
+from ..checkpoints.fingerprint import fingerprint_of
 from ..errors import EditError
 from .scorer import Scorer
 from .vectors import centre_square, encoded_in_batches, normalised
@@ -24,6 +25,7 @@ class Clip(Scorer):
     """
 
     note = "CLIP: pictures and captions in one space."
+    key = "clip"
 
     def __init__(self, place: str, device: torch.device, cached_only: bool = False):
         from transformers import CLIPModel, CLIPTokenizer
@@ -38,7 +40,7 @@ class Clip(Scorer):
                 f"CLIP can't be read from {place}: name a folder with its weights by --scorer clip=FOLDER, "
                 "or take a stand-in, --scorer conse or efficientnet."
             ) from e
-        self.name, self.device = f"CLIP ({Path(place).name})", device
+        self.name, self.version, self.device = f"CLIP ({Path(place).name})", fingerprint_of(place), device
         self.side = self.model.config.vision_config.image_size
 
     @torch.inference_mode()

@@ -31,7 +31,7 @@ class Conse(EfficientNet):
         "Not CLIP: a picture is what the names of its ten likeliest ImageNet classes mean. It sees categories alone; style, colour, "
         "season, light and time of day it does not see, so the directional similarity of such edits says nothing."
     )
-    reads_text = True
+    reads_text, key = True, "conse"
 
     def __init__(self, device: torch.device):
         super().__init__(device)

@@ -72,7 +72,7 @@ class EfficientNet(Scorer):
 
     name = "EfficientNet-lite0"
     note = "Not CLIP: features of an ImageNet classifier. It sees what a thing is more than its colour or style, and reads no text."
-    reads_text = False
+    reads_text, key = False, "efficientnet"
 
     def __init__(self, device: torch.device):
         self.network = Lite0.on(device)

@@ -16,7 +16,7 @@ from .vectors import encoded_in_batches
 class OpenClip(Scorer):
     """place: model and weights, “ViT-L-14/openai”. Raises EditError when they can't be loaded, ImportError without open_clip."""
 
-    note = Clip.note
+    note, key = Clip.note, Clip.key
 
     def __init__(self, place: str, device: torch.device):
         try:

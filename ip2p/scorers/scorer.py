@@ -16,11 +16,13 @@ INSTALL = "pip install 'sd-webui-instruct-edit[evaluate]'"
 class Scorer(ABC):
     """Pictures and texts as vectors of length 1. `name` and `note` go into the report: what the scores are, and what they can't see.
 
-    reads_text: whether it has `texts`, and pictures in their space.
+    reads_text: whether it has `texts`, and pictures in their space. key: what the names of its scores begin with. version: of its weights.
     """
 
     name: str
     note: str
+    key: str
+    version: str = ""
     reads_text = True
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""What every scorer needs: pictures as its network takes them, and vectors of length 1."""
+"""What every scorer needs: pictures as its network takes them, vectors of length 1, and how near two of them are."""
 
 from __future__ import annotations
 
@@ -10,11 +10,25 @@ from einops import rearrange
 from PIL import Image
 
 AT_ONCE = 16  # pictures in one pass
+NO_CHANGE = 1e-4  # two vectors of length 1 that are nearer than this are one, computed in batches of other sizes
 
 
 def unit(x: torch.Tensor, dim: int = -1) -> torch.Tensor:
     """`x` scaled to length 1 over `dim`; zero stays zero."""
     return x / x.norm(dim=dim, keepdim=True).clamp_min(1e-10)
+
+
+def cosine(a: torch.Tensor, b: torch.Tensor) -> float:
+    """In [−1, 1]; 0 when either is zero."""
+    return float((unit(a.double().flatten()) * unit(b.double().flatten())).sum())
+
+
+def directional_similarity(before: torch.Tensor, after: torch.Tensor, words_before: torch.Tensor, words_after: torch.Tensor) -> float:
+    """Cosine of the pictures' change and the captions' change, all in one space (StyleGAN-NADA, arXiv 2108.00946, sec. 4.1, whose
+    loss is 1 minus this; InstructPix2Pix, sec. 4). 0 for a picture or a caption that does not change."""
+    if float((after - before).norm()) < NO_CHANGE:
+        return 0.0
+    return cosine(after - before, words_after - words_before)
 
 
 def encoded_in_batches(items: Sequence, encode: Callable[[Sequence], torch.Tensor], size: int = AT_ONCE) -> torch.Tensor:

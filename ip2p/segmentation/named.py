@@ -12,6 +12,10 @@ from ..edit import Edit
 from ..errors import EditError
 from ..region import Region
 from ..where import NAMES
+from .facexlib_parser import FacexlibParser
+from .mesh_faces import MeshFaces
+from .parsed_faces import ParsedFaces
+from .person import PersonNetwork
 from .sky import SkyRule
 from .u2net import SubjectNetwork
 
@@ -30,15 +34,14 @@ class Provider(Protocol):
         """image: (h, w, 3) float32 in [0, 1] → a mask, (h, w) in [0, 1], of every region of this name. Raises EditError."""
 
 
-PROVIDERS: list[Provider] = [SubjectNetwork(), SkyRule()]
+# Of two that find the same, the first that can.
+PROVIDERS: list[Provider] = [SubjectNetwork(), SkyRule(), ParsedFaces(FacexlibParser()), MeshFaces(), PersonNetwork()]
 
 
 def missing(name: str) -> str:
     """Why no region of this name can be found here, a sentence that says what to do; nothing where it can."""
     reasons = [provider.missing(name) for provider in PROVIDERS if name in provider.names]
-    if not reasons:
-        return f"Nothing here finds the {name}: paint it."
-    return "" if "" in reasons else reasons[0]
+    return "" if "" in reasons else reasons[-1]  # the last is the one that is the easiest to come by
 
 
 def regions_named(edit: Edit) -> list[Region]:

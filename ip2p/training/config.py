@@ -18,8 +18,8 @@ from ..edit import MIN_SIDE, Edit
 from ..errors import EditError
 from ..files import why, written_whole
 
-AUTOENCODER, TEXT, TEXT_TO_IMAGE, EDIT = "autoencoder", "text", "text_to_image", "edit"
-KINDS = (AUTOENCODER, TEXT, TEXT_TO_IMAGE, EDIT)
+AUTOENCODER, TEXT, TEXT_TO_IMAGE, EDIT, CLIP = "autoencoder", "text", "text_to_image", "edit", "clip"
+KINDS = (AUTOENCODER, TEXT, TEXT_TO_IMAGE, EDIT, CLIP)
 STAGE_NAME = re.compile(r"\w[\w .-]*")
 RESOLVER = re.compile(r"\$\{[^}]*:")  # “${oc.env:HOME}”, unlike “${seed}”
 LEVELS = 4  # of an autoencoder whose latents are 8 pixels wide
@@ -37,7 +37,7 @@ SHARES = ("flip", "ema", "drop_text", "drop_both", "drop_image", "max_broken")  
 
 @dataclass
 class Vae:
-    """LDM's KL autoencoder, 8 pixels a latent and 4 channels."""
+    """LDM's KL autoencoder, 8 pixels a latent and 4 channels. channels: of every level, each of which halves the picture but the last."""
 
     channels: list[int] = field(default_factory=lambda: [128, 256, 512, 512])
     layers: int = 2
@@ -65,6 +65,17 @@ class Text:
 
 
 @dataclass
+class Clip:
+    """CLIP's picture encoder, a vision transformer over patches of `patch` pixels, and the width of the space it shares with the text."""
+
+    width: int = 1024
+    layers: int = 24
+    heads: int = 16
+    patch: int = 14
+    projection: int = 768
+
+
+@dataclass
 class Model:
     """start: a diffusers folder, a single LDM file or a name on the hub; empty: from nothing, in the shapes below."""
 
@@ -72,6 +83,7 @@ class Model:
     vae: Vae = field(default_factory=Vae)
     unet: Unet = field(default_factory=Unet)
     text: Text = field(default_factory=Text)
+    clip: Clip = field(default_factory=Clip)
 
 
 @dataclass
@@ -280,6 +292,8 @@ def checked(config: Config) -> Config:
             raise EditError(f"{said}.cache needs a number of crops and flips that is not endless: set {said}.variants, for instance 4.")
         if stage.drop_text + stage.drop_both + stage.drop_image > 1:
             raise EditError(f"{said} drops more than every sample: drop_text, drop_both and drop_image are shares that sum to at most 1.")
+        if stage.kind == CLIP and stage.size % config.model.clip.patch:
+            raise EditError(f"{said}.size is {stage.size}: it must be a multiple of model.clip.patch, {config.model.clip.patch}.")
         if stage.kind == AUTOENCODER and config.model.start:
             raise EditError(
                 f"{said} trains an autoencoder from nothing, but model.start names a model that has one: leave one of them out."
@@ -291,9 +305,11 @@ def checked(config: Config) -> Config:
             for instruction in config.validation.instructions or ["x"]:
                 if stage.kind == EDIT:
                     validation_edit(config, name, Image.new("RGB", (MIN_SIDE, MIN_SIDE)), instruction)
-    if len(config.model.vae.channels) != LEVELS:
+    levels = len(config.model.vae.channels)
+    if levels != LEVELS and not (config.export == "none" and 0 < levels < LEVELS):
         raise EditError(
-            f"model.vae.channels is {config.model.vae.channels}: it must have {LEVELS} levels, so that a latent is 8 pixels wide."
+            f"model.vae.channels is {config.model.vae.channels}: it must have {LEVELS} levels, so that a latent is 8 pixels wide. With "
+            "export=none, which leaves a diffusers folder alone, it may have fewer."
         )
     if config.data.workers and "fork" not in get_all_start_methods():
         raise EditError("data.workers needs a system that can fork processes: set it to 0.")
@@ -325,6 +341,8 @@ def check_order(config: Config) -> None:
             has_vae = True
         elif stage.kind == TEXT:
             has_text = True
+        elif stage.kind == CLIP:
+            continue
         else:
             if not has_vae:
                 raise EditError(

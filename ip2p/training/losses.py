@@ -12,6 +12,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..editor import TRAINED
+from ..scorers.clip_scorer import MEAN
+from ..scorers.clip_scorer import STD as DEVIATION
 from ..scorers.efficientnet import Lite0
 from .cache import STD
 from .config import Stage
@@ -87,6 +89,24 @@ class TextLoss(nn.Module):
         ended = tokens == self.end
         logits = self.reading(self.text_encoder(input_ids=tokens).last_hidden_state[ended].float())
         return F.cross_entropy(logits, repeat(batch["kind"], "b -> b tokens", tokens=tokens.shape[1])[ended])
+
+
+class ClipLoss(nn.Module):
+    """Of all pictures and captions of a batch, which belong together: the mean of the cross-entropies over rows and over columns of their
+    scaled similarities (Radford et al., arXiv 2103.00020, figure 3). Pictures of one caption belong to each of its copies alike."""
+
+    def __init__(self, networks: Networks):
+        super().__init__()
+        self.clip, self.end = networks.clip, networks.tokenizer.eos_token_id
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        pixels, tokens = batch["pixels"], batch["tokens"]
+        tokens = tokens[:, : int((tokens != self.end).sum(1).max()) + 1]  # what follows the end of a text is not looked at
+        mean, deviation = (rearrange(torch.tensor(x, device=pixels.device), "c -> c 1 1") for x in (MEAN, DEVIATION))
+        logits = self.clip(input_ids=tokens, pixel_values=((pixels + 1) / 2 - mean) / deviation).logits_per_text.float()
+        same = (tokens[:, None] == tokens[None]).all(-1).float()
+        wanted = same / same.sum(1, keepdim=True)
+        return (F.cross_entropy(logits, wanted) + F.cross_entropy(logits.T, wanted)) / 2
 
 
 class DenoisingLoss(nn.Module):

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, ConfigMixin, DDIMScheduler, UNet2DConditionModel
 from safetensors import SafetensorError
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTextModel, CLIPTokenizer, CLIPVisionConfig
 
 from ..checkpoints import ldm
 from ..checkpoints.clip import MERGES, TOKENIZER, VOCABULARY, as_clip_reads
@@ -40,6 +40,7 @@ class Networks:
     tokenizer: Any = None  # CLIPTokenizer
     text_encoder: Any = None  # CLIPTextModel
     unet: Any = None  # UNet2DConditionModel
+    clip: Any = None  # CLIPModel
 
     def save(self, folder: Path) -> None:
         """A diffusers folder, as far as the networks are there. Raises EditError for a full disk."""
@@ -58,6 +59,8 @@ class Networks:
                         write_json(config, {key: value for key, value in read_json(config).items() if key != "_name_or_path"})
             if self.tokenizer is not None:
                 write_vocabulary(self.tokenizer, beside / "tokenizer")
+                if self.clip is not None:  # so that it can be named as a scorer by itself
+                    write_vocabulary(self.tokenizer, beside / "clip")
             schedule: dict[str, Any] = {**TRAINED, "prediction_type": "epsilon"}
             scheduler: Any = DDIMScheduler(**schedule)
             scheduler.save_pretrained(beside / "scheduler")
@@ -68,7 +71,7 @@ class Networks:
     def read(cls, folder: Path) -> Networks:
         """What `save` wrote. Raises EditError when it can't be read."""
         classes: dict[str, Any] = {
-            "vae": AutoencoderKL, "tokenizer": CLIPTokenizer, "text_encoder": CLIPTextModel, "unet": UNet2DConditionModel
+            "vae": AutoencoderKL, "tokenizer": CLIPTokenizer, "text_encoder": CLIPTextModel, "unet": UNet2DConditionModel, "clip": CLIPModel
         }  # fmt: skip
         present = {name: kind for name, kind in classes.items() if (folder / name).is_dir()}
         try:
@@ -82,7 +85,7 @@ class Networks:
         loaded = load_networks(model)
         if loaded["prediction_type"] != "epsilon":
             raise EditError(f"{loaded['name']} predicts v; training starts from models that predict the noise, as SD 1.x does.")
-        networks = cls(**{part.name: loaded[part.name] for part in fields(cls)})
+        networks = cls(**{part.name: loaded[part.name] for part in fields(cls) if part.name in loaded})
         for network in (networks.vae, networks.text_encoder, networks.unet):
             torch.nn.Module.float(network)  # trained in fp32 whatever the file's precision
         return networks
@@ -158,19 +161,37 @@ def check_shapes(model: Model, exported: bool) -> None:
 
 def new_text_encoder(model: Model, tokenizer: CLIPTokenizer) -> CLIPTextModel:
     """CLIP's text encoder in the model's shape, with the tokenizer's vocabulary."""
+    return CLIPTextModel(text_config(model, tokenizer, model.text.width))
+
+
+def new_clip(model: Model, tokenizer: CLIPTokenizer, side: int) -> CLIPModel:
+    """Both encoders of CLIP. side: of the pictures that it reads, in pixels."""
+    shape = model.clip
+    vision = CLIPVisionConfig(
+        hidden_size=shape.width,
+        intermediate_size=4 * shape.width,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        image_size=side,
+        patch_size=shape.patch,
+        projection_dim=shape.projection,
+    )
+    text = text_config(model, tokenizer, shape.projection)
+    return CLIPModel(CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=shape.projection))
+
+
+def text_config(model: Model, tokenizer: CLIPTokenizer, projection: int) -> CLIPTextConfig:
     shape = model.text
-    return CLIPTextModel(
-        CLIPTextConfig(
-            hidden_size=shape.width,
-            intermediate_size=4 * shape.width,
-            num_hidden_layers=shape.layers,
-            num_attention_heads=shape.heads,
-            vocab_size=len(tokenizer),
-            max_position_embeddings=TOKENS,
-            projection_dim=shape.width,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-        )
+    return CLIPTextConfig(
+        hidden_size=shape.width,
+        intermediate_size=4 * shape.width,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        vocab_size=len(tokenizer),
+        max_position_embeddings=TOKENS,
+        projection_dim=projection,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
     )
 
 

@@ -135,6 +135,16 @@ class Rows:
 
         return Draw(2 * len(self.usable), draw)
 
+    def captioned(self, stage: Stage, networks: Networks) -> Draw:
+        """For CLIP: every pair's two pictures with their captions."""
+
+        def draw(row: int, rng: np.random.Generator, variant: int) -> dict[str, torch.Tensor]:
+            pair = self.pairs[self.usable[row // 2]]
+            picture, caption = (pair.edited_image, pair.edited_prompt) if row % 2 else (pair.original_image, pair.original_prompt)
+            return {"pixels": self.crop([picture], stage, row // 2, variant)[0], "tokens": token_ids(networks.tokenizer, caption)}
+
+        return Draw(2 * len(self.usable), draw)
+
     def edits(self, stage: Stage, networks: Networks) -> Draw:
         """For an edit stage: both pictures of a pair and one of its phrasings."""
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image
 
 from ..contact_sheet import contact_sheet
-from ..dataset.scenes import COLOURS, Scene, scene
+from ..dataset.scenes import Scene, inner, nearest, scene
 from ..edit import Edit
 from ..editor import Editor
 from ..files import written_whole
@@ -42,7 +42,7 @@ def judge(scenes: Sequence[Scene], results: Sequence[Image.Image]) -> Figures:
     for example, result in zip(scenes, results):
         pixels = np.asarray(result.convert("RGB"), dtype=np.float32)
         before = np.asarray(original(example), dtype=np.float32)
-        asked, other = inner(example.region), inner(~example.region)
+        asked, other = (inner(region, MARGIN) for region in (example.region, ~example.region))
         own = example.colour if example.target == "background" else example.ground
         target.append(nearest(pixels[asked].mean(0)) == example.asked)
         kept.append(nearest(pixels[other].mean(0)) == own)
@@ -54,16 +54,6 @@ def judge(scenes: Sequence[Scene], results: Sequence[Image.Image]) -> Figures:
 def original(example: Scene) -> Image.Image:
     """The scene before its edit."""
     return example.drawn(example.colour, example.ground)
-
-
-def inner(region: np.ndarray) -> np.ndarray:
-    """region: (64, 64), True inside → the same without the pixels near its outline."""
-    return np.asarray(Image.fromarray(region).convert("L").filter(ImageFilter.MinFilter(2 * MARGIN + 1))) > 0
-
-
-def nearest(colour: np.ndarray) -> str:
-    """colour: (3,) in [0, 255] → its name in the palette."""
-    return min(COLOURS, key=lambda name: float(np.square(colour - COLOURS[name]).sum()))
 
 
 def edited(

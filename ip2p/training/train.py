@@ -20,12 +20,12 @@ from ..files import UNFINISHED, in_use, remove, why
 from . import config as configs
 from .cache import cached
 from .checks import AutoencoderCheck, Check, EditCheck
-from .config import AUTOENCODER, EDIT, TEXT, Config, Stage
+from .config import AUTOENCODER, CLIP, EDIT, TEXT, Config, Stage
 from .data import Sample, Samples, seeded
 from .export import export
 from .loop import Loop, memory_errors_explained
-from .losses import AutoencoderLoss, DenoisingLoss, TextLoss
-from .networks import Networks, check_shapes, new_text_encoder, new_tokenizer, new_unet, new_vae, widened
+from .losses import AutoencoderLoss, ClipLoss, DenoisingLoss, TextLoss
+from .networks import Networks, check_shapes, new_clip, new_text_encoder, new_tokenizer, new_unet, new_vae, widened
 from .rows import Rows
 from .scenes_report import measure
 
@@ -119,6 +119,8 @@ def one_stage(config: Config, name: str, number: int, networks: Networks, rows: 
             check = AutoencoderCheck(config, name, networks, rows)
     elif stage.kind == TEXT:
         module, draw = TextLoss(networks, len(rows.kinds)), rows.phrasings(networks)
+    elif stage.kind == CLIP:
+        module, draw = ClipLoss(networks), rows.captioned(stage, networks)
     else:
         module = DenoisingLoss(networks, stage)
         if stage.cache:
@@ -134,7 +136,7 @@ def one_stage(config: Config, name: str, number: int, networks: Networks, rows: 
     loop.run()
     loop.ema.copy_to([p for _, p in loop.trained])
     accelerator.free_memory()  # or it keeps this stage's networks and optimizer through the next
-    for network in (networks.vae, networks.text_encoder, networks.unet):
+    for network in (networks.vae, networks.text_encoder, networks.unet, networks.clip):
         if network is not None:
             torch.nn.Module.to(network, "cpu").requires_grad_(True)  # diffusers' own warns of layers that these lack
     if stage.kind == AUTOENCODER and not stage.decoder_only:
@@ -150,6 +152,8 @@ def prepared(config: Config, stage: Stage, number: int, networks: Networks, rows
         return networks if networks.vae else networks.with_(vae=new_vae(config.model))
     if networks.tokenizer is None:
         networks = networks.with_(tokenizer=new_tokenizer(rows.texts(), config.model.text.vocabulary))
+    if stage.kind == CLIP:
+        return networks if networks.clip else networks.with_(clip=new_clip(config.model, networks.tokenizer, stage.size))
     if networks.text_encoder is None:
         networks = networks.with_(text_encoder=new_text_encoder(config.model, networks.tokenizer))
     if stage.kind == TEXT:

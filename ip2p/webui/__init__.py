@@ -65,6 +65,11 @@ def register_parts():
 
         on("app_started", "api", part, api.register)
 
+    def regions(part: str) -> None:
+        from . import finders
+
+        finders.name_places()
+
     def img2img(part: str) -> None:
         from .script import InstructEdit
 
@@ -81,6 +86,7 @@ def register_parts():
     works.add("the buttons “Send to”", "paste", send_buttons)
     works.add("pasting from the former extension", "paste", former_infotext)
     works.add("the file name pattern", "file_names", names)
+    works.add("regions by name", "finders", regions)
     works.add("the API", "api", api)
     works.add("img2img", "script", img2img)
     works.add(TAB, "tab", lambda part: None)  # built when the page is

@@ -11,33 +11,20 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 from PIL import Image
-from pydantic import BaseModel, Field, root_validator, validator
+from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from modules import progress, sd_samplers, sd_schedulers, shared
 from modules.call_queue import queue_lock
 
 from .. import __version__, images
-from ..checkpoints import small
-from ..edit import (
-    FULL,
-    IMAGE_SCALE,
-    MAX_BATCH,
-    MAX_COUNT,
-    MAX_SCALE,
-    MAX_SEED,
-    MAX_SIDE,
-    MAX_STEPS,
-    MIN_SIDE,
-    OWN_SIZE,
-    TEXT_SCALE,
-    WORKING,
-    Edit,
-    result_asked,
-)
+from ..edit import Edit, result_asked
 from ..errors import EditError
-from ..presets import MAX_FIELDS, preset_named, quoted
+from ..presets import preset_named, quoted
+from ..segmentation import missing
+from ..where import NAMES
 from . import picker
+from .api_models import MAX_NAME, EditRequest, EditResponse, PresetResponse, RegionRequest, StatusResponse
 from .chain_run import heat_infotext, run_chain
 from .live import live_heat_map
 from .models import model_status
@@ -46,151 +33,6 @@ from .processing import NO_ROOM, is_lack_of_memory
 PREFIX = "/instruct-edit/v1"
 MAX_BODY = 400_000_000  # bytes: room for 64 megapixels in base64 without any compression, and for their mask
 MAX_MARKS = 50_000  # commas and brackets of a body, base64 has none: each can cost hundreds of bytes once it is an object
-MAX_NAME = 200  # characters of a preset's key, a sampler, a schedule type, a style
-MAX_STYLES = 100
-
-
-class EditRequest(BaseModel):
-    image: str = Field(title="Picture", description="The picture to edit: base64 or a data URL, at most 64 megapixels.")
-    instruction: str = Field(
-        "",
-        title="Instruction",
-        description="What to change, e.g. “make it winter”; several, one a line, are a chain: each edits the results of the one before.",
-    )
-    preset: str | None = Field(
-        None,
-        max_length=MAX_NAME,
-        description="Key of a ready instruction, one of those that presets lists: fills what the request leaves out of instruction, scales, steps, detail.",
-    )
-    choices: dict[str, str] = Field({}, description="Words to fill into the preset's instruction.")
-    negative_prompt: str = Field("", title="Negative prompt", description="What the result should not be.")
-    text_scale: float = Field(
-        TEXT_SCALE,
-        ge=0,
-        le=MAX_SCALE,
-        title="Text scale",
-        description=f"How strongly the instruction acts. For the small checkpoint send {small.DEFAULTS.text_scale:g}.",
-    )
-    image_scale: float = Field(
-        IMAGE_SCALE,
-        ge=0,
-        le=MAX_SCALE,
-        title="Image scale",
-        description=f"How closely the result keeps to the picture. For the small checkpoint send {small.DEFAULTS.image_scale:g}.",
-    )
-    text_start: float = Field(0.0, ge=0, le=1, description="Share of the noise levels from which the text scale acts; it is 1 before.")
-    text_end: float = Field(1.0, ge=0, le=1, description="… and up to which; it is 1 after.")
-    image_start: float = Field(0.0, ge=0, le=1, description="The same for the image scale.")
-    image_end: float = Field(1.0, ge=0, le=1, description="… and up to which; it is 1 after.")
-    randomise_scales: bool = Field(False, description="Draw text scale from 6–9 and image scale from 1.2–1.8, by the picture's seed.")
-    steps: int = Field(20, ge=1, le=MAX_STEPS)
-    sampler_name: str = Field("Euler a", max_length=MAX_NAME, title="Sampler", description="One of those that status lists.")
-    scheduler: str = Field("Automatic", max_length=MAX_NAME, title="Schedule type", description="One of those that status lists.")
-    seed: int = Field(-1, ge=-1, le=MAX_SEED, description="-1 draws one.")
-    count: int = Field(1, ge=1, le=MAX_COUNT, description="Number of batches, with seeds one after another.")
-    batch_size: int = Field(1, ge=1, le=MAX_BATCH, description="Results computed at once; count × batch size are returned.")
-    width: int | None = Field(None, ge=MIN_SIDE, le=MAX_SIDE, description="Working size; left out, it is fitted to the picture.")
-    height: int | None = Field(None, ge=MIN_SIDE, le=MAX_SIDE, description="The same.")
-    longest_side: int = Field(
-        512,
-        ge=MIN_SIDE,
-        le=MAX_SIDE,
-        description=f"Limit of the fitted working size. For the small checkpoint send {small.DEFAULTS.longest_side}.",
-    )
-    result: str = Field(
-        WORKING,
-        max_length=MAX_NAME,
-        description=f"What is given back: “{WORKING}”, at the working size; “{OWN_SIZE}”, enlarged to the picture's own size; “{FULL}”, at that size with the picture's own detail.",
-    )
-    detail: float = Field(
-        1.0, ge=0, le=1, description=f"How much of the picture's own detail a “{FULL}” result takes; left out, a preset's own."
-    )
-    crop: bool | None = Field(
-        None,
-        description=f"Cut the picture to the working size around its middle, as the paper does, or edit it whole; left out, it is cut for “{WORKING}” only.",
-    )
-    own_size: bool | None = Field(None, description=f"The former name of the result “{OWN_SIZE}”.")
-    denoising_strength: float = Field(1.0, ge=0, le=1, description="1 starts from pure noise, below 1 from the picture.")
-    mask: str | None = Field(None, description="White is edited, black is kept pixel by pixel; of the picture's size.")
-    heat_map: bool = Field(False, description="Also give heat_maps, pictures of where the instruction acts.")
-    styles: list[str] = Field([], description="Names of the WebUI's prompt styles.")
-
-    class Config:
-        extra = "forbid"  # a misspelt field would be left out in silence
-
-    @root_validator(pre=True)
-    def known(cls, fields):  # noqa: N805
-        unknown = next((name for name in fields if name not in cls.__fields__), None)
-        if unknown is not None:  # one of them: pydantic would list all
-            raise ValueError(f"There is no field {quoted(unknown)}. Known ones: {', '.join(cls.__fields__)}.")
-        return fields
-
-    @validator("styles", "choices", pre=True)
-    def few(cls, entries, field):
-        most = MAX_STYLES if field.name == "styles" else MAX_FIELDS
-        if isinstance(entries, (list, tuple, dict)) and len(entries) > most:
-            raise ValueError(f"{len(entries)} entries, and {most} are allowed")
-        return entries
-
-    @validator("styles", "choices")
-    def short_texts(cls, entries):
-        for text in (*entries, *(entries.values() if isinstance(entries, dict) else ())):
-            if len(text) > MAX_NAME:
-                raise ValueError(f"a text of {len(text)} characters, and {MAX_NAME} are allowed")
-        return entries
-
-    @validator("steps", "seed", "count", "batch_size", "width", "height", "longest_side", pre=True)
-    def whole(cls, value):
-        if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
-            raise ValueError("not a whole number")  # pydantic would cut the fraction off
-        return value
-
-    @validator("text_scale", "image_scale", "text_start", "text_end", "image_start", "image_end", "detail", "denoising_strength", pre=True)
-    def fits_a_float(cls, value):
-        if isinstance(value, bool) or (isinstance(value, int) and abs(value) > 10**300):
-            raise ValueError("not a number that can be used")  # pydantic fails on a longer one
-        return value
-
-
-class EditResponse(BaseModel):
-    images: list[str] = Field(
-        title="Results",
-        description="PNG in base64, with the generation parameters inside; of a chain those of every line in order. Where one result was asked for and its heat map, that is the second.",
-    )
-    infotexts: list[str] = Field(description="The generation parameters of each image.")
-    seeds: list[int] = Field(description="The seed of each result.")
-    heat_maps: list[str | None] = Field(
-        description="Where the instruction acts, of each result, if that was asked for: PNG in base64; null where no step ran both passes that it compares."
-    )
-    info: dict = Field(
-        description="The WebUI's description of the job, its comments, and as interrupted whether a result is half done or missing."
-    )
-
-
-class StatusResponse(BaseModel):
-    version: str
-    model: str | None = Field(description="Title of the loaded checkpoint; null when none is loaded.")
-    is_edit_model: bool
-    edit_checkpoints: list[str] = Field(description="Titles of the edit checkpoints found in the model folders.")
-    busy: bool
-    progress: float = Field(description="Of the running job, 0 to 1.")
-    samplers: list[str]
-    schedulers: list[str]
-
-
-class PresetResponse(BaseModel):
-    key: str
-    name: str
-    group: str
-    instruction: str = Field(description="With {words} to fill in.")
-    choices: dict[str, list[str]]
-    defaults: dict[str, str]
-    text_scale: float
-    image_scale: float
-    steps: int
-    detail: float = Field(description="How much of the picture's own detail suits a full result.")
-    region: str
-    own: bool = Field(description="Saved by a person here, not shipped.")
 
 
 def register(demo, app: FastAPI) -> None:
@@ -255,19 +97,23 @@ def first_fault(error: RequestValidationError) -> str:
     fault = error.errors()[0]
     if fault["type"] == "value_error.jsondecode" or len(fault["loc"]) < 2:
         return f"The request is no JSON object in a body of type application/json: {fault['msg']}."
-    name = str(fault["loc"][1])
+    *outer, name = map(str, fault["loc"][1:])
     if name == "__root__":
         return fault["msg"]
+    fields, sent = EditRequest.__fields__, error.body
+    if outer == ["region"]:
+        fields, sent = RegionRequest.__fields__, sent["region"]
     if fault["type"] == "value_error.missing":
         return f"The field {quoted(name)} is missing."
+    words = " ".join([*outer, name]).replace("_", " ")
     if fault["type"] == "value_error.any_str.max_length":
-        return f"The {name.replace('_', ' ')} is {len(str(error.body[name]))} characters long; {MAX_NAME} are allowed."
-    field = EditRequest.__fields__.get(name)
+        return f"The {words} is {len(str(sent[name]))} characters long; {MAX_NAME} are allowed."
+    field = fields.get(name)
     low, high = (getattr(field.field_info, limit, None) if field else None for limit in ("ge", "le"))
     if low is None:
-        return f"The field {quoted(name)} can't be taken: {fault['msg']}."
+        return f"The field {quoted(' '.join([*outer, name]))} can't be taken: {fault['msg']}."
     kind = "whole number" if issubclass(field.type_, int) else "number"
-    return f"The {name.replace('_', ' ')} must be a {kind} between {low} and {high}, not {short(error.body[name])}."
+    return f"The {words} must be a {kind} between {low} and {high}, not {short(sent[name])}."
 
 
 def _authentication():
@@ -294,7 +140,9 @@ def edit(request: EditRequest, user: str | None = Depends(user_of)) -> EditRespo
     """Edits a picture by an instruction."""
     try:
         fields = request.dict(exclude={"preset", "choices", "own_size"})
-        fields["result"] = result_asked(request.result if "result" in request.__fields_set__ else None, request.own_size)
+        asked = request.result if "result" in request.__fields_set__ else None
+        fields["result"] = None if asked is request.own_size is None else result_asked(asked, request.own_size)
+        fields["region"] = request.region and request.region.where()
         if request.preset is not None:
             preset = preset_named(request.preset, picker.presets(user), picker.LISTED)
             ready = dict(
@@ -391,4 +239,5 @@ def status() -> StatusResponse:
         progress=min(done, 1.0),
         samplers=list(sd_samplers.all_samplers_map),
         schedulers=[x.label for x in sd_schedulers.schedulers],
+        regions={name: missing(name) or None for name in NAMES},
     )

@@ -1,15 +1,17 @@
-"""A chain of edits in the host (`ip2p/chain.py`): a job for every line."""
+"""A chain of edits in the host (`ip2p/chain.py`): a job for every line, and for every region that is edited by itself."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from modules import shared
 from modules.processing import Processed
 
-from ..chain import lines_of, next_edit
+from ..chain import lines_of, next_edit, steps_of
 from ..edit import Edit
 from ..images import notes_of
+from ..located import located
+from .finders import FINDERS
 from .processing import Result, check_room, run_edit
 
 
@@ -45,24 +47,44 @@ def run_chain(edit: Edit, **options) -> ChainRun:
 
     options: as for `run_edit`. Raises EditError as that does.
     """
-    lines = lines_of(edit)
+    lines_of(edit)  # refuses what can't be a chain before anything is looked for
     check_room(edit)
-    shared.state.job_count = edit.count * len(lines)
+    mask, edit = edit.mask, located(edit, FINDERS)
+    lines = [steps_of(line) for line in lines_of(edit)]
+    shared.state.job_count = edit.count * sum(map(len, lines))
     run = None
-    for line in lines:
-        starts = [next_edit(line, result.image, result.seed) for result in run.lines[-1]] if run else []
-        processed, results = run_edit(line, starts, **options)
+    for steps in lines:
+        processed, results = run_line(steps, run.lines[-1] if run else [], options)
         run = run or ChainRun(processed, (len(edit.variants) or edit.count * edit.batch_size) * len(lines))
         run.add(processed, results)
-        if shared.state.interrupted or shared.state.stopping_generation or not results:
+        if is_over() or not results:
             break
-    for what, picture in (("picture", edit.image), ("mask", edit.mask)):
+    for what, picture in (("picture", edit.image), ("mask", mask)):
         for note in notes_of(picture) if picture else ():
             run.processed.comments += f"The {what}: {note}.\n"
     if run.interrupted:
         whole = sum(not result.cut_short for result in run.results)
         run.processed.comments += f"The edit was interrupted: {whole} of {run.asked} results are finished.\n"
     return run
+
+
+def run_line(steps: list[Edit], before: list[Result], options: dict) -> tuple[Processed, list[Result]]:
+    """One line, part by part: only what is made of the last part is saved. before: the results of the line before.
+
+    An interrupted part is the last.
+    """
+    first: list[Result] = []
+    for step in steps:
+        starts = [next_edit(step, result.image, result.seed) for result in before]
+        processed, before = run_edit(step, starts, **{**options, "save": options.get("save", False) and step is steps[-1]})
+        first = first or before
+        if is_over() or not before:
+            break
+    return processed, [replace(result, picture=start.picture) for result, start in zip(before, first)]
+
+
+def is_over() -> bool:
+    return shared.state.interrupted or shared.state.stopping_generation
 
 
 def heat_infotext(result: Result) -> str:

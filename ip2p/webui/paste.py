@@ -29,13 +29,15 @@ def fields_of(edit: Edit) -> dict:
     if edit.varies:
         fields["CFG scale"] = lambda p, index, **_: guidance_of(edit, p, index).text_scale
         fields["Image CFG scale"] = lambda p, index, **_: guidance_of(edit, p, index).image_scale
+    if edit.part:  # the seed of the first part is that of the result
+        fields["Seed"] = lambda p, index, **_: p.all_seeds[p.iteration * p.batch_size + index] - edit.part
     return fields
 
 
 def guidance_of(edit: Edit, p, index: int) -> Guidance:
     """Guidance of a picture by its place in the current batch."""
     index = min(p.iteration * p.batch_size + index, len(p.all_seeds) - 1)
-    return edit.guidance(p.all_seeds[index], index)
+    return edit.guidance(p.all_seeds[index] - edit.part, index)
 
 
 def pasted_seed(params: dict) -> int | None:

@@ -105,7 +105,8 @@ def run_edit(
                 raise
             raise EditError(NO_ROOM) from e
         first = processed.index_of_first_image
-        pictures = zip(processed.images[first:], processed.infotexts[first:], processed.all_seeds)
+        seeds = [seed - edit.part for seed in processed.all_seeds]
+        pictures = zip(processed.images[first:], processed.infotexts[first:], seeds)
         results = [
             Result(p.start(i).image, *one, p.heat_map(i), p.cut_short[i], p.made[i] if p.keeps else None) for i, one in enumerate(pictures)
         ]
@@ -196,7 +197,7 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
             edit = replace(starts[0], count=edit.count, batch_size=edit.batch_size)
         width, height = edit.frame.size
         cells = len(edit.variants)
-        seeds = [one.seed for one in edit.variants or starts]
+        seeds = [cell.seed for cell in edit.variants] or [start.seed + start.part for start in starts]
         p = cls(
             edit=edit,
             starts=starts,
@@ -217,7 +218,7 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
             width=width,
             height=height,
             denoising_strength=edit.denoising_strength,
-            init_images=[edit.image],
+            init_images=[edit.seen],
         )
         p.extra_generation_params.update(paste.fields_of(edit))
         if edit.result == FULL:
@@ -232,8 +233,8 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
             raise EditError(f"“{name}” is not an edit model: choose an InstructPix2Pix checkpoint, one whose network has 8 input channels.")
         check_prompts(self)
         edit = self.edit
-        self.pictures = [start.frame.place(start.image) for start in self.starts or [edit]]
-        self.mask_for_result = edit.mask and edit.frame.place(edit.mask.convert("L"))
+        self.pictures = [start.frame.place(start.seen) for start in self.starts or [edit]]
+        self.mask_for_result = edit.seen_mask and edit.frame.place(edit.seen_mask)
 
         # Each picture is encoded once in a job. The condition is the mode of the posterior, not scaled (paper, section 3.2).
         self.modes = torch.cat([self._encoded(picture) for picture in self.pictures])
@@ -277,7 +278,7 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
             )
         args = (conditioning, unconditional_conditioning)
         guidance = [paste.guidance_of(self.edit, self, i) for i in range(len(self.seeds))]
-        with edit_denoiser(self.sampler, guidance) as run, live(run, self.window, self.edit.frame):
+        with edit_denoiser(self.sampler, guidance) as run, live(run, "" if self.edit.box else self.window, self.edit.frame):
             self.sampler.model_wrap_cfg.init_latent = self.init_latent
             if self.denoising_strength < 1:
                 latents = self.sampler.sample_img2img(self, self.init_latent, noise, *args, image_conditioning=self.image_conditioning)
@@ -305,7 +306,7 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
         """Latents → pictures in [-1, 1] as the host's loop takes them: without what stood round the photograph, at its own size and with
         the pixels outside the mask put back where that was asked."""
         edit = self.edit
-        plain = edit.result == WORKING and edit.mask is None and edit.frame.working_size == edit.frame.size
+        plain = edit.result == WORKING and self.mask_for_result is None and edit.frame.working_size == edit.frame.size
         if plain and not self.keeps:
             return latents
         devices.test_for_nans(latents, "unet")

@@ -15,7 +15,7 @@ from typing import Any
 from ...errors import EditError
 from ...files import remove, take_lock, why, written_whole
 from ..parquet_writer import write_rows
-from ..runs import line_of, refuse_other
+from ..runs import line_of, read_object, refuse_other
 
 SETTINGS, CARD, SET_ASIDE = "run.json", "README.md", "set_aside.jsonl"
 SHARDS, RECORDS = "shards", "finished"
@@ -98,14 +98,3 @@ def record_in(folder: Path, number: int) -> dict[str, Any] | None:
 def chained(first: Mapping[str, Any], rest: Iterator[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
     yield first
     yield from rest
-
-
-def read_object(file: Path) -> dict[str, Any]:
-    """Raises EditError where it holds none."""
-    try:
-        content = json.loads(file.read_text(encoding="utf8"))
-    except (OSError, ValueError) as e:
-        raise EditError(f"{file} can't be read: {why(e)}.") from e
-    if not isinstance(content, dict):
-        raise EditError(f"{file} can't be read: it holds no names and values.")
-    return content

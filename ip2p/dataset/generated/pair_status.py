@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from .pair_run import SETTINGS, SHARDS, read_object, record_in
+from ..runs import read_object
+from .pair_run import SETTINGS, SHARDS, record_in
 
 LONGEST_LIST = 10  # reasons that are named
 

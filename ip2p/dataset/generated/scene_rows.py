@@ -1,0 +1,103 @@
+"""Synthetic scenes through `dataset pairs`: the rows it takes, and what its pairs show over p, judged by their pixels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...errors import EditError
+from ...files import refuse_existing, written_whole
+from ...progress import bar
+from ..pairs import PairSet
+from ..parquet_writer import write_rows
+from ..saying import Report, sayer
+from ..scenes import Scenes
+from .make_pairs import P_NAME
+from .scene_truth import truth_of
+
+SHARES = {"first": "first picture right", "placed": "shape in its place", "second": "second picture right", "right": "all three"}
+
+
+def write_scene_rows(file: Path, count: int, seed: int, force: bool) -> None:
+    """Raises EditError when there is a file and not `force`."""
+    scenes = Scenes(count, seed)
+    with written_whole(file, force) as beside, open(beside, "w", encoding="utf8", newline="\n") as lines:
+        for i in range(count):
+            texts: dict[str, Any] = scenes.texts(i)
+            row = {"id": f"scene-{seed}-{i}", "input": texts["original_prompt"], "edit": texts["edit_prompts"][0], "output": texts["edited_prompt"]}  # fmt: skip
+            lines.write(json.dumps(row) + "\n")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """p: None where the pair does not say; shares: SHARES' names with 0 or 1."""
+
+    p: float | None
+    shares: dict[str, float]
+
+
+def judge_pairs(pairs: PairSet, file: Path, force: bool, report: Report = None, source: Path | None = None) -> list[Judged]:
+    """Writes the pairs with what was seen among their scores. Raises EditError where not one is of a scene."""
+    refuse_existing(file, force, sources=[source] if source else [])
+    truths: list[Judged] = []
+    write_rows(judged_rows(pairs, truths, report), file, force)
+    return truths
+
+
+def judged_rows(pairs: PairSet, truths: list[Judged], report: Report) -> Iterator[dict[str, Any]]:
+    shown = bar(len(pairs), "pair")
+    say = sayer(report, shown)
+    try:
+        for i in range(len(pairs)):
+            shown.update()
+            try:
+                row, truth = pairs.raw(i), truth_of(pairs[i])
+            except EditError as e:
+                say(str(e))
+                continue
+            scores = dict(row["scores"])
+            truths.append(Judged(scores.get(P_NAME), truth.scores() | {"placed": float(truth.placed)}))
+            yield row | {"scores": scores | truth.scores()}
+    finally:
+        shown.close()
+
+
+def binned(truths: Iterable[Judged]) -> dict[float, list[Judged]]:
+    """By p, rounded to a tenth; 0 are those that do not say."""
+    bins: dict[float, list[Judged]] = {}
+    for truth in truths:
+        bins.setdefault(round(truth.p or 0.0, 1), []).append(truth)
+    return dict(sorted(bins.items()))
+
+
+def share(truths: Sequence[Judged], name: str) -> float:
+    return sum(truth.shares[name] for truth in truths) / len(truths)
+
+
+def table_of(truths: Sequence[Judged]) -> list[str]:
+    """Lines for the terminal: the shares at every p, and of all."""
+    rows = [(f"{p:.1f}", some) for p, some in binned(truths).items()]
+    lines = [f"{'p':>5} {'pairs':>7}" + "".join(f"  {what:>20}" for what in SHARES.values())]
+    for name, some in (*rows, *([("all", truths)] if len(rows) > 1 else [])):
+        lines.append(f"{name:>5} {len(some):7}" + "".join(f"  {share(some, what):20.3f}" for what in SHARES))
+    return lines
+
+
+def plot_shares(truths: Sequence[Judged], file: Path) -> None:
+    """The shares over p, as PNG. Raises ImportError without matplotlib."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as e:
+        raise ImportError("A plot needs matplotlib: pip install 'sd-webui-instruct-edit[evaluate]'") from e
+    bins = binned(truths)
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.add_subplot()
+    for name, what in SHARES.items():
+        axes.plot(list(bins), [share(some, name) for some in bins.values()], "o-", label=what)
+    axes.set(xlabel="p: share of the steps in which self-attention is shared", ylabel="share of pairs", ylim=(0, 1))
+    axes.legend()
+    with written_whole(file, force=True) as beside:
+        figure.savefig(beside, format="png", dpi=130)

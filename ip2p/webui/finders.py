@@ -1,0 +1,37 @@
+"""What finds regions in the host: by name with the networks that it has, or that are fetched on first use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from modules import shared
+
+from ..edit import Edit
+from ..located import Finder
+from ..region import Region
+from ..segmentation import PLACES, regions_named
+from ..where import NAME
+from .folder import KEPT
+
+
+def named(edit: Edit) -> Sequence[Region]:
+    shared.state.textinfo = f"Looking for the {edit.region.name}"
+    try:
+        return regions_named(edit)
+    finally:
+        shared.state.textinfo = None
+
+
+def downloading(done: int, total: int) -> None:
+    shared.state.textinfo = f"Fetching a network that finds regions: {done / 1e6:.0f} of {total / 1e6:.0f} MB"
+
+
+def name_places() -> None:
+    """Tells where the host keeps the weights of its own face restoration, and where others are fetched to."""
+    PLACES.kept = KEPT / "weights"
+    PLACES.others = (Path(shared.cmd_opts.gfpgan_models_path), Path(shared.cmd_opts.codeformer_models_path))
+    PLACES.progress = downloading
+
+
+FINDERS: dict[str, Finder] = {NAME: named}
