@@ -24,9 +24,8 @@ from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
 from gradio_client import Client, handle_file
 
-from ip2p.app import build
+from ip2p.app import build, ready
 from ip2p.app.events import Events
-from ip2p.app.layout import Page
 from ip2p.app.many import stamped
 from ip2p.app.painted import Painted, painted_from, painted_on
 from ip2p.app.running import Running
@@ -292,7 +291,7 @@ def test_a_picture_beyond_what_is_taken_over_http_is_a_sentence(url):
 def test_an_example_is_loaded_wherever_the_page_was_started(model, tmp_path):
     """In a process of its own, because Gradio takes files of the working directory."""
     script = f"""
-from ip2p.app import build
+from ip2p.app import build, ready
 from gradio_client import Client
 page = build({model!r})
 _, url, _ = page.launch(prevent_thread_lock=True, quiet=True)
@@ -347,38 +346,33 @@ def test_beside_what_is_painted_every_pixel_stays(client, half):
     middle = before.shape[1] // 2
     assert (before[:, middle + 4 :] == after[:, middle + 4 :]).all() and np.abs(before - after)[:, : middle - 4].mean() > 4
     assert "Instruct edit mask: True" in infotext
+    *_, infotext, enlarged, _ = client.predict("own-size", 1, api_name="/again")
+    again = np.asarray(Image.open(enlarged), int)
+    assert (before[:, middle + 4 :] == again[:, middle + 4 :]).all() and np.abs(before - again)[:, : middle - 4].mean() > 4
+    assert "Instruct edit result: own-size" in infotext and "mask: True" in infotext
     used, _ = client.predict(api_name="/use_result")
     _, text, *_ = client.predict(api_name="/step_back")
-    assert Path(used).read_bytes() == Path(whole).read_bytes() and text == painted(half), "the mask comes back with its picture"
+    assert Path(used).read_bytes() == Path(enlarged).read_bytes() and text == painted(half), "the mask comes back with its picture"
 
 
-def test_another_kind_of_a_painted_result_stays_beside_it_too(client, half, tmp_path):
-    photo = large(tmp_path)
-    client.predict(handle_file(photo), *FIELDS, painted(half), api_name="/edit")
-    *_, infotext, whole, _ = client.predict("own-size", 1, api_name="/again")
-    before, after = np.asarray(read_image(photo), int), np.asarray(Image.open(whole), int)
-    assert (before[:, 910:] == after[:, 910:]).all() and np.abs(before - after)[:, :890].mean() > 4
-    assert "Instruct edit result: own-size" in infotext and "mask: True" in infotext
-
-
-def test_a_mask_file_keeps_its_own_pixels_where_nothing_was_painted_since(tmp_path):
-    picture, file = large(tmp_path), as_png(Image.new("L", (1804, 1200)), "mask")
-    lines = Image.new("L", (1804, 1200))
-    lines.paste(255, (0, 0, 901, 1200))
-    lines.save(file)
-    mask = painted_from(file, str(picture))
-    assert np.array_equal(mask.mask((1804, 1200)), lines)
+def test_a_mask_file_keeps_its_own_pixels_where_nothing_was_painted_since():
+    size = 1804, 1200
+    left = Image.new("L", size)
+    left.paste(255, (0, 0, 901, 1200))
+    file, picture = as_png(left, "mask"), as_png(Image.new("RGB", size), "photo")
+    mask = painted_from(file, picture)
+    assert np.array_equal(mask.mask(size), left)
     shown = Image.open(io.BytesIO(base64.b64decode(mask.text.partition(",")[2])))
     shown.paste((255, 64, 64, 255), (800, 100, 900, 200))
-    more = np.asarray(Painted(data_url(shown)["url"], file).mask((1804, 1200)))
+    more = np.asarray(Painted(data_url(shown)["url"], file).mask(size))
     assert (more[180:350, 1415:1580] == 255).all() and (more[400:, 901:] == 0).all() and (more[:, :901] == 255).all()
-    assert Painted(painted(Image.new("L", (64, 64))), file).mask((1804, 1200)) is None, "all of it erased is nothing painted"
+    assert Painted(painted(Image.new("L", (64, 64))), file).mask(size) is None, "all of it erased is nothing painted"
 
 
-def test_a_mask_of_another_size_than_its_picture_is_a_sentence(tmp_path):
-    file = as_png(Image.new("L", (64, 64), 255), "mask")
-    with pytest.raises(EditError, match="The mask is 64x64 but the picture is 1804x1200: make them the same size"):
-        painted_from(file, str(large(tmp_path)))
+def test_a_mask_of_another_size_than_its_picture_is_a_sentence():
+    file, picture = as_png(Image.new("L", (64, 64), 255), "mask"), as_png(Image.new("RGB", (64, 48)), "photo")
+    with pytest.raises(EditError, match="The mask is 64x64 but the picture is 64x48: make them the same size"):
+        painted_from(file, picture)
 
 
 def test_the_mask_file_of_another_picture_is_forgotten():
@@ -400,12 +394,11 @@ def test_of_a_result_no_picture_of_the_photograph_s_size_stays_in_memory(model, 
     events = Events(model)
     photo = save_file_to_cache(large(tmp_path), get_upload_folder())
     request = gr.Request(session_hash="somebody")
-    values = [{"path": photo}, *EDIT, None, []]
+    values = [{"path": photo}, *FIELDS[:9], "own-size", 1, "Custom", 64, 64, 64, "", None, []]
     *_, chain, _, _, whole, _ = next(events.generate(request, lambda *_, **__: None, *values))
     held = pickle.dumps((events.kept.of_session, chain))
-    width, height = Image.open(whole).size
-    working = 512 * 384 * 3 * np.dtype(np.float32).itemsize
-    assert len(held) < working + 100_000 < width * height * 3
+    assert Image.open(whole).size == (1804, 1200)
+    assert len(held) < 100_000 < 1804 * 1200
 
 
 def test_many_pictures_are_edited_once_and_a_bad_file_is_named(client, tmp_path):
@@ -442,12 +435,15 @@ def test_what_is_drawn_for_every_picture_does_not_tell_finished_ones_apart():
     assert stamped(settings, {**drawn, "seed_mode": "Fixed"}) != stamped(other, {**drawn, "seed_mode": "Fixed"})
 
 
-def test_ready_instructions_fill_the_fields():
-    page = Page("small")
-    fills = {fn.api_name or fn.name: fn.fn for fn in page.blocks.fns.values()}
-    instruction, text, image, steps, detail, *words = fills["pick"]("weather", names_of(load(), "weather")[0])
-    preset = chosen(load(), "weather", names_of(load(), "weather")[0])
+@pytest.mark.parametrize("keep_scales", [True, False])
+def test_ready_instructions_fill_the_fields(keep_scales):
+    name = names_of(load(), "weather")[0]
+    preset = chosen(load(), "weather", name)
+    instruction, text, image, steps, detail, *words = ready.picked(keep_scales, "weather", name)
     assert (instruction, steps, detail) == (preset.instruction_for(), preset.steps, preset.detail)
-    assert text == image == gr.skip(), "its scales are the published checkpoint's"
+    assert [text, image] == ([gr.skip()] * 2 if keep_scales else [preset.text_scale, preset.image_scale])
     assert [word["visible"] for word in words] == [place < len(preset.words) for place in range(len(words))]
-    assert fills["fill"]("weather", preset.name, *["odd"] * len(preset.words)) == filled(preset, ["odd"] * len(preset.words))
+    assert ready.worded("weather", name, *["odd"] * len(preset.words)) == filled(preset, ["odd"] * len(preset.words))
+    assert ready.worded("weather", name, "x" * 10_000) == ready.worded("weather", "no such name") == gr.skip()
+    names, *words = ready.listed("season")
+    assert (names["choices"], names["value"]) == (names_of(load(), "season"), None) and not any(word["visible"] for word in words)
