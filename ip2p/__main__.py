@@ -27,7 +27,7 @@ EXTRAS = {
     "datasets": "train",
     "pyarrow": "train",
     "skimage": "photos",
-    **dict.fromkeys(("peft", "openai", "gguf", "rapidfuzz"), "data"),
+    **dict.fromkeys(("peft", "openai", "gguf", "rapidfuzz", "ray"), "data"),
 }  # the extra that brings a package, where it is not `edit`
 
 

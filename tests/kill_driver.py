@@ -1,12 +1,15 @@
 """Runs commands one after the other, each in a fork of one process that has imported everything, and kills them where it is told to.
 
 A line of JSON on stdin is a command: argv, or fetch with its arguments; copies: how many run at once; root: the folder whose changes are
-counted; kill_at: of these changes the one at which the command kills itself, a file having been opened and nothing written to it; kill_after: seconds; largest_file: bytes, as on a full
-disk. A line of JSON on stdout is what came of it.
+counted; kill_at: of these changes the one at which the command kills itself, a file having been opened and nothing written to it; kill_after: seconds; kills: pairs of seconds and whom, "driver" (the command) or
+"worker" (one of the processes that work for it); largest_file: bytes, as on a full disk. A line of JSON on stdout is what came of it; left:
+processes that still worked for the command ten seconds after it.
 """
 
 import json
+import multiprocessing
 import os
+import random
 import resource
 import signal
 import sys
@@ -27,7 +30,7 @@ def import_all() -> None:
     from ip2p.checkpoints import convert, fetch  # noqa: F401
     from ip2p.cli import edit, evaluate, model  # noqa: F401
     from ip2p.dataset import open, parquet_writer, photos  # noqa: F401
-    from ip2p.dataset.generated import make_pairs  # noqa: F401
+    from ip2p.dataset.generated import pair_stage  # noqa: F401
     from ip2p.dataset.instructions import local_writer, make  # noqa: F401
     from ip2p.editor import Editor  # noqa: F401
     from ip2p.evaluation import evaluate as run  # noqa: F401
@@ -54,6 +57,7 @@ def run(command: dict, said: int, counts: int) -> None:
     if "largest_file" in command:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (command["largest_file"],) * 2)
+    multiprocessing.set_start_method("fork")  # a process for a device has everything imported too
     sys.addaudithook(count)
     status = 70
     try:
@@ -93,6 +97,11 @@ def outcome(command: dict) -> dict:
         children.append(child)
     os.close(to_counts)
     os.close(to_said)
+    killed, started_by = 0, set()
+    for moment in command.get("kills", ()):
+        met, below = kill(children[0], started, *moment)
+        killed += met
+        started_by.update(below)
     if "kill_after" in command:
         time.sleep(command["kill_after"])
         for child in children:
@@ -100,7 +109,48 @@ def outcome(command: dict) -> dict:
     with os.fdopen(said, "rb") as output, os.fdopen(counts, "rb") as numbers:
         text, changes = output.read().decode(errors="replace"), [int(line) for line in numbers]
     statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-    return {"statuses": statuses, "said": text, "changes": changes, "seconds": time.monotonic() - started}
+    ended = time.monotonic()
+    while (left := [process for process in started_by if is_running(process)]) and time.monotonic() - ended < 10:
+        time.sleep(0.05)
+    return {"statuses": statuses, "said": text, "changes": changes, "seconds": ended - started, "killed": killed, "left": left}
+
+
+def kill(child: int, started: float, seconds: float, whom: str) -> tuple[bool, list[int]]:
+    """Waits until then, and for a worker until there is one → whether it was killed before the command ended, and the processes that
+    there were for it."""
+    while time.monotonic() - started < seconds and is_running(child):
+        time.sleep(0.01)
+    below = descendants(child)
+    while whom == "worker" and is_running(child) and not (workers := [p for p in below if is_worker(p, child)]):
+        time.sleep(0.02)
+        below = descendants(child)
+    if met := is_running(child):
+        os.kill(random.choice(workers) if whom == "worker" else child, signal.SIGKILL)
+    return met, below
+
+
+def is_worker(process: int, child: int) -> bool:
+    return cmdline(process) == cmdline(child) or cmdline(process).startswith(b"ray::MapWorker")
+
+
+def descendants(process: int) -> list[int]:
+    try:
+        below = [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+    except OSError:
+        return []
+    return [one for child in below for one in (child, *descendants(child))]
+
+
+def cmdline(process: int) -> bytes:
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def is_running(process: int) -> bool:
+    """A zombie is not: it waits for whoever started it."""
+    return cmdline(process) != b""
 
 
 if __name__ == "__main__":

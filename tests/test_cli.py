@@ -39,7 +39,7 @@ class FakeEditor:
     finders: dict = {}  # noqa: RUF012 — it finds no region
 
     @classmethod
-    def load(cls, model):
+    def load(cls, model, device):
         cls.loaded.append(model)
         return cls()
 

@@ -19,7 +19,7 @@ from ip2p.dataset.instructions.triplets import Caption, asks_of
 from test_cli_dataset import ran
 
 pytestmark = pytest.mark.usefixtures("one_thread_and_no_hub")
-SMALL = ("--batch", 4, "--max-tokens", 40)
+SMALL = ("--batch", 4, "--max-tokens", 40, "--runner", "here")
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_sampling_follows_the_softmax_at_the_temperature():
 
 
 def test_parts_of_a_run_merged_are_the_run(tuned, captions, tmp_path, capsys):
-    options = ("--model", tuned, "--temperature", 0, "--batch", 1, "--max-tokens", 40)
+    options = ("--model", tuned, "--temperature", 0, "--batch", 1, "--max-tokens", 40, "--runner", "here")
     assert ran(capsys, "instructions", captions, "--output", tmp_path / "whole", *options)[0] == 0
     for i in (1, 2, 3):
         assert ran(capsys, "instructions", captions, "--output", tmp_path / f"part{i}", "--part", f"{i}/3", *options)[0] == 0
@@ -140,7 +140,9 @@ def test_a_model_that_was_not_fine_tuned_is_shown_rows_that_people_wrote(tmp_pat
     assert text.count("\nEND") == 3 and text.endswith("\n\na dog\n##\n") and not writer.tuned
     assert ran(capsys, "instructions", captions, "--output", tmp_path / "run", "--model", model, "--examples", 2, *SMALL)[0] == 0
     assert {row["reason"] for row in lines(tmp_path / "run" / "rejected.jsonl")} == {"parts"}
-    status, _, err = ran(capsys, "instructions", captions, "--output", tmp_path / "long", "--model", model, "--examples", 60)
+    status, _, err = ran(
+        capsys, "instructions", captions, "--output", tmp_path / "long", "--model", model, "--examples", 60, "--runner", "here"
+    )
     assert status == 2 and "reads 2048 tokens" in err[-1]
 
 

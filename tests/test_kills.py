@@ -145,12 +145,12 @@ def evaluate(sources: Path, output: Path) -> dict:
 
 
 def instructions(sources: Path, output: Path) -> dict:
-    settings = ["--model", sources / "language", "--temperature", 0, "--batch", 2, "--max-tokens", 24]
+    settings = ["--model", sources / "language", "--temperature", 0, "--batch", 2, "--max-tokens", 24, "--runner", "here"]
     return {"argv": ["dataset", "instructions", sources / "captions.txt", "--output", output, *settings]}
 
 
 def pairs(sources: Path, output: Path) -> dict:
-    settings = ["--model", sources / "painter", "--steps", 1, "--size", 64, "--samples", 2, "--shard", 1]
+    settings = ["--model", sources / "painter", "--steps", 1, "--size", 64, "--samples", 2, "--shard", 1, "--runner", "here"]
     return {"argv": ["dataset", "pairs", sources / "rows.jsonl", "--output", output, *settings]}
 
 

@@ -43,9 +43,33 @@ def load_networks(model: str) -> dict[str, Any]:
         return read_file(path)
     if path.is_dir():
         return read_folder(path)
-    if path.suffix.lower() in (".safetensors", ".ckpt") or not re.fullmatch(r"[\w.-]+/[\w.-]+", model):
+    return read_hub(checked_name(model))
+
+
+def checked_name(model: str) -> str:
+    """What is neither a file nor a folder, as a name on the hub. Raises EditError."""
+    if Path(model).suffix.lower() in (".safetensors", ".ckpt") or not re.fullmatch(r"[\w.-]+/[\w.-]+", model):
         raise EditError(f"There is no model {model}: give a diffusers folder, a .safetensors or .ckpt file, or a name on the hub.")
-    return read_hub(model)
+    return model
+
+
+def input_channels(model: str) -> int:
+    """Of the network of a model that `load_networks` takes, whose weights are not read. Raises EditError as there, and like there asks the
+    network for a name on the hub."""
+    from diffusers import UNet2DConditionModel
+
+    path = Path({small.NAME: str(small.FILE), small.OFFICIAL: small.HUB}.get(model, model)).expanduser()
+    if path.is_file():
+        with Weights(path) as weights:
+            return ldm_file(path, weights).configs["unet"]["in_channels"]
+    if path.is_dir():
+        check_folder(path)
+        return read_json(path / "unet" / "config.json")["in_channels"]
+    name = checked_name(model)
+    try:
+        return UNet2DConditionModel.load_config(name, subfolder="unet")["in_channels"]
+    except Exception as e:  # as in `read_hub`
+        raise not_on_the_hub(name, e) from e
 
 
 def read_folder(folder: Path) -> dict[str, Any]:
@@ -86,9 +110,13 @@ def read_hub(name: str) -> dict[str, Any]:
     except EditError:
         raise
     except Exception as e:  # the hub, diffusers and transformers raise many
-        where = "on the hub or in its cache; without a network give a folder or a file"
-        raise EditError(f"The model {name} can't be read {where}: {first_line(e)}") from e
+        raise not_on_the_hub(name, e) from e
     return {**networks, "name": name, "prediction_type": prediction_type_of(Path(name), scheduler)}
+
+
+def not_on_the_hub(name: str, error: Exception) -> EditError:
+    where = "on the hub or in its cache; without a network give a folder or a file"
+    return EditError(f"The model {name} can't be read {where}: {first_line(error)}")
 
 
 def read_file(path: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import runner_options
 from .exits import INTERRUPTED, name_bad, note, say
 from .instruction_options import add_arguments, check, price_of
 
@@ -60,15 +61,29 @@ def make(args: argparse.Namespace) -> int:
 
 def writer_of(args: argparse.Namespace) -> Writer:
     if args.writer == "local":
-        from ..dataset.instructions.local_writer import LocalWriter, Options
-
-        return LocalWriter(args.model, Options(args.temperature, args.batch, args.max_tokens, args.examples, args.candidates))
+        return local_writer_of(args)
     from ..dataset.instructions.endpoint_writer import Asking, EndpointWriter
     from ..endpoint import Service
 
     service = Service(args.url, args.requests, args.retries, args.timeout, price_of(args), args.max_cost)
     asking = Asking(args.temperature, args.max_tokens, args.examples, args.answer, args.prompt, args.moderation)
     return EndpointWriter(args.model, service, asking)
+
+
+def local_writer_of(args: argparse.Namespace) -> Writer:
+    import torch
+
+    from ..dataset.instructions.local_writer import LocalWriter, Options
+    from ..dataset.instructions.spread_writer import AnswerAsks, SpreadWriter
+    from ..runners import Attempts
+
+    options = Options(args.temperature, args.batch, args.max_tokens, args.examples, args.candidates)
+    if args.runner == runner_options.HERE or args.dry_run:
+        return LocalWriter(args.model, options, runner_options.devices_of(args)[0])
+    model = Path(args.model).expanduser()
+    place = str(model.absolute()) if model.exists() else args.model
+    stage = AnswerAsks(place, options, Attempts(args.output.absolute()), torch.get_num_threads())
+    return SpreadWriter(LocalWriter(args.model, options), stage, runner_options.runner_of(args))
 
 
 def settings_of(args: argparse.Namespace, wanted: Wanted, writer: Writer) -> dict[str, Any]:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from ..edit import MAX_SCALE, MAX_STEPS
 from ..errors import EditError
 from ..images import MAX_SIDE, MIN_SIDE
+from . import runner_options
 from .exits import INTERRUPTED, name_bad, say
 
 if TYPE_CHECKING:
     from ..dataset.generated.make_pairs import Counted, Wanted
-    from ..dataset.generated.text_to_image import TextToImage
+    from ..dataset.generated.pair_stage import DrawPairs
 
 SAMPLES, BATCH, SHARD, STEPS, SIZE, HELD_OUT = 100, 4, 4, 100, 512, 0.1
 P, GUIDANCE = "0.1,0.9", "7.5,15"
@@ -36,9 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=0, help="of everything drawn (default: 0)")
     add("--held-out", type=float, default=HELD_OUT, metavar="SHARE", help=f"captions kept from training, where rows name no split (default: {HELD_OUT})")  # fmt: skip
     add("--licence", metavar="NAME", help="of the model, for the set's card (default: what its file says, else unknown)")
-    add("--device", help="cuda, cuda:1 or cpu (default: cuda where there is one)")
     add("--precision", choices=("fp32", "fp16", "bf16"), help="of the networks (default: fp16 on CUDA, fp32 on the CPU)")
+    add("--retry", action="store_true", help="draw the rows again that were set aside; the pairs of the others stay")
     add("--dry-run", action="store_true", help="print what it would take and stop")
+    runner_options.add_arguments(parser, default=runner_options.LOCAL)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -51,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def make(args: argparse.Namespace) -> int:
+    from ..checkpoints.load import input_channels
     from ..dataset.generated.make_pairs import counted, draw_all, finish
     from ..dataset.generated.pair_estimate import estimated
     from ..dataset.generated.pair_run import PairRun
@@ -58,13 +61,18 @@ def make(args: argparse.Namespace) -> int:
 
     wanted = wanted_by(args)
     there = counted(wanted)
-    model = TextToImage.load(args.model, args.device, args.precision)
+    runner = runner_options.runner_of(args)
     if args.dry_run:
+        model = TextToImage.load(args.model, runner_options.devices_of(args)[0], args.precision)
         for line in estimated(wanted, there, model):
             print(line)
         return 0
-    folder = PairRun(args.output, settings_of(args, wanted, there, model))
-    if not draw_all(wanted, there, model, folder):
+    TextToImage.check_channels(name_of(args.model), input_channels(args.model))
+    stage = stage_of(args, wanted, there)
+    folder = PairRun(stage.folder, stage.settings)
+    if args.retry:
+        folder.take_up_again()
+    if not draw_all(wanted, there, stage, folder, runner):
         print("The shards that are left are drawn by other processes, the last of which finishes the set.")
         return 0
     pairs, aside = finish(there, wanted, folder)
@@ -85,12 +93,32 @@ def wanted_by(args: argparse.Namespace) -> Wanted:
     return Wanted(args.rows, args.samples, args.batch, args.shard, p, guidance, sampling, args.held_out, args.seed)
 
 
-def settings_of(args: argparse.Namespace, wanted: Wanted, there: Counted, model: TextToImage) -> dict[str, Any]:
+def stage_of(args: argparse.Namespace, wanted: Wanted, there: Counted) -> DrawPairs:
+    """With paths that mean the same in another process."""
+    import torch
+
+    from ..dataset.generated.pair_stage import DrawPairs
+    from ..runners import Attempts
+
+    output, model = args.output.absolute(), Path(args.model).expanduser()
+    dtype = args.precision or ("fp32" if "cpu" in runner_options.devices_of(args)[0] else "fp16")
+    settings = settings_of(args, wanted, there, dtype)
+    place = str(model.absolute()) if model.exists() else args.model
+    return DrawPairs(wanted, output, settings, place, dtype, Attempts(output), torch.get_num_threads())
+
+
+def name_of(model: str) -> str:
+    path = Path(model).expanduser()
+    return path.stem if path.is_file() else path.resolve().name if path.is_dir() else model
+
+
+def settings_of(args: argparse.Namespace, wanted: Wanted, there: Counted, dtype: str) -> dict[str, Any]:
     """What has to be the same when a run goes on, and where the pairs come from."""
     from ..checkpoints.fingerprint import fingerprint_of
+    from ..editor import DTYPES
 
     return {
-        "model": Path(model.name).name if Path(args.model).expanduser().exists() else model.name,
+        "model": name_of(args.model),
         "model_fingerprint": fingerprint_of(args.model, named=False),
         "model_licence": args.licence or licence_in(Path(args.model).expanduser()),
         "rows": args.rows.name,
@@ -105,7 +133,7 @@ def settings_of(args: argparse.Namespace, wanted: Wanted, there: Counted, model:
         "seed": wanted.seed,
         "batch": wanted.batch,
         "shard": wanted.shard,
-        "precision": str(model.dtype).removeprefix("torch."),
+        "precision": str(DTYPES[dtype]).removeprefix("torch."),
     }
 
 
@@ -127,6 +155,7 @@ def check(args: argparse.Namespace) -> None:
         raise EditError(f"--size is a multiple of {MULTIPLE} from {MIN_SIDE} to {MAX_SIDE}, not {args.size}.")
     if not 0 <= args.held_out < 1:
         raise EditError(f"--held-out is a share from 0 to below 1, not {args.held_out:g}.")
+    runner_options.check(args)
 
 
 def range_of(option: str, text: str, highest: float) -> tuple[float, float]:

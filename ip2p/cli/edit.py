@@ -5,25 +5,25 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from ..batch import Stamps
+from ..batch import Stamps, Task
 from ..chain import lines_of
 from ..checkpoints import small
+from ..checkpoints.fingerprint import OWN_NAMES
 from ..edit import FULL, OWN_SIZE, RESULTS, WORKING, Edit, read_scales, scales_around, sheet_over_scales
 from ..errors import EditError, printable
-from ..files import why
 from ..images import read_mask
 from ..presets import load, preset_named
 from ..where import Where
-from . import region_options
+from . import region_options, runner_options
 from .edit_outputs import Request, tasks_of, unfinished, writable
-from .edit_pictures import Steps, edit_one
+from .edit_pictures import Edited, EditPictures, Steps
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -98,11 +98,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="leave the photograph's date, place and camera out of the results (default: they are kept)",
     )
     add("--force", action="store_true", help="overwrite results that exist already (default: off)")
+    runner_options.add_arguments(parser, default=runner_options.HERE)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     named, args.model = args.model, args.model or small.NAME
+    runner_options.check(args)
     where, args.mask = region_options.where_of(args)
     request = request_of(args, where)
     tasks, passed_over = tasks_of(args.input, args.output, request, args.recursive, args.mask)
@@ -114,27 +116,22 @@ def run(args: argparse.Namespace) -> int:
     possible = [task for task in tasks if task.source not in failed]
     todo, finished = unfinished(possible, Stamps(request.settings, args.model, args.mask), args.force)
     edited, progress = 0, Steps(len(todo))
-    if todo:
-        from ..editor import Editor
-
-        editor = Editor.load(args.model)
     for source, reason in failed.items():
         progress.say(f"{source.name}: {reason}")
-    if todo:
-        try:
-            for task in todo:
-                try:
-                    edit_one(editor, task, request, mask, progress)
-                    edited += 1
-                except (EditError, OSError, MemoryError) as e:
-                    reason = " ".join(str(e).split()) if isinstance(e, EditError) else why(e)
-                    if single:
-                        raise EditError(reason) from e
-                    progress.say(f"{task.source.name}: {reason}")
-                    failed[task.source] = reason
-                progress.next_picture()
-        finally:
-            progress.close()
+    try:
+        for number, (task, outcome) in enumerate(zip(todo, outcomes(args, request, todo, progress))):
+            if outcome.failed and single:
+                raise EditError(outcome.failed)
+            for note in outcome.notes:
+                progress.say_note(task.source, note)
+            if outcome.failed:
+                progress.say(f"{task.source.name}: {outcome.failed}")
+                failed[task.source] = outcome.failed
+            else:
+                edited += 1
+            progress.finished(number)
+    finally:
+        progress.close()
     if mask is not None:
         progress.say_notes(args.mask, mask)
     if passed_over:
@@ -147,6 +144,24 @@ def run(args: argparse.Namespace) -> int:
         hint = f"--model {small.OFFICIAL}"
         print(f"Edited with the small checkpoint that comes with the package. {small.PUBLISHED}: {hint}.", file=sys.stderr)
     return 1 if failed else 0
+
+
+def outcomes(args: argparse.Namespace, request: Request, todo: Sequence[Task], progress: Steps) -> Iterator[Edited]:
+    """What becomes of each picture, in their order. Raises EditError for what ends the run."""
+    if not todo:
+        return
+    import torch
+
+    from ..runners import Attempts
+
+    output, model = Path(args.output).absolute(), Path(args.model).expanduser()
+    attempts = None if args.runner == runner_options.HERE else Attempts(output if args.input.is_dir() else output.parent)
+    place = str(model.absolute()) if model.exists() and args.model not in OWN_NAMES else args.model
+    stage = EditPictures(place, request, args.mask and args.mask.absolute(), attempts, torch.get_num_threads())
+    tasks = [replace(task, source=task.source.absolute(), targets=[target.absolute() for target in task.targets]) for task in todo]
+    yield from runner_options.runner_of(args).run(stage, tasks, progress.report)
+    if attempts is not None:
+        attempts.close()
 
 
 def request_of(args: argparse.Namespace, where: Where | None = None) -> Request:

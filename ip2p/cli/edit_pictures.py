@@ -1,11 +1,12 @@
-"""One picture edited by `edit`, its sheets, and the progress over all of them."""
+"""Pictures edited by `edit`, its sheets, and the progress over all of them."""
 
 from __future__ import annotations
 
 import random
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING
@@ -16,45 +17,102 @@ from ..batch import Task
 from ..chain import lines_of
 from ..contact_sheet import contact_sheet
 from ..edit import Edit, sheet_over_scales
-from ..errors import printable
-from ..images import exif_to_keep, fit, notes_of, read_image, save_picture
+from ..errors import EditError, printable
+from ..files import why
+from ..images import exif_to_keep, fit, notes_of, read_image, read_mask, save_picture
 from ..located import located
-from ..progress import bar
+from ..progress import PartsBar, bar
 from .edit_outputs import Request
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
     from ..editor import Editor, Result
+    from ..runners import Attempts, Report
 
 LABEL = 32  # characters above a picture
 
 
-def edit_one(editor: Editor, task: Task, request: Request, mask: Image.Image | None, progress: Steps) -> None:
-    """Edits one picture and writes its results. Raises EditError."""
+@dataclass(frozen=True)
+class EditPictures:
+    """Editing pictures as a stage of work. mask: its file. attempts: at its pictures; None where a process that ends takes the run with it.
+    threads: of each process on the CPU, on whose number the roundings depend."""
+
+    model: str
+    request: Request
+    mask: Path | None
+    attempts: Attempts | None
+    threads: int
+
+    def open(self, device: str | None) -> PictureEditor:
+        """Raises EditError for a model or a mask that can't be read."""
+        import torch
+
+        from ..editor import Editor
+
+        torch.set_num_threads(self.threads)
+        return PictureEditor(Editor.load(self.model, device), self)
+
+
+@dataclass(frozen=True)
+class Edited:
+    """What became of a picture. notes: what was done to it on reading. failed: why it has no results, "" where it has."""
+
+    notes: Sequence[str] = ()
+    failed: str = ""
+
+
+class PictureEditor:
+    """A loaded model that edits pictures into files."""
+
+    def __init__(self, editor: Editor, stage: EditPictures):
+        self.editor, self.request, self.attempts = editor, stage.request, stage.attempts
+        self.mask = read_mask(stage.mask) if stage.mask else None
+
+    def __call__(self, task: Task, report: Report) -> Edited:
+        try:
+            with self.attempts.of(str(task.targets[0])) if self.attempts else nullcontext():
+                return Edited(edit_one(self.editor, task, self.request, self.mask, report))
+        except EditError as e:
+            return Edited(failed=" ".join(str(e).split()))
+        except (OSError, MemoryError) as e:
+            return Edited(failed=why(e))
+
+
+def edit_one(editor: Editor, task: Task, request: Request, mask: Image.Image | None, report: Report) -> list[str]:
+    """Edits one picture and writes its results → what was done to it on reading. Raises EditError."""
     source = read_image(task.source)
     exif = exif_to_keep(source) if request.keep_metadata else None
+    reported = (0, 1)
 
     def write(target: Path, image: Image.Image, infotext: str) -> None:
         save_picture(image, target, infotext=infotext, settings=task.stamp, exif=exif)
+
+    def on_step(step: int, total: int, latents: object = None) -> None:
+        nonlocal reported
+        reported = step, total
+        report(step, total, "")
+
+    def on_rows(done: int, total: int) -> None:
+        report(*reported, f"own detail {done / total:.0%}" if done < total else "")
 
     edit = located(replace(request.edit, image=source, mask=mask), editor.finders)
     if request.grid:
         seed = random.randrange(2**32) if edit.seed == -1 else edit.seed
         cells = sheet_over_scales(request.text_scales, request.image_scales, seed)
-        results = editor.edit(replace(edit, seed=seed, variants=cells), on_step=progress.step, on_rows=progress.rows)
+        results = editor.edit(replace(edit, seed=seed, variants=cells), on_step=on_step, on_rows=on_rows)
         rows, columns = ([f"{name} {s:g}" for s in scales] for name, scales in
                          (("text", request.text_scales), ("image", request.image_scales)))  # fmt: skip
         write(task.targets[0], contact_sheet([result.image for result in results], rows, columns), results[0].infotext)
-        return progress.say_notes(task.source, source)
-    results = editor.edit(edit, on_step=progress.step, on_rows=progress.rows)
+        return notes_of(source)
+    results = editor.edit(edit, on_step=on_step, on_rows=on_rows)
     lines = [results[i : i + edit.count] for i in range(0, len(results), edit.count)]
     if request.compare:
         write(task.targets[0], comparison(edit, lines, request.every_step), lines[-1][0].infotext)
     else:
         for target, result in zip(task.targets, results if request.every_step else lines[-1]):
             write(target, result.image, result.infotext)
-    return progress.say_notes(task.source, source)
+    return notes_of(source)
 
 
 def comparison(edit: Edit, lines: Sequence[Sequence[Result]], every_step: bool) -> Image.Image:
@@ -76,29 +134,24 @@ class Steps:
     """Progress over the steps of all pictures. The first picture's first step tells how many steps each has."""
 
     def __init__(self, pictures: int):
-        self.pictures, self.finished, self.per_picture, self.shown = pictures, 0, 0, 0
+        self.pictures, self.per_picture = pictures, 0
         self.bar: tqdm | None = None
+        self.parts: PartsBar | None = None
 
-    def step(self, step: int, total: int, latents: object = None) -> None:
-        """The editor's callback after every step."""
-        if self.bar is None:
+    def report(self, picture: int, step: int, total: int, doing: str) -> None:
+        """The runner's `Progress`."""
+        if self.parts is None:
             self.per_picture = total
             self.bar = bar(self.pictures * total, "step")
-        self._to(self.finished * self.per_picture + min(step, self.per_picture))
-
-    def rows(self, done: int, total: int) -> None:
-        """The editor's callback after every strip of rows of a result that is brought to the picture's size."""
+            self.parts = PartsBar(self.bar)
+        self.parts.report(picture, min(step, self.per_picture), self.per_picture)
         if self.bar is not None:
-            self.bar.set_description(f"own detail {done / total:.0%}" if done < total else None)
+            self.bar.set_description(doing or None)
 
-    def next_picture(self) -> None:
-        self.finished += 1
-        self._to(self.finished * self.per_picture)
-
-    def _to(self, done: int) -> None:
-        if self.bar is not None and done > self.shown:
-            self.bar.update(done - self.shown)
-            self.shown = done
+    def finished(self, picture: int) -> None:
+        """Also one that has failed."""
+        if self.parts is not None:
+            self.parts.report(picture, self.per_picture, self.per_picture)
 
     def say(self, sentence: str) -> None:
         sentence = printable(sentence)
@@ -110,7 +163,10 @@ class Steps:
     def say_notes(self, path: Path, image: Image.Image) -> None:
         """What was done to a picture on reading."""
         for note in notes_of(image):
-            self.say(f"{path.name}: {note}.")
+            self.say_note(path, note)
+
+    def say_note(self, path: Path, note: str) -> None:
+        self.say(f"{path.name}: {note}.")
 
     def close(self) -> None:
         if self.bar is not None:

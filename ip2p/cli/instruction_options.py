@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from ..errors import EditError
+from . import runner_options
 
 PER_CAPTION, HELD_OUT, TEMPERATURE, MAX_TOKENS, EXAMPLES, BATCH = 1, 0.1, 0.7, 256, 12, 16
 REQUESTS, RETRIES, TIMEOUT = 8, 6, 120.0
@@ -56,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="leave out edited captions with words of neither caption nor instruction, as small models invent",
     )
+    runner_options.add_arguments(parser, default=runner_options.LOCAL)
     endpoint = parser.add_argument_group("endpoint", "The key is read from OPENAI_API_KEY.")
     add = endpoint.add_argument
     add("--url", help="as http://127.0.0.1:8000/v1 (default: OPENAI_BASE_URL, else OpenAI's)")
@@ -104,6 +106,7 @@ def check(args: argparse.Namespace) -> None:
     match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", args.part)
     if not match or not 1 <= int(match[1]) <= int(match[2]):
         raise EditError(f"--part is as 1/4, the first of four parts, not {args.part}.")
+    runner_options.check(args)
     if args.max_cost is not None and not args.price:
         raise EditError("--max-cost needs --price, what a million tokens cost.")
     price_of(args)

@@ -24,10 +24,15 @@ class DiffusionModel:
     channels: int
 
     def __init__(self, unet: Any, vae: Any, text_encoder: Any, tokenizer: Any, *, name: str = "model", prediction_type: str = "epsilon"):
-        if unet.config.in_channels != self.channels:
-            raise EditError(f"“{name}” is not {self.kind}: its network has {unet.config.in_channels} input channels, not {self.channels}.")
+        self.check_channels(name, unet.config.in_channels)
         self.unet, self.vae, self.text_encoder, self.tokenizer = unet, vae, text_encoder, tokenizer
         self.name, self.prediction_type = name, prediction_type
+
+    @classmethod
+    def check_channels(cls, name: str, channels: int) -> None:
+        """Raises EditError for a network with other inputs than a model of this class has."""
+        if channels != cls.channels:
+            raise EditError(f"“{name}” is not {cls.kind}: its network has {channels} input channels, not {cls.channels}.")
 
     @classmethod
     def load(cls: type[Own], model: str | Path, device: str | torch.device | None = None, dtype: str | torch.dtype | None = None) -> Own:

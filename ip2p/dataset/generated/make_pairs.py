@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,13 @@ import numpy as np
 from ...errors import EditError
 from ...files import why
 from ...pixels import to_picture
-from ...progress import bar
+from ...progress import PartsBar, bar
+from ...runners import Attempts, EndsTheRun, Report, Runner, Stage
 from ..instructions.captions import Bad
 from .draws import GUIDANCE, Draw, P, Range, draw
 from .pair_card import card_of
 from .pair_run import PairRun
-from .text_to_image import OutOfMemory, Sampling, TextToImage
+from .text_to_image import Sampling, TextToImage
 from .triplet_files import Triplet, read_triplets
 
 QUALITY = 100  # of JPEG, as in the paper
@@ -77,19 +78,27 @@ def counted(wanted: Wanted) -> Counted:
     return Counted(rows, digest.hexdigest()[:16], bad)
 
 
-def draw_all(wanted: Wanted, there: Counted, model: TextToImage, run: PairRun) -> bool:
+@dataclass(frozen=True)
+class Shard:
+    """Rows that are drawn into one file."""
+
+    number: int
+    rows: list[Triplet]
+
+
+def draw_all(wanted: Wanted, there: Counted, stage: Stage[Shard, None], run: PairRun, runner: Runner) -> bool:
     """Draws the shards that no other process draws or has drawn. → whether all are finished now. Raises EditError."""
     shards = -(-there.rows // wanted.shard)
-    finished = {number for number in range(shards) if run.record(number) is not None}
-    left = sum(min(wanted.shard, there.rows - number * wanted.shard) for number in range(shards) if number not in finished)
+    to_do = {number for number in range(shards) if run.record(number) is None}
+    left = sum(min(wanted.shard, there.rows - number * wanted.shard) for number in to_do)
     shown = bar(there.rows * wanted.samples, "pair", done=(there.rows - left) * wanted.samples)
     try:
-        for number, rows in wanted.shards():
-            if number not in finished:
-                with run.taken(number) as mine:
-                    if mine:
-                        set_aside: list[dict[str, Any]] = []
-                        run.write(number, pairs_of_rows(wanted, rows, model, set_aside, shown), [row.id for row in rows], set_aside)
+        while to_do:
+            units = (Shard(number, rows) for number, rows in wanted.shards() if number in to_do)
+            for _ in runner.run(stage, units, PartsBar(shown).report):
+                pass
+            # What was being drawn elsewhere is taken up where that has ended without it.
+            to_do = {number for number in to_do if run.is_free(number)}
     finally:
         shown.close()
     return all(run.record(number) is not None for number in range(shards))
@@ -109,24 +118,34 @@ def finish(there: Counted, wanted: Wanted, run: PairRun) -> tuple[int, int]:
 
 
 def pairs_of_rows(
-    wanted: Wanted, rows: Sequence[Triplet], model: TextToImage, set_aside: list[dict[str, Any]], shown: Any
+    wanted: Wanted,
+    rows: Sequence[Triplet],
+    model: TextToImage,
+    kept: Mapping[str, Callable[[], Iterator[dict[str, Any]]]],
+    attempts: Attempts,
+    set_aside: list[dict[str, Any]],
+    report: Report,
 ) -> Iterator[dict[str, Any]]:
-    """All pairs of the rows; a row of which one can't be drawn is added to `set_aside`, with the reason, and has none."""
-    for row in rows:
-        done = 0
-        try:
-            pairs = []
-            for pair in pairs_of_row(wanted, row, model):
-                pairs.append(pair)
-                done += 1
-                shown.update()
-        except OutOfMemory:
-            raise
-        except Exception as e:  # one row must not end the run, whatever the networks or the tokenizer make of it
-            set_aside.append({**asdict(row), "reason": why(e)})
-            shown.update(wanted.samples - done)
+    """All pairs of the rows; a row of which one can't be drawn is added to `set_aside`, with the reason, and has none. kept: rows whose
+    pairs are there already, by id."""
+    total = len(rows) * wanted.samples
+    for i, row in enumerate(rows):
+        pairs: list[dict[str, Any]] = []
+        if row.id in kept:
+            yield from kept[row.id]()
         else:
-            yield from pairs
+            try:
+                with attempts.of(row.id):
+                    for pair in pairs_of_row(wanted, row, model):
+                        pairs.append(pair)
+                        report(i * wanted.samples + len(pairs), total, "")
+            except EndsTheRun:
+                raise
+            except Exception as e:  # one row must not end the run, whatever the networks or the tokenizer make of it
+                set_aside.append({**asdict(row), "reason": why(e)})
+            else:
+                yield from pairs
+        report((i + 1) * wanted.samples, total, "")
 
 
 def pairs_of_row(wanted: Wanted, row: Triplet, model: TextToImage) -> Iterator[dict[str, Any]]:

@@ -7,13 +7,17 @@ record is there, which comes last: whatever moment a run is killed at, the next 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ...errors import EditError
 from ...files import remove, take_lock, why, written_whole
+from ...runners import Attempts
+from ..open import open_pairs
 from ..parquet_writer import write_rows
 from ..runs import line_of, read_object, refuse_other
 
@@ -49,6 +53,11 @@ class PairRun:
         """Of a finished shard: ids of its rows, how many pairs, and the rows set aside; None while it is not finished."""
         return record_in(self.folder, number)
 
+    def is_free(self, number: int) -> bool:
+        """Whether a shard that is not finished is drawn by no process."""
+        with self.taken(number) as mine:
+            return mine
+
     @contextmanager
     def taken(self, number: int) -> Iterator[bool]:
         """Within the block no other process draws the shard; False where one does, or it is finished."""
@@ -73,6 +82,27 @@ class PairRun:
         with written_whole(self.folder / RECORDS / f"{number:05d}.json", force=True) as beside:
             content = {"ids": list(ids), "pairs": pairs, "set_aside": set_aside}
             beside.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf8")
+        remove(self.reopened(number))
+
+    def take_up_again(self) -> None:
+        """The rows that were set aside are wanted again: shards that have such rows are no longer finished."""
+        for file in (self.folder / RECORDS).glob("*[0-9].json"):
+            if read_object(file)["set_aside"]:
+                os.replace(file, self.reopened(int(file.stem)))
+
+    def reopened(self, number: int) -> Path:
+        """The record of a shard that was taken up again."""
+        return self.folder / RECORDS / f"{number:05d}.again"
+
+    def kept(self, number: int) -> dict[str, Callable[[], Iterator[dict[str, Any]]]]:
+        """Of a shard that was taken up again: by their ids the rows that are drawn already, and how to read the pairs of each."""
+        if not self.reopened(number).is_file() or not self.shard(number).is_file():
+            return {}
+        pairs = open_pairs(self.shard(number), in_order=True)
+        places: dict[str, list[int]] = {}
+        for i in range(len(pairs)):
+            places.setdefault(str(pairs.texts(i)["id"]), []).append(i)
+        return {row: partial(map, pairs.raw, some) for row, some in places.items()}
 
     def finish(self, shards: int, bad: Iterable[Mapping[str, Any]], card: str) -> None:
         """Once every shard is finished: writes what was set aside and the card."""
@@ -84,6 +114,7 @@ class PairRun:
             beside.write_text(card, encoding="utf8")
         for lock in (self.folder / RECORDS).glob(".ip2p-*.lock"):
             remove(lock)
+        Attempts(self.folder).close()
 
 
 def is_pair_run(folder: Path) -> bool:

@@ -10,7 +10,7 @@ import torch
 from einops import rearrange
 
 from ...editor import OUT_OF_MEMORY, DiffusionModel, timesteps_of
-from ...errors import EditError
+from ...runners import EndsTheRun
 from .draws import Draw
 from .prompt_to_prompt import SharedAttention, shared_attention, shares_at, source_rows
 
@@ -28,10 +28,6 @@ class Sampling:
     denoising_strength = 1.0  # from noise alone
 
 
-class OutOfMemory(EditError):
-    """Of the whole run, not of a row."""
-
-
 class TextToImage(DiffusionModel):
     """A text-to-image model, ready."""
 
@@ -43,13 +39,13 @@ class TextToImage(DiffusionModel):
     ) -> list[tuple[np.ndarray, np.ndarray]]:
         """The pictures of both captions, each (size, size, 3) in [0, 255], of every draw.
 
-        on_step: is called after each step. Raises EditError where a picture is not a number, and OutOfMemory.
+        on_step: is called after each step. Raises EditError where a picture is not a number, and EndsTheRun where the memory is too small.
         """
         try:
             latents = self.latents(captions, draws, sampling, on_step)
             return [(self.decode(first), self.decode(second)) for first, second in latents]
         except torch.OutOfMemoryError as e:
-            raise OutOfMemory(f"{OUT_OF_MEMORY.partition(':')[0]}: choose a smaller --size or --batch.") from e
+            raise EndsTheRun(f"{OUT_OF_MEMORY.partition(':')[0]}: choose a smaller --size or --batch.") from e
 
     @torch.inference_mode()
     def latents(

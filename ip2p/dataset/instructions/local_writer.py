@@ -1,4 +1,4 @@
-"""A language model on this machine, through transformers: rows in batches, greedy or sampled by each row's own seed."""
+"""A language model of one's own, through transformers: rows in batches, greedy or sampled by each row's own seed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Any
 import torch
 
 from ...errors import EditError
+from ...files import why
+from ...runners import EndsTheRun
 from . import few_shot, paper_format
 from .language_model import fingerprint, is_tuned, load, quiet, start_of
 from .triplets import Answer, Ask, plain
@@ -32,10 +34,12 @@ class LocalWriter:
     """Gives the same rows, byte for byte, at one batch size and number of threads: what is finished of a batch is written with it again.
     At others a rounding may turn the choice between two tokens of nearly the same weight."""
 
-    def __init__(self, name: str, options: Options):
-        """name: as `language_model.load` takes it. Raises EditError as it does."""
+    def __init__(self, name: str, options: Options, device: str | None = "cpu"):
+        """name: as `language_model.load` takes it. device: as torch names it; None: CUDA where there is one. Raises EditError as it does."""
         self.options, self.tuned = options, is_tuned(name)
         self.network, self.tokenizer = load(name)
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.network.to(self.device)
         self.tokenizer.padding_side = "left"
         if self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
@@ -46,11 +50,8 @@ class LocalWriter:
         self.tokens = 0
 
     def write(self, asks: Iterable[Ask], finished: Container[str]) -> Iterator[tuple[Ask, Answer]]:
-        asks = iter(asks)
-        while batch := list(islice(asks, self.options.batch)):
-            missing = [ask.id not in finished for ask in batch]
-            if any(missing):
-                yield from (pair for pair, is_missing in zip(zip(batch, self.answers(batch)), missing) if is_missing)
+        for batch in unfinished(asks, finished, self.options.batch):
+            yield from missing(batch, self.answers_or_problems(batch), finished)
 
     def spent(self, read: int, written: int) -> None:
         self.tokens = written
@@ -63,25 +64,37 @@ class LocalWriter:
             return start_of(self.tokenizer) + paper_format.prompt(ask.caption.text)
         return few_shot.as_text(ask, self.options.examples)
 
+    def answers_or_problems(self, asks: Sequence[Ask]) -> list[Answer]:
+        """A batch that the tokenizer or the network fails at gets no answers, but the reason. Raises EndsTheRun as `answers` does."""
+        try:
+            return self.answers(asks)
+        except EndsTheRun:
+            raise
+        except Exception as e:  # whatever they make of a text
+            return problems(asks, why(e))
+
     def answers(self, asks: Sequence[Ask]) -> list[Answer]:
-        """Raises EditError where a prompt is longer than the model reads."""
+        """Raises EndsTheRun where a prompt is longer than the model reads, and where the memory is too small."""
         options = self.options
         read = self.tokenizer([self.text_of(ask) for ask in asks], return_tensors="pt", padding=True, add_special_tokens=False)
         width = read["input_ids"].shape[1]
         longest = getattr(self.network.config, "max_position_embeddings", None) or width + options.max_tokens
         if width + options.max_tokens > longest:
-            raise EditError(
+            raise EndsTheRun(
                 f"{self.model} reads {longest} tokens, and {width} with {options.max_tokens} to write are more: lower --max-tokens or --examples."
             )
         draw = Draw([ask.seed + i for ask in asks for i in range(options.candidates)], options.temperature)
-        with torch.inference_mode(), quiet():
-            written = self.network.generate(
-                input_ids=read["input_ids"].repeat_interleave(options.candidates, 0),
-                attention_mask=read["attention_mask"].repeat_interleave(options.candidates, 0),
-                generation_config=self.generation_config(),
-                logits_processor=[draw],
-                tokenizer=self.tokenizer,
-            )[:, width:]
+        try:
+            with torch.inference_mode(), quiet():
+                written = self.network.generate(
+                    input_ids=read["input_ids"].repeat_interleave(options.candidates, 0).to(self.device),
+                    attention_mask=read["attention_mask"].repeat_interleave(options.candidates, 0).to(self.device),
+                    generation_config=self.generation_config(),
+                    logits_processor=[draw],
+                    tokenizer=self.tokenizer,
+                )[:, width:]
+        except torch.OutOfMemoryError as e:
+            raise EndsTheRun("Not enough memory for the batch: choose a smaller --batch or --candidates.") from e
         texts = []
         for row, likelihoods in zip(written.tolist(), draw.likelihoods()):
             tokens = row[: ends_at(row, self.tokenizer.eos_token_id)]
@@ -121,13 +134,29 @@ class Draw:
         noised = logits
         if self.temperature:
             waits = torch.stack([torch.empty(logits.shape[1]).exponential_(generator=generator) for generator in self.generators])
-            noised = logits / self.temperature - waits.clamp_(torch.finfo().tiny).log_()
+            noised = logits / self.temperature - waits.clamp_(torch.finfo().tiny).log_().to(logits.device)
         self.chosen.append(logits.log_softmax(-1).gather(1, noised.argmax(-1, keepdim=True))[:, 0])
         return noised
 
     def likelihoods(self) -> torch.Tensor:
         """Of each token that was chosen, by the model without temperature: (rows, tokens), logarithms; some after a row's end."""
         return torch.stack(self.chosen, 1)
+
+
+def unfinished(asks: Iterable[Ask], finished: Container[str], size: int) -> Iterator[list[Ask]]:
+    """The batches of which one row at least is not finished: the same ones in every run, so that a row's neighbours are."""
+    asks = iter(asks)
+    while batch := list(islice(asks, size)):
+        if any(ask.id not in finished for ask in batch):
+            yield batch
+
+
+def missing(batch: Sequence[Ask], answers: Sequence[Answer], finished: Container[str]) -> Iterator[tuple[Ask, Answer]]:
+    return ((ask, answer) for ask, answer in zip(batch, answers) if ask.id not in finished)
+
+
+def problems(asks: Sequence[Ask], problem: str) -> list[Answer]:
+    return [Answer(problem=problem) for _ in asks]
 
 
 def likeliest(ask: Ask, candidates: Sequence[tuple[str, float]]) -> str:

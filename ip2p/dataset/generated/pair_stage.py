@@ -1,0 +1,56 @@
+"""Drawing pairs as a stage of work: what any process needs to draw a shard into the folder of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...runners import Attempts, Report
+from .make_pairs import Shard, Wanted, pairs_of_rows
+from .pair_run import PairRun
+from .text_to_image import TextToImage
+
+
+@dataclass(frozen=True)
+class DrawPairs:
+    """wanted: as it is for the run. folder, settings: of the run. model, dtype: as `TextToImage.load` takes them. attempts: at its rows.
+    threads: of each process on the CPU, on whose number the roundings depend."""
+
+    wanted: Wanted
+    folder: Path
+    settings: Mapping[str, Any]
+    model: str
+    dtype: str
+    attempts: Attempts
+    threads: int
+
+    def open(self, device: str | None) -> Drawer:
+        """Raises EditError as `TextToImage.load` and `PairRun` do."""
+        torch.set_num_threads(self.threads)
+        return Drawer(self.wanted, TextToImage.load(self.model, device, self.dtype), PairRun(self.folder, self.settings), self.attempts)
+
+
+@dataclass(frozen=True)
+class Drawer:
+    """A model that draws into a run."""
+
+    wanted: Wanted
+    model: TextToImage
+    run: PairRun
+    attempts: Attempts
+
+    def __call__(self, shard: Shard, report: Report) -> None:
+        """Leaves the shard to another process that draws it. Raises EditError for a full disk and for too little memory."""
+        with self.run.taken(shard.number) as mine:
+            if not mine:
+                return
+            ids = [row.id for row in shard.rows]
+            set_aside: list[dict[str, Any]] = []
+            kept = self.run.kept(shard.number)
+            pairs = pairs_of_rows(self.wanted, shard.rows, self.model, kept, self.attempts, set_aside, report)
+            self.run.write(shard.number, pairs, ids, set_aside)
+            self.attempts.forget(ids)
