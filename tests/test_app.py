@@ -16,7 +16,7 @@ from PIL import Image
 
 pytest.importorskip("diffusers", reason="tests of the page need diffusers and transformers (pip install -e '.[edit]')")
 
-from host.browser import CHROMIUM, PHONE, WIDE, expect
+from host.browser import CHROMIUM, PHONE, WAIT, WIDE, expect
 from ip2p.app.painted import Painted
 from ip2p.app.steps import Step, step_back, steps_of, use_result
 from ip2p.app.uploads import as_png
@@ -44,7 +44,7 @@ def url(tmp_path_factory):
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         address = f"http://127.0.0.1:{port}"
-        for _ in range(600):
+        for _ in range(6000):  # a busy machine is no failure
             try:
                 urllib.request.urlopen(address, timeout=5).read()
                 break
@@ -60,7 +60,7 @@ def url(tmp_path_factory):
 @pytest.fixture
 def page(chromium, url):
     page = chromium.new_context(viewport=WIDE).new_page()
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(WAIT)
     errors = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(url)
@@ -188,7 +188,7 @@ def test_a_chain_that_is_stopped_keeps_its_finished_steps(page):
     page.locator("#ip2p_generate").click()
     page.wait_for_function("/(6[1-9]|[7-9][0-9]|10[0-9])[/]120/.test(document.body.innerText)", timeout=180_000)
     page.locator("#ip2p_interrupt").click()
-    expect(page.locator("#ip2p_message")).to_contain_text("stopped", timeout=30_000)
+    expect(page.locator("#ip2p_message")).to_contain_text("stopped")
     expect(page.locator("#ip2p_history .thumbnail-lg")).to_have_count(1)
     expect(field(page, "infotext")).to_have_value(re.compile("^first"))
 
@@ -256,11 +256,11 @@ def test_the_result_is_downloaded_at_the_photograph_s_size_and_its_detail_change
     assert shown == [1024, 1024]
     page.locator("#ip2p_detail input[type=number]").fill("0")
     page.locator("#ip2p_detail input[type=number]").blur()
-    expect(field(page, "infotext")).to_have_value(re.compile("Instruct edit detail: 0"), timeout=30_000)
+    expect(field(page, "infotext")).to_have_value(re.compile("Instruct edit detail: 0"))
     enlarged, _ = downloaded()
     assert enlarged.size == full.size and np.abs(np.asarray(enlarged, int) - np.asarray(full, int)).max() > 4
     page.locator("#ip2p_result label", has_text="Working size").click()
-    expect(field(page, "infotext")).not_to_have_value(re.compile("Instruct edit result"), timeout=30_000)
+    expect(field(page, "infotext")).not_to_have_value(re.compile("Instruct edit result"))
     assert max(downloaded()[0].size) == 512
     if folder := os.environ.get("IP2P_SCREENSHOTS"):
         page.screenshot(path=Path(folder) / "app-result.png", full_page=True)
@@ -292,7 +292,7 @@ def test_a_running_edit_is_stopped(page):
     page.locator("#ip2p_generate").click()
     page.locator(".progress-text, .progress-level").first.wait_for()
     page.locator("#ip2p_interrupt").click()
-    expect(page.locator("#ip2p_message [role=alert]")).to_contain_text("stopped", timeout=30_000)
+    expect(page.locator("#ip2p_message [role=alert]")).to_contain_text("stopped")
     assert page.locator("[data-testid=status-tracker] .error:visible, .toast-body").count() == 0
 
 

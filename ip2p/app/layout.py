@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 from gradio.processing_utils import save_file_to_cache
@@ -183,7 +186,7 @@ class Page:
         self.stop.click(self.events.stop_edit, queue=False)
         scales = [fields["text_scale"], fields["image_scale"]]
         for button, direction in ((self.less, -1), (self.more, +1)):
-            button.click(mover(direction), scales, scales, api_name=False, show_progress="hidden")
+            button.click(partial(scales_moved, direction), scales, scales, api_name=False, show_progress="hidden")
         sides = [fields[side] for side in ("longest_side", "width", "height")]
         fields["size_mode"].change(shown_sides, [fields["size_mode"]], sides, api_name=False, show_progress="hidden")
 
@@ -222,9 +225,21 @@ class Page:
         """What was said goes when something else is asked for."""
         gr.on(list(pressed), fn=None, js="() => ''", outputs=[self.message])
 
-    def offer(self, pressed: list, event, inputs: list, outputs: list, name: str, *, progress_on=None, preprocess=False, **options) -> None:  # noqa: ANN001
+    def offer(
+        self,
+        pressed: list,
+        event: Callable[..., Iterator[tuple]],
+        inputs: list,
+        outputs: list,
+        name: str,
+        progress_on: gr.Component | None = None,
+        preprocess: bool = False,
+        **options: Any,
+    ) -> None:
         """An event for people, whose refusals are said at one place, and for programs, to whom they are errors."""
-        options |= {"preprocess": preprocess, "show_progress_on": progress_on, "show_progress": "full" if progress_on else "hidden"}
+        options |= {"preprocess": preprocess, "show_progress": "full" if progress_on else "hidden"}
+        if progress_on:
+            options |= {"show_progress_on": progress_on, "concurrency_id": "model"}  # which does one thing at a time
         gr.on(pressed, in_page(event, len(outputs)), inputs, outputs, api_name=False, **options)
         gr.on([], for_programs(event), inputs, outputs, api_name=name, **options)
 
@@ -234,8 +249,9 @@ class Page:
         return (*values, None, "", None, None, [], [], "", None, "")
 
 
-def mover(direction: int):  # noqa: ANN201
-    return lambda text, image: move_scales(text or 0, image or 0, direction)
+def scales_moved(direction: int, text: float | None, image: float | None) -> tuple[float, float]:
+    """Both scales a step on; an empty field counts as 0."""
+    return move_scales(text or 0, image or 0, direction)
 
 
 def shown_sides(mode: str) -> list:
