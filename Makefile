@@ -37,13 +37,17 @@ PINNED := torch==2.1.2 numpy==1.26.2 Pillow==9.5.0 einops==0.4.1 omegaconf==2.2.
 OPENCV := opencv-python-headless==4.9.0.80
 WEBUI ?= $(HOME)/stable-diffusion-webui
 
-.PHONY: setup test edit browser host-test shared-test oldest-test webui lint types format docs build bench clean
+.PHONY: setup test kills edit browser host-test shared-test oldest-test webui lint types format docs build bench clean
 
 setup: $(READY)
 
 # In two processes of one thread each: one begins with the WebUI's tests, the other with those in a browser.
 test: $(READY)
 	OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+
+# Every command that writes killed at twenty moments, and those that work in several processes at twenty more; Ray takes up to half a minute over each.
+kills: $(READY)
+	OMP_NUM_THREADS=1 IP2P_KILLS=20 IP2P_RAY_KILLS=20 $(VENV_PYTHON) -m pytest -s tests/test_kills.py tests/test_kills_runners.py
 
 edit: $(READY)
 	@start=$$SECONDS; HF_HUB_OFFLINE=1 $(VENV_PYTHON) -m ip2p edit ip2p/examples/chelsea.jpg "make it winter" --output $(EDITED) --compare --seed 1 --force \

@@ -166,6 +166,11 @@ class Edit:
         return Guidance(text, image, Interval(self.text_start, self.text_end), Interval(self.image_start, self.image_end))
 
     @property
+    def scoped(self) -> bool:
+        """Whether its guidance is scaled down outside the region."""
+        return self.region is not None and self.region.scoped
+
+    @property
     def varies(self) -> bool:
         """Whether the scales differ from result to result."""
         return bool(self.variants) or self.randomise_scales

@@ -89,6 +89,15 @@ def test_what_takes_its_process_with_it_three_times_is_set_aside_and_what_does_s
     assert sorted(begun) == [*"01", *"22", *"34", *"555", *"67"]
 
 
+def test_a_fault_of_the_device_ends_the_process_and_no_other_unit_suffers_from_it(attempts, capfd):
+    results, _ = ran(Local([None]), Squares(attempts, faults=(1,)), range(4))
+    assert results == [0, TAKEN, 4, 9]
+    processes = {line.split()[0] for line in noted(attempts.folder, "begun") if line.endswith(" 1")}
+    assert len(processes) == 3 and "illegal memory access" in capfd.readouterr().err
+    with pytest.raises(EditError, match="The device has failed: CUDA error"):
+        ran(Here(), Squares(attempts, faults=(5,)), [5])
+
+
 def test_ray_gives_the_same_and_does_not_try_for_ever_what_takes_its_process_with_it(ray_cluster, attempts):
     results, reports = ran(OnRay((1, 1)), Squares(attempts, raises=(3,), kills=(1,)), range(6))
     assert results == [0, TAKEN, 4, "3 is poisoned", 16, 25] and len(noted(attempts.folder, "killed")) == 3

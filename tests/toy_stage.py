@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from ip2p.runners import Attempts, EndsTheRun, TookItsProcess
+from ip2p.runners import Attempts, EndsTheProcess, EndsTheRun, TookItsProcess, on_device
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,7 @@ class Squares:
     attempts: Attempts
     kills: tuple[int, ...] = ()  # its process, every time
     kills_once: tuple[int, ...] = ()
+    faults: tuple[int, ...] = ()  # of the device
     raises: tuple[int, ...] = ()
     ends: tuple[int, ...] = ()  # the run
     opens: bool | None = True
@@ -34,17 +35,21 @@ class Squares:
         if number in self.ends:
             raise EndsTheRun("The disk is full.")
         try:
-            with self.attempts.of(str(number)):
+            with self.attempts.of(str(number)), on_device():
                 self.note("begun", number)
                 if number in self.kills or (number in self.kills_once and not self.noted("killed", number)):
                     self.note("killed", number)
                     os.kill(os.getpid(), signal.SIGKILL)
+                if number in self.faults:
+                    raise RuntimeError("CUDA error: an illegal memory access was encountered")
                 if number in self.raises:
                     raise ValueError(f"{number} is poisoned")
                 report(1, 2, "")
                 time.sleep(self.seconds)
                 report(2, 2, "")
                 return number**2
+        except EndsTheProcess:
+            raise
         except (TookItsProcess, ValueError) as e:
             return str(e)
 

@@ -154,14 +154,17 @@ def outcomes(args: argparse.Namespace, request: Request, todo: Sequence[Task], p
 
     from ..runners import Attempts
 
-    output, model = Path(args.output).absolute(), Path(args.model).expanduser()
-    attempts = None if args.runner == runner_options.HERE else Attempts(output if args.input.is_dir() else output.parent)
+    output = Path(args.output).absolute() if args.input.is_dir() else todo[0].targets[0].absolute().parent
+    attempts = None if args.runner == runner_options.HERE else Attempts(output)
+    model = Path(args.model).expanduser()
     place = str(model.absolute()) if model.exists() and args.model not in OWN_NAMES else args.model
     stage = EditPictures(place, request, args.mask and args.mask.absolute(), attempts, torch.get_num_threads())
     tasks = [replace(task, source=task.source.absolute(), targets=[target.absolute() for target in task.targets]) for task in todo]
-    yield from runner_options.runner_of(args).run(stage, tasks, progress.report)
-    if attempts is not None:
-        attempts.close()
+    try:
+        yield from runner_options.runner_of(args).run(stage, tasks, progress.report)
+    finally:
+        if attempts is not None:
+            attempts.close()
 
 
 def request_of(args: argparse.Namespace, where: Where | None = None) -> Request:

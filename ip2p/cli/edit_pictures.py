@@ -22,6 +22,7 @@ from ..files import why
 from ..images import exif_to_keep, fit, notes_of, read_image, read_mask, save_picture
 from ..located import located
 from ..progress import PartsBar, bar
+from ..runners import EndsTheProcess, on_device
 from .edit_outputs import Request
 
 if TYPE_CHECKING:
@@ -71,8 +72,10 @@ class PictureEditor:
 
     def __call__(self, task: Task, report: Report) -> Edited:
         try:
-            with self.attempts.of(str(task.targets[0])) if self.attempts else nullcontext():
+            with self.attempts.of(str(task.targets[0])) if self.attempts else nullcontext(), on_device():
                 return Edited(edit_one(self.editor, task, self.request, self.mask, report))
+        except EndsTheProcess:
+            raise
         except EditError as e:
             return Edited(failed=" ".join(str(e).split()))
         except (OSError, MemoryError) as e:

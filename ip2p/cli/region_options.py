@@ -8,7 +8,7 @@ from pathlib import Path
 from ..errors import EditError
 from ..where import INSTRUCTION, MARGIN, MASK, NAME, NAMES, Where
 
-SHAPING = ("number", "threshold", "feather", "grow", "invert", "only_region", "margin")
+SHAPING = ("number", "threshold", "feather", "grow", "invert", "only_region", "margin", "scoped", "keep_colour")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +40,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="SHARE",
         help=f"with --only-region, how much of the surroundings is cut out with it, as a share of its longer side (default: {MARGIN})",
+    )
+    add(
+        "--scoped",
+        action="store_true",
+        help="scale the guidance down outside the region, in place of holding the picture there to the photograph in every step (default: off)",
+    )
+    add(
+        "--keep-colour",
+        type=float,
+        metavar="0–1",
+        help="how much of the photograph's colour, without its detail, stays within the region (default: 0)",
     )
 
 

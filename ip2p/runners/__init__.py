@@ -4,6 +4,9 @@ from .attempts import Attempts, TookItsProcess
 from .here import Here
 from .local import Local
 from .ray_runner import OnRay
-from .stage import EndsTheRun, Progress, Report, Runner, Stage, Worker
+from .stage import EndsTheProcess, EndsTheRun, Progress, Report, Runner, Stage, Worker, on_device
 
-__all__ = ["Attempts", "EndsTheRun", "Here", "Local", "OnRay", "Progress", "Report", "Runner", "Stage", "TookItsProcess", "Worker"]
+__all__ = [
+    "Attempts", "EndsTheProcess", "EndsTheRun", "Here", "Local", "OnRay", "Progress", "Report", "Runner", "Stage", "TookItsProcess", "Worker",
+    "on_device",
+]  # fmt: skip

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ..errors import EditError
 from ..files import remove, written_whole
+from .stage import EndsTheProcess
 
 MOST = 3  # processes that one item may take with it
 FOLDER = ".ip2p-begun"
@@ -43,10 +44,15 @@ class Attempts:
             write(file, None, deaths)
             raise TookItsProcess(f"it took its process with it {deaths} times")
         write(file, self.run, deaths)
+        ended = True
         try:
             yield
+        except EndsTheProcess:
+            ended = False
+            raise
         finally:
-            remove(file)
+            if ended:
+                remove(file)
 
     def forget(self, items: Iterable[str]) -> None:
         """Once it is written down elsewhere what has become of them."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import traceback
 from collections import Counter, deque
@@ -15,7 +16,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from ..errors import EditError
-from .stage import Progress, Result, Stage, Unit
+from .stage import EndsTheProcess, Progress, Result, Stage, Unit
 
 MOST_OPENINGS = 3  # in a row that may end a process
 MOST_DEATHS = 100  # of processes over one unit: its items are set aside long before
@@ -169,14 +170,21 @@ def serve(connection: Connection, stage: Stage, device: str | None) -> None:
     try:
         worker = stage.open(device)
         connection.send(("opened", None))
-        while True:
-            unit = connection.recv()
+        for unit in units_from(connection):
             connection.send(("finished", worker(unit, lambda *report: connection.send(("reported", report)))))
-    except (EOFError, BrokenPipeError, ConnectionResetError):  # the run is gone
-        return
+    except EndsTheProcess as e:
+        print(e, file=sys.stderr)
     except Exception as e:
-        connection.send(("raised", sent(e)))
-        connection.recv()  # what was sent has to be read before this process may end
+        with suppress(EOFError, OSError):  # where the run is gone
+            connection.send(("raised", sent(e)))
+            connection.recv()  # what was sent has to be read before this process may end
+
+
+def units_from(connection: Connection) -> Iterator[Any]:
+    """Until the run is gone."""
+    with suppress(EOFError, OSError):
+        while True:
+            yield connection.recv()
 
 
 def end_with_parent() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import EditError
 from ..files import why
 from .local import MOST_OPENINGS, sent
-from .stage import Progress, Result, Stage, Unit, Worker
+from .stage import EndsTheProcess, Progress, Result, Stage, Unit, Worker
 
 MOST_BLOCKS = 10_000  # into which Ray divides the units; each is given to one worker
 NUMBER, UNIT, RESULT = "number", "unit", "result"
@@ -95,6 +95,8 @@ class Actor:
             if self.worker is None:
                 self.worker = pickle.loads(self.stage).open(None)
             return self.worker(unit, report), last
+        except EndsTheProcess:
+            os._exit(1)
         except Exception as e:
             return Raised(sent(e)), last
 

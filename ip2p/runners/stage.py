@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
 from ..errors import EditError
+from ..files import why
 
 Unit = TypeVar("Unit")
 Result = TypeVar("Result")
@@ -22,11 +24,28 @@ class EndsTheRun(EditError):
     """What no other unit would be spared: a full disk, too little memory for the batch. It is no fault of the unit."""
 
 
+class EndsTheProcess(EditError):
+    """What every unit after it in this process would meet too. Another process begins the unit again, and it counts as having taken its
+    process with it."""
+
+
+@contextmanager
+def on_device() -> Iterator[None]:
+    """For a block that computes: raises EndsTheProcess for a fault of the device, after which a process can't use it any more."""
+    try:
+        yield
+    except RuntimeError as e:
+        if "CUDA error" not in str(e):
+            raise
+        raise EndsTheProcess(f"The device has failed: {why(e)}. With --runner local another process goes on.") from e
+
+
 class Worker(Protocol[Given_contra, Made_co]):
     """An opened stage."""
 
     def __call__(self, unit: Given_contra, report: Report, /) -> Made_co:
-        """What is wrong with the unit itself is part of its result. Raises EditError for what ends the run."""
+        """What is wrong with the unit itself is part of its result. Raises EditError for what ends the run,
+        and EndsTheProcess."""
 
 
 class Stage(Protocol[Given_contra, Made_co]):

@@ -11,7 +11,6 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 from PIL import Image
-from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from modules import progress, sd_samplers, sd_schedulers, shared
@@ -26,7 +25,6 @@ from ..where import NAMES
 from . import picker
 from .api_models import MAX_NAME, EditRequest, EditResponse, PresetResponse, RegionRequest, StatusResponse
 from .chain_run import heat_infotext, run_chain
-from .live import live_heat_map
 from .models import model_status
 from .processing import NO_ROOM, is_lack_of_memory
 
@@ -38,7 +36,6 @@ MAX_MARKS = 50_000  # commas and brackets of a body, base64 has none: each can c
 def register(demo, app: FastAPI) -> None:
     """Adds the routes; those of the API when the WebUI was started with --api. `demo` is None under --nowebui."""
     router = APIRouter(route_class=Route)
-    router.add_api_route("/internal/instruct-edit-heat-map", heat_map, methods=["POST"], include_in_schema=False)
     if shared.cmd_opts.api or shared.cmd_opts.nowebui:
         protected = [Depends(_authentication())] if shared.cmd_opts.api_auth else []
 
@@ -195,27 +192,6 @@ def read_picture(text: str) -> Image.Image:
 
 def read_mask(text: str) -> Image.Image:
     return images.read_mask(images.from_base64(text, "mask"), limits=images.HTTP)
-
-
-class HeatMapRequest(BaseModel):
-    """page: the browser window's own id, which no other knows; anyone can list the ids of tasks."""
-
-    id_task: str = Field(max_length=MAX_NAME)
-    page: str = Field("", max_length=MAX_NAME)
-
-
-def heat_map(body: HeatMapRequest, request: Request) -> dict:
-    """Where the running edit acts, as colours to lay over its picture, for the browser window that started it."""
-    check_page_login(request)
-    image = live_heat_map(body.page) if body.id_task == progress.current_task else None
-    return {"image": image and "data:image/png;base64," + png_base64(image)}
-
-
-def check_page_login(request: Request) -> None:
-    """The page's own rule, Gradio's: with --gradio-auth a cookie that its login has given. Raises HTTPException."""
-    cookies = (request.cookies.get(name) for name in ("access-token", "access-token-unsecure"))
-    if getattr(request.app, "auth", None) and not any(request.app.tokens.get(cookie) for cookie in cookies):
-        raise HTTPException(401, "Not authenticated")
 
 
 def png_base64(image: Image.Image, infotext: str = "") -> str:

@@ -77,9 +77,16 @@ class RegionRequest(Strict):
     margin: float = Field(
         MARGIN, ge=0, le=MAX_MARGIN, description="With only: its surroundings on each side, as a share of its longer side."
     )
+    scoped: bool = Field(
+        False,
+        description="Scale the guidance down outside it, in place of holding the picture there to the photograph in every step.",
+    )
+    keep_colour: float = Field(
+        0.0, ge=0, le=1, description="How much of the photograph's colour, without its detail, stays within the region."
+    )
 
     _whole = validator("number", pre=True, allow_reuse=True)(whole)
-    _finite = validator("threshold", "feather", "grow", "margin", pre=True, allow_reuse=True)(fits_a_float)
+    _finite = validator("threshold", "feather", "grow", "margin", "keep_colour", pre=True, allow_reuse=True)(fits_a_float)
 
     def where(self) -> Where:
         return Where(**self.dict())
@@ -181,8 +188,8 @@ class EditResponse(BaseModel):
     )
     infotexts: list[str] = Field(description="The generation parameters of each image.")
     seeds: list[int] = Field(description="The seed of each result.")
-    heat_maps: list[str | None] = Field(
-        description="Where the instruction acts, of each result, if that was asked for: PNG in base64; null where no step ran both passes that it compares."
+    heat_maps: list[str] = Field(
+        description="Where the instruction acts on what each result was made of, if that was asked for: PNG in base64."
     )
     info: dict = Field(
         description="The WebUI's description of the job, its comments, and as interrupted whether a result is half done or missing."

@@ -128,7 +128,7 @@ def make_generate(names: tuple[str, ...]):
         try:
             edit = edit_of(names, values)
             window = page if isinstance(page, str) else ""
-            run = run_chain(edit, outdir=settings.outdir(), save=True, grid=True, user=request.username, window=window, keep=True)
+            run = run_chain(edit, outdir=settings.outdir(), save=True, grid=True, user=request.username, keep=True)
         except EditError as e:
             return gr.update(), "", "", f"<div class='error'>{html.escape(str(e))}</div>"
 

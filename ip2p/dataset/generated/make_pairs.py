@@ -16,7 +16,7 @@ from ...errors import EditError
 from ...files import why
 from ...pixels import to_picture
 from ...progress import PartsBar, bar
-from ...runners import Attempts, EndsTheRun, Report, Runner, Stage
+from ...runners import Attempts, EndsTheProcess, EndsTheRun, Report, Runner, Stage
 from ..instructions.captions import Bad
 from .draws import GUIDANCE, Draw, P, Range, draw
 from .pair_card import card_of
@@ -139,7 +139,7 @@ def pairs_of_rows(
                     for pair in pairs_of_row(wanted, row, model):
                         pairs.append(pair)
                         report(i * wanted.samples + len(pairs), total, "")
-            except EndsTheRun:
+            except (EndsTheRun, EndsTheProcess):
                 raise
             except Exception as e:  # one row must not end the run, whatever the networks or the tokenizer make of it
                 set_aside.append({**asdict(row), "reason": why(e)})

@@ -10,7 +10,7 @@ import torch
 from einops import rearrange
 
 from ...editor import OUT_OF_MEMORY, DiffusionModel, timesteps_of
-from ...runners import EndsTheRun
+from ...runners import EndsTheRun, on_device
 from .draws import Draw
 from .prompt_to_prompt import SharedAttention, shared_attention, shares_at, source_rows
 
@@ -39,11 +39,13 @@ class TextToImage(DiffusionModel):
     ) -> list[tuple[np.ndarray, np.ndarray]]:
         """The pictures of both captions, each (size, size, 3) in [0, 255], of every draw.
 
-        on_step: is called after each step. Raises EditError where a picture is not a number, and EndsTheRun where the memory is too small.
+        on_step: is called after each step. Raises EditError where a picture is not a number, EndsTheRun where the memory is too small, and
+        EndsTheProcess.
         """
         try:
-            latents = self.latents(captions, draws, sampling, on_step)
-            return [(self.decode(first), self.decode(second)) for first, second in latents]
+            with on_device():
+                latents = self.latents(captions, draws, sampling, on_step)
+                return [(self.decode(first), self.decode(second)) for first, second in latents]
         except torch.OutOfMemoryError as e:
             raise EndsTheRun(f"{OUT_OF_MEMORY.partition(':')[0]}: choose a smaller --size or --batch.") from e
 

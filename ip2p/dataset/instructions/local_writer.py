@@ -12,7 +12,7 @@ import torch
 
 from ...errors import EditError
 from ...files import why
-from ...runners import EndsTheRun
+from ...runners import EndsTheProcess, EndsTheRun, on_device
 from . import few_shot, paper_format
 from .language_model import fingerprint, is_tuned, load, quiet, start_of
 from .triplets import Answer, Ask, plain
@@ -65,16 +65,17 @@ class LocalWriter:
         return few_shot.as_text(ask, self.options.examples)
 
     def answers_or_problems(self, asks: Sequence[Ask]) -> list[Answer]:
-        """A batch that the tokenizer or the network fails at gets no answers, but the reason. Raises EndsTheRun as `answers` does."""
+        """A batch that the tokenizer or the network fails at gets no answers, but the reason. Raises EndsTheRun and EndsTheProcess as
+        `answers` does."""
         try:
             return self.answers(asks)
-        except EndsTheRun:
+        except (EndsTheRun, EndsTheProcess):
             raise
         except Exception as e:  # whatever they make of a text
             return problems(asks, why(e))
 
     def answers(self, asks: Sequence[Ask]) -> list[Answer]:
-        """Raises EndsTheRun where a prompt is longer than the model reads, and where the memory is too small."""
+        """Raises EndsTheRun where a prompt is longer than the model reads, and where the memory is too small; and EndsTheProcess."""
         options = self.options
         read = self.tokenizer([self.text_of(ask) for ask in asks], return_tensors="pt", padding=True, add_special_tokens=False)
         width = read["input_ids"].shape[1]
@@ -85,7 +86,7 @@ class LocalWriter:
             )
         draw = Draw([ask.seed + i for ask in asks for i in range(options.candidates)], options.temperature)
         try:
-            with torch.inference_mode(), quiet():
+            with torch.inference_mode(), quiet(), on_device():
                 written = self.network.generate(
                     input_ids=read["input_ids"].repeat_interleave(options.candidates, 0).to(self.device),
                     attention_mask=read["attention_mask"].repeat_interleave(options.candidates, 0).to(self.device),
