@@ -116,6 +116,16 @@ function ip2p_toggle_compare() {
     return [];
 }
 
+// On the options page: clears the history by a button of the tab, which then says so beside the button that was pressed.
+function ip2p_clear_history() {
+    if (confirm('Clear the history of all your edits?')) ip2p_element('clear_history')?.click();
+}
+
+function ip2p_show_cleared(text) {
+    ip2p_element('cleared').textContent = text;
+    return [];
+}
+
 // The host's paste and send-to buttons call these by the tab's name.
 function switch_to_ip2p() {
     const tab = gradioApp().getElementById('tab_ip2p');

@@ -83,9 +83,7 @@ def run_edit(
     they are not too large together.
     Raises EditError for what the person who asked can mend.
     """
-    check_host_can(edit)
-    check_styles(edit)
-    check_loaded()
+    check_ready(edit)
     with closing(EditProcessing.of(edit, starts, outdir)) as p:
         p.user, p.keeps = user, keep and p.bytes_of_made() <= MAX_BYTES
         p.do_not_save_samples = p.do_not_save_grid = not save
@@ -116,6 +114,13 @@ def is_lack_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
+def check_ready(edit: Edit) -> None:
+    """Raises EditError for what this host can't do, whatever the picture is."""
+    check_host_can(edit)
+    check_styles(edit)
+    check_loaded()
+
+
 def check_host_can(job, from_noise: bool | None = None) -> None:
     """Raises EditError for a sampler, schedule or step count that this host does not have or its sampler can't do.
 
@@ -142,11 +147,15 @@ def check_host_can(job, from_noise: bool | None = None) -> None:
 def check_room(edit: Edit) -> None:
     """Raises EditError for results of a chain that together take more memory than one job should."""
     width, height = edit.frame.working_size if edit.result == WORKING else edit.image.size
-    results = (len(edit.variants) or edit.count * edit.batch_size) * len(lines_of(edit))
+    results = results_of_line(edit) * len(lines_of(edit))
     if results * width * height > MAX_TOGETHER:
         raise EditError(
             f"{results} results of {width}x{height} are too large together: ask for {MAX_TOGETHER // (width * height)} at most, or smaller ones."
         )
+
+
+def results_of_line(edit: Edit) -> int:
+    return len(edit.variants) or len(edit.variations) or edit.count * edit.batch_size
 
 
 def check_styles(edit: Edit) -> None:
@@ -198,7 +207,7 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
             sd_model=shared.sd_model,
             outpath_samples=outdir,
             outpath_grids=outdir,
-            prompt=[edit.instruction] * len(seeds) or edit.instruction,
+            prompt=[one.instruction for one in starts] or [edit.instruction] * len(seeds) or edit.instruction,
             negative_prompt=edit.negative_prompt,
             styles=list(edit.styles),
             seed=seeds or edit.seed,

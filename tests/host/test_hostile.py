@@ -42,7 +42,7 @@ def guarded(tmp_path_factory):
     models = tmp_path_factory.mktemp("guarded")  # beside its data folder, whose checkpoints would be listed too
     for suffix in (".safetensors", ".yaml"):
         (models / f"edit{suffix}").symlink_to(checkpoints(find_webui()) / f"edit{suffix}")
-    arguments = ("--gradio-auth", "someone:secret", "--api-auth", "program:secret", "--freeze-settings")
+    arguments = ("--gradio-auth", "someone:secret", "--api-auth", "program:secret", "--freeze-settings", "--hide-ui-dir-config")
     webui = WebUI(
         find_webui(),
         tmp_path_factory.mktemp("guarded-data") / "data",
@@ -71,6 +71,31 @@ def test_frozen_settings_keep_the_small_checkpoint_out(guarded):
     answer = guarded.person.post(f"{guarded.url}/run/predict", json={"fn_index": index, "data": [], "session_hash": "test"})
     assert "--freeze-settings" in answer.json()["data"][0]
     assert not list(guarded.models.glob(f"{small.IN_WEBUI}*"))
+
+
+def test_folders_are_kept_out_of_a_page_that_hides_them(guarded, tmp_path):
+    page = guarded.person.get(f"{guarded.url}/config").json()
+    props = {c["id"]: c["props"] for c in page["components"]}
+    named = {p.get("elem_id"): i for i, p in props.items()}
+    assert not props[named["ip2p_batch_input"]]["visible"] and not props[named["ip2p_batch_output"]]["visible"]
+    index, event = next((i, e) for i, e in enumerate(page["dependencies"]) if e["targets"] == [named["ip2p_batch_run"]] and e["backend_fn"])
+    values = {"ip2p_prompt": "make it winter", "ip2p_styles": []}
+    for field in ("ip2p_batch_input", "ip2p_batch_output"):
+        data = [{**values, field: str(tmp_path)}.get(props[i].get("elem_id"), props[i].get("value")) for i in event["inputs"]]
+        answer = guarded.person.post(f"{guarded.url}/run/predict", json={"fn_index": index, "data": data, "session_hash": "test"})
+        assert "--hide-ui-dir-config" in answer.json()["data"][-1]
+    assert str(tmp_path) not in guarded.get("/config").text
+
+
+def test_frozen_settings_lend_no_checkpoint(guarded):
+    copy = guarded.models / "another.safetensors"
+    copy.symlink_to(checkpoints(find_webui()) / "edit.safetensors")
+    assert guarded.post("/sdapi/v1/refresh-checkpoints").ok
+    try:
+        assert "--freeze-settings" in guarded.refusal(image=to_base64(PICTURE), instruction="make it winter", model="another")
+    finally:
+        copy.unlink()
+        assert guarded.post("/sdapi/v1/refresh-checkpoints").ok
 
 
 def test_a_checkpoint_that_unpacks_to_gigabytes_costs_the_status_nothing(guarded):
