@@ -3,7 +3,7 @@
 A line of JSON on stdin is a command: argv, or fetch with its arguments; copies: how many run at once; root: the folder whose changes are
 counted; kill_at: of these changes the one at which the command kills itself, a file having been opened and nothing written to it; kill_after: seconds; kills: pairs of seconds and whom, "driver" (the command) or
 "worker" (one of the processes that work for it); largest_file: bytes, as on a full disk. A line of JSON on stdout is what came of it; left:
-processes that still worked for the command ten seconds after it.
+processes that still worked for the command a minute after it.
 """
 
 import json
@@ -110,7 +110,7 @@ def outcome(command: dict) -> dict:
         text, changes = output.read().decode(errors="replace"), [int(line) for line in numbers]
     statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
     ended = time.monotonic()
-    while (left := [process for process in started_by if is_running(process)]) and time.monotonic() - ended < 10:
+    while (left := [process for process in started_by if is_running(process)]) and time.monotonic() - ended < 60:
         time.sleep(0.05)
     return {"statuses": statuses, "said": text, "changes": changes, "seconds": ended - started, "killed": killed, "left": left}
 
