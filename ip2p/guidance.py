@@ -10,7 +10,8 @@ Three passes: `uncond` = e(z, 0, 0), `image` = e(z, c_I, 0) and `full` = e(z, c_
     ê = uncond·(1 − s_I) + image·(s_I − s_T) + full·s_T
 
 Because they add up to one, it holds for any prediction that is affine in ε: ε itself, x0 and v.
-A pass whose weight is zero is never run, and passes with equal inputs are merged before that is decided (`passes.py`).
+A scale may differ from place to place: a map (h, w) in place of a number, and so are its passes' weights.
+A pass whose weight is zero everywhere is never run, and passes with equal inputs are merged before that is decided (`passes.py`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from functools import reduce
 import torch
 
 PASSES = ("full", "image", "uncond")
+Scale = float | torch.Tensor  # everywhere the same, or (h, w), at every place of the latent
 
 
 @dataclass(frozen=True)
@@ -48,9 +50,28 @@ class Interval:
         return self.start <= progress <= self.end
 
 
+@dataclass(frozen=True, eq=False)
+class Scope:
+    """Where the guidance acts in full. inside: (h, w) in [0, 1]; where it is 0, the text scale is another, and the image scale raised by a
+    factor; between them in proportion.
+
+    After Attention-Scoped Guidance (arXiv 2609.37492): outside the text holds without emphasis, and the picture with more of it.
+    """
+
+    inside: torch.Tensor
+    text_scale: float = 1.0
+    raised: float = 4 / 3
+
+    def scoped(self, text_scale: float, image_scale: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """Both scales as maps, in float64: rounded once, as numbers are, when they meet a prediction."""
+        inside = self.inside.double()
+        outside = 1 - inside
+        return self.text_scale * outside + text_scale * inside, self.raised * image_scale * outside + image_scale * inside
+
+
 @dataclass(frozen=True)
 class Guidance:
-    """Both scales and when each acts. Outside its interval a guidance's scale is 1: the condition holds, without emphasis.
+    """Both scales, when each acts and where. Outside its interval a guidance's scale is 1: the condition holds, without emphasis.
 
     Raises ValueError when a scale is not a finite number.
     """
@@ -59,6 +80,7 @@ class Guidance:
     image_scale: float = 1.5
     text_interval: Interval = field(default_factory=Interval)
     image_interval: Interval = field(default_factory=Interval)
+    scope: Scope | None = None
 
     def __post_init__(self):
         for name in ("text_scale", "image_scale"):
@@ -69,11 +91,13 @@ class Guidance:
     def scheduled(self) -> bool:
         return not (self.text_interval.whole and self.image_interval.whole)
 
-    def at(self, progress: float) -> tuple[float, float]:
+    def at(self, progress: float) -> tuple[Scale, Scale]:
         """(text_scale, image_scale) at `progress` in [0, 1], as `progress_at` gives it."""
+        text, image = self.text_scale, self.image_scale
+        scoped = self.scope.scoped(text, image) if self.scope else (text, image)
         return (
-            self.text_scale if progress in self.text_interval else 1.0,
-            self.image_scale if progress in self.image_interval else 1.0,
+            scoped[0] if progress in self.text_interval else 1.0,
+            scoped[1] if progress in self.image_interval else 1.0,
         )
 
 
@@ -82,8 +106,8 @@ def progress_at(timestep: float, timesteps: int = 1000) -> float:
     return min(max(1 - timestep / (timesteps - 1), 0.0), 1.0)
 
 
-def pass_weights(text_scale: float, image_scale: float, prompt_weights: Sequence[float] = (1.0,)) -> list[float]:
-    """Weights of the passes `[full_1, …, full_n, image, uncond]`; they add up to one.
+def pass_weights(text_scale: Scale, image_scale: Scale, prompt_weights: Sequence[float] = (1.0,)) -> list[Scale]:
+    """Weights of the passes `[full_1, …, full_n, image, uncond]`, numbers or maps as the scales are; they add up to one.
 
     Equation 3 with n sub-prompts f_k of weight w_k (composable diffusion, Liu et al., arXiv 2206.01714, equation 11):
 
@@ -93,7 +117,15 @@ def pass_weights(text_scale: float, image_scale: float, prompt_weights: Sequence
     return [*full, image_scale - sum(full), 1 - image_scale]
 
 
-def combine(predictions: Sequence[torch.Tensor], weights: Sequence[float]) -> torch.Tensor:
-    """Equation 3: the weighted sum of the predictions of one picture's passes. predictions: (…) each, of any parameterisation
-    affine in ε; weights: theirs, adding up to one."""
-    return reduce(torch.add, (prediction * weight for prediction, weight in zip(predictions, weights)))
+def combine(predictions: Sequence[torch.Tensor], weights: Sequence[Scale]) -> torch.Tensor:
+    """Equation 3: the weighted sum of the predictions of one picture's passes. predictions: (…, h, w) each, of any parameterisation
+    affine in ε; weights: theirs, adding up to one at every place."""
+    return reduce(torch.add, (weighted(prediction, weight) for prediction, weight in zip(predictions, weights)))
+
+
+def weighted(prediction: torch.Tensor, weight: Scale) -> torch.Tensor:
+    """A map weighs as a number does: at least in float32, in which the product of half precision and a number is made."""
+    if isinstance(weight, torch.Tensor):
+        precision = torch.promote_types(prediction.dtype, torch.float32)
+        return (prediction * weight.to(precision).to(prediction.device)).to(prediction.dtype)
+    return prediction * weight

@@ -9,7 +9,7 @@ from functools import reduce
 from .edit import Edit
 from .errors import EditError
 from .region import MAX_PARTS, MIN_REGION, PAINTED, Region
-from .where import MASK, NAME, Where
+from .where import INSTRUCTION, MASK, NAME, Where
 
 Finder = Callable[[Edit], Sequence[Region]]
 
@@ -54,7 +54,9 @@ def regions_of(edit: Edit, where: Where, finders: Mapping[str, Finder]) -> list[
         found = [found[where.number - 1]]
     if where.invert:
         found = [reduce(Region.plus, found).inverted()]
-    return [checked(region.grown(where.grow).feathered(where.feather), where) for region in found]
+    # What the network found follows the picture's outlines softly by itself.
+    soft = where.source == INSTRUCTION and where.threshold is where.feather is None
+    return [checked(region.grown(where.grow).feathered(0 if soft else where.feather), where) for region in found]
 
 
 def checked(region: Region, where: Where) -> Region:

@@ -7,7 +7,6 @@ WebUI's denoiser and the editor's loop are made of the same pieces, in this orde
     plan = plan_passes(weights, …)                 rows with equal inputs are merged, rows without weight dropped
     given = runner.run(network, rows, plan.rows)   the network's predictions, in as few calls as text lengths and memory allow
     plan.combine(given)                            equation 3 (`guidance.py`)
-    heat.add(…)                                    |full − image|: where the instruction acts
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from itertools import combinations
 
 import torch
 
-from .guidance import PASSES, Guidance, combine, pass_weights
+from .guidance import PASSES, Guidance, Scale, combine, pass_weights
 
 NO_WEIGHT = 1e-6  # sums of prompt weights such as 0.1 + 0.2 miss zero by rounding
 
@@ -60,7 +59,7 @@ class Plan:
     """What to run of a batch whose passes are laid out row by row."""
 
     rows: tuple[int, ...]  # rows to run, each once, in rising order
-    terms: tuple[tuple[tuple[int, float], ...], ...]  # of every picture: (position in `rows`, weight)
+    terms: tuple[tuple[tuple[int, Scale], ...], ...]  # of every picture: (position in `rows`, weight)
     representative: tuple[int, ...]  # of every row of the layout: position in `rows` of itself, its duplicate, or its nearest pass
 
     def combine(self, predictions: torch.Tensor) -> torch.Tensor:
@@ -69,26 +68,26 @@ class Plan:
 
 
 def plan_passes(
-    weights: Sequence[Sequence[float]],
+    weights: Sequence[Sequence[Scale]],
     rows: Sequence[Sequence[int]],
     equal: Callable[[int, int], bool] = lambda a, b: False,
     always: Container[int] = (),
 ) -> Plan:
     """Merges passes with equal inputs, then drops those without weight.
 
-    weights: for every picture those of its passes, as `pass_weights` gives them;
+    weights: for every picture those of its passes, as `pass_weights` gives them: numbers, or maps (h, w);
     rows: for every picture the row that each of its passes has in the layout;
     equal(a, b): whether two rows of one picture have equal inputs;
     always: rows that run whatever their weight (CFG++ renoises with `uncond` itself).
     """
-    terms: list[dict[int, float]] = []  # of every picture: row to run → its weight
+    terms: list[dict[int, Scale]] = []  # of every picture: row to run → its weight
     representative: dict[int, int] = {}  # row of the layout → row whose prediction serves for it
     for picture_weights, picture_rows in zip(weights, rows):
         duplicate_of = first_equal(picture_rows, equal)
-        merged = dict.fromkeys(duplicate_of.values(), 0.0)
+        merged: dict[int, Scale] = dict.fromkeys(duplicate_of.values(), 0.0)
         for row, weight in zip(reversed(picture_rows), reversed(picture_weights)):
-            merged[duplicate_of[row]] += weight
-        run = {row: weight for row, weight in merged.items() if abs(weight) > NO_WEIGHT or row in always}
+            merged[duplicate_of[row]] = merged[duplicate_of[row]] + weight
+        run = {row: weight for row, weight in merged.items() if weighs(weight) or row in always}
         terms.append(run)
         for row, duplicate in duplicate_of.items():
             representative[row] = duplicate if duplicate in run else min(run, key=lambda other: abs(other - row))
@@ -99,6 +98,11 @@ def plan_passes(
         terms=tuple(tuple((position[row], weight) for row, weight in run.items()) for run in terms),
         representative=tuple(position[representative[row]] for row in sorted(representative)),
     )
+
+
+def weighs(weight: Scale) -> bool:
+    """Whether it is not zero, or of a map whether it is not so anywhere."""
+    return bool(weight.abs().max() > NO_WEIGHT) if isinstance(weight, torch.Tensor) else abs(weight) > NO_WEIGHT
 
 
 def first_equal(rows: Sequence[int], equal: Callable[[int, int], bool]) -> dict[int, int]:
@@ -162,32 +166,6 @@ class Runner:
         return torch.stack([predictions[row] for row in wanted])
 
 
-class Heat:
-    """Where the instruction acts: of every picture the sum over calls of |full − image|, (h, w), in units of ε.
-
-    It costs nothing in a call that runs both passes, and a call that does not adds nothing.
-    """
-
-    def __init__(self, pictures: int):
-        self.of_picture: list[torch.Tensor | None] = [None] * pictures
-
-    def add(
-        self,
-        rows: Rows,
-        plan: Plan,
-        predictions: torch.Tensor,
-        in_epsilon: Callable[[torch.Tensor, int], torch.Tensor] = lambda difference, picture: difference,
-    ) -> None:
-        """predictions: of `plan.rows`; in_epsilon(difference, picture): the difference of two predictions of a picture as one of ε,
-        which for x0 = x − σ·ε is a σ-th of it."""
-        position = {row: i for i, row in enumerate(plan.rows)}
-        for picture, (full, *_, image, _uncond) in enumerate(rows.of_picture):
-            if full in position and image in position:
-                difference = (predictions[position[full]] - predictions[position[image]]).abs().mean(0).float()
-                difference, before = in_epsilon(difference, picture), self.of_picture[picture]
-                self.of_picture[picture] = difference if before is None else before + difference
-
-
 class GuidedDenoiser:
     """model(x, sigma): equation 3 around a network, as a denoiser that k-diffusion's samplers take.
 
@@ -216,7 +194,6 @@ class GuidedDenoiser:
         self.picture = torch.cat([picture, picture, torch.zeros_like(picture)])
         self.text = [*text, *negative, *negative]
         self.of_picture = [range(i, 3 * pictures, pictures) for i in range(pictures)]
-        self.heat = Heat(pictures)
         # The conditions stay the same from call to call, so they are compared once.
         self.equal = {
             frozenset(pair)
@@ -225,17 +202,13 @@ class GuidedDenoiser:
             if same(self.text[pair[0]], self.text[pair[1]]) and torch.equal(self.picture[pair[0]], self.picture[pair[1]])
         }
 
-    def __call__(
-        self, x: torch.Tensor, sigma: torch.Tensor, *, in_epsilon: Callable[[torch.Tensor, int], torch.Tensor] | None = None, **_
-    ) -> torch.Tensor:
-        """x: (b, 4, h, w), noised; sigma: (b,) → (b, 4, h, w). With `in_epsilon` (`Heat.add`) the heat is added up."""
+    def __call__(self, x: torch.Tensor, sigma: torch.Tensor, **_) -> torch.Tensor:
+        """x: (b, 4, h, w), noised; sigma: (b,) → (b, 4, h, w)."""
         rows = Rows(torch.cat([x, x, x]), torch.cat([sigma, sigma, sigma]), self.picture, self.text, self.of_picture)
         progress = [self.progress(level) if self.progress else 0.0 for level in sigma.tolist()]
         weights = [pass_weights(*guidance.at(share)) for guidance, share in zip(self.guidance, progress)]
         plan = plan_passes(weights, self.of_picture, lambda a, b: frozenset((a, b)) in self.equal)
         predictions = self.runner.run(self.network, rows, plan.rows)
-        if in_epsilon:
-            self.heat.add(rows, plan, predictions, in_epsilon)
         return plan.combine(predictions)
 
 

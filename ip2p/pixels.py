@@ -30,3 +30,9 @@ def latent_mask(mask: Image.Image, size: tuple[int, int]) -> torch.Tensor:
     """
     edited = torch.from_numpy(np.asarray(mask, dtype=np.float32) > 0).float()
     return torch.nn.functional.adaptive_max_pool2d(rearrange(edited, "h w -> 1 h w"), size)
+
+
+def latent_share(mask: Image.Image, size: tuple[int, int]) -> torch.Tensor:
+    """mask: in mode L, at working size; size: (h, w) of the latent → (h, w) in [0, 1], how much of each latent's place is edited."""
+    levels = torch.from_numpy(np.asarray(mask, dtype=np.float32) / 255)
+    return torch.nn.functional.adaptive_avg_pool2d(levels[None], size)[0]

@@ -7,10 +7,12 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from .detail import transfer
+from .detail import gaussian, transfer
 from .edit import FULL, WORKING, Edit
 from .images import Box, keep_outside
 from .pixels import to_picture
+
+COLOUR = 1 / 32  # of the longest side: standard deviation of the window within which colour is what stays
 
 
 def finished(
@@ -29,6 +31,8 @@ def finished(
     """
     frame = edit.frame
     levels = frame.cut_levels(levels)
+    if edit.region is not None and mask is not None and edit.region.keep_colour > 0:
+        levels = with_colour_of(frame.cut(picture), levels, frame.cut(mask), edit.region.keep_colour)
     if edit.result == WORKING:
         return to_picture(levels if mask is None else keep_outside(levels, frame.cut(picture), frame.cut(mask)))
     photograph = frame.shown(edit.seen)
@@ -38,6 +42,15 @@ def finished(
     else:
         whole = transfer(photograph, levels, frame.cut_levels(decoded()), edit.detail, outside, on_rows)
     return put_back(whole, edit.image, edit.box) if edit.box else whole
+
+
+def with_colour_of(picture: Image.Image, levels: np.ndarray, mask: Image.Image, share: float) -> np.ndarray:
+    """levels: (h, w, 3) in [0, 255], of the picture's size → the same with this share of the picture's colour, without its detail, where
+    the mask is white. Only what is within the mask is averaged, so that nothing from outside comes in."""
+    inside = np.asarray(mask, np.float32)[..., None] / 255
+    radius = COLOUR * max(mask.size)
+    missing = gaussian((np.asarray(picture, np.float32) - levels) * inside, radius) / np.maximum(gaussian(inside, radius), 1e-3)
+    return (levels + share * inside * missing).clip(0, 255)
 
 
 def put_back(part: Image.Image, photograph: Image.Image, box: Box) -> Image.Image:

@@ -16,7 +16,8 @@ NAMES = (
 MAX_PIXELS, MAX_NUMBER, MAX_MARGIN = 1000, 99, 4
 MARGIN = 0.25
 TEXT = {MASK: "painted", INSTRUCTION: "from the instruction"}  # of an infotext
-FIELD = re.compile(r"(threshold|feather|grow|margin) (-?[0-9.]{1,12})")
+FLAGS = {"inverted": "invert", "only": "only", "scoped": "scoped"}  # in it, and the settings that they are
+FIELD = re.compile(r"(threshold|feather|grow|margin|keep colour) (-?[0-9.]{1,12})")
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,9 @@ class Where:
     grow: by how many pixels it reaches farther, or with a minus less far. invert: all but it.
     only: the region is cut out with its surroundings, edited at the model's own size and put back. margin: of these surroundings on each
     side, as a share of the region's longer side.
+    scoped: outside the region the guidance is scaled down (`guidance.Scope`), in place of holding the latents there to the photograph in
+    every step; the pixels outside stay the photograph's own in both ways.
+    keep_colour: how much of the photograph's colour, without its detail, stays within the region, from 0 to 1.
     """
 
     source: str = MASK
@@ -41,6 +45,8 @@ class Where:
     invert: bool = False
     only: bool = False
     margin: float = MARGIN
+    scoped: bool = False
+    keep_colour: float = 0.0
 
     def __post_init__(self):
         if self.source not in SOURCES:
@@ -53,6 +59,7 @@ class Where:
         self._check("feather", 0, MAX_PIXELS)
         self._check("grow", -MAX_PIXELS, MAX_PIXELS)
         self._check("margin", 0, MAX_MARGIN)
+        self._check("keep_colour", 0, 1)
         self._check("number", 0, MAX_NUMBER)
         if self.number != int(self.number):
             raise EditError(f"The number of a region must be a whole number, not {self.number}.")
@@ -62,7 +69,7 @@ class Where:
     def _check(self, setting: str, low: float, high: float) -> None:
         value = getattr(self, setting)
         if value is not None and not (math.isfinite(value) and low <= value <= high):
-            raise EditError(f"The {setting} of a region must be between {low} and {high}, not {value}.")
+            raise EditError(f"The {setting.replace('_', ' ')} of a region must be between {low} and {high}, not {value}.")
 
     @property
     def what(self) -> str:
@@ -73,11 +80,11 @@ class Where:
     def text(self) -> str:
         """For an infotext, in one line without a comma: “face 2; grow 4; only”."""
         parts = [(self.name or TEXT[self.source]) + (f" {self.number}" if self.number else "")]
-        for setting in ("threshold", "feather", "grow", "margin"):
+        for setting in ("threshold", "feather", "grow", "margin", "keep_colour"):
             value = getattr(self, setting)
             if value != DEFAULTS[setting]:
-                parts.append(f"{setting} {value:g}")
-        parts += [word for word, is_so in (("inverted", self.invert), ("only", self.only)) if is_so]
+                parts.append(f"{setting.replace('_', ' ')} {value:g}")
+        parts += [word for word, setting in FLAGS.items() if getattr(self, setting)]
         return "; ".join(parts)
 
 
@@ -94,9 +101,9 @@ def where_of(text: object) -> Where | None:
     try:
         for part in rest:
             if match := FIELD.fullmatch(part):
-                settings[match[1]] = float(match[2])
+                settings[match[1].replace(" ", "_")] = float(match[2])
             else:
-                settings[{"inverted": "invert", "only": "only"}[part]] = True
+                settings[FLAGS[part]] = True
         return Where(**settings)
     except (ValueError, KeyError):  # EditError is a ValueError
         return None

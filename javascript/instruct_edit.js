@@ -41,19 +41,11 @@ function ip2p_page() {
 
 function ip2p_watch(id, inactivityTimeout) {
     showSubmitButtons('ip2p', false);
-    let running = true;
     const container = ip2p_element('gallery_container');
     requestProgress(id, container, ip2p_element('gallery'), function() {
-        running = false;
-        ip2p_show_heat(null);
         showSubmitButtons('ip2p', true);
         showRestoreProgressButton('ip2p', false);
-    }, function(progress) {
-        if (!progress.active) return;
-        request('./internal/instruct-edit-heat-map', {id_task: id, page: ip2p_page()[0]}, function(heat) {
-            if (running) ip2p_show_heat(heat.image);
-        }, function() {});
-    }, inactivityTimeout);
+    }, function() {}, inactivityTimeout);
 }
 
 // The id stays after the job is done, so that a reload brings back its result too.
@@ -62,26 +54,6 @@ function ip2p_restore() {
     showRestoreProgressButton('ip2p', false);
     if (id) ip2p_watch(id, 0);
     return [id ?? null];
-}
-
-// image: colours alone; the picture under them is the one that this window has sent.
-function ip2p_show_heat(image) {
-    const container = ip2p_element('gallery_container');
-    let box = ip2p_element('heat');
-    if (!image) {
-        box?.remove();
-        return;
-    }
-    if (!box) {
-        box = document.createElement('figure');
-        box.id = 'ip2p_heat';
-        const layers = document.createElement('div');
-        if (ip2p_before) layers.append(Object.assign(new Image(), {src: ip2p_before, alt: '', className: 'ip2p-under'}));
-        layers.append(Object.assign(new Image(), {alt: 'where the edit acts', className: 'ip2p-colours'}));
-        box.append(layers, Object.assign(document.createElement('figcaption'), {textContent: 'where the edit acts'}));
-        container.append(box);
-    }
-    box.querySelector('.ip2p-colours').src = image;
 }
 
 // A result finished otherwise: the place of the selected one in the gallery goes along.
@@ -141,6 +113,16 @@ function ip2p_toggle_compare() {
     box.replaceChildren(stage, slider);
     place();
     box.hidden = false;
+    return [];
+}
+
+// On the options page: clears the history by a button of the tab, which then says so beside the button that was pressed.
+function ip2p_clear_history() {
+    if (confirm('Clear the history of all your edits?')) ip2p_element('clear_history')?.click();
+}
+
+function ip2p_show_cleared(text) {
+    ip2p_element('cleared').textContent = text;
     return [];
 }
 

@@ -1,4 +1,4 @@
-"""Which passes of the network the editor runs, in how large calls, and the heat map of how far they move."""
+"""Which passes of the network the editor runs, and in how large calls."""
 
 from dataclasses import replace
 
@@ -10,9 +10,8 @@ pytest.importorskip("transformers", reason="tests of the editor need transformer
 
 from editor_cases import deviation, difference, final_latents, plain_formula
 from ip2p.edit import Variant
-from ip2p.editor import OUT_OF_MEMORY, Run
+from ip2p.editor import OUT_OF_MEMORY
 from ip2p.errors import EditError
-from tiny_model import tiny_editor
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # diffusers' own, with numpy 2
@@ -74,32 +73,3 @@ def test_when_one_row_is_too_much_it_is_a_sentence(editor, edit, monkeypatch):
     monkeypatch.setattr(editor.unet, "forward", none)
     with pytest.raises(EditError, match=OUT_OF_MEMORY):
         editor.edit(edit)
-
-
-def test_the_heat_map_shows_where_both_passes_ran_and_is_missing_elsewhere(editor, edit):
-    first, second = editor.edit([replace(edit, heat_map=True, count=2), replace(edit, heat_map=True, text_scale=1.5, count=1)])[1:]
-    assert first.heat_map.size == first.image.size and second.heat_map is None
-    assert editor.edit(edit)[0].heat_map is None
-
-
-@pytest.mark.parametrize("sampler", ("Euler", "DDIM"))
-@pytest.mark.parametrize("prediction_type", ("epsilon", "v_prediction"))
-def test_the_heat_is_the_sum_over_all_steps_of_how_far_the_text_moves_epsilon(edit, monkeypatch, sampler, prediction_type):
-    editor = tiny_editor(prediction_type=prediction_type)
-    moves, forward = [], editor.unet.forward
-
-    def watched(x, t, **options):
-        prediction = forward(x, t, **options)
-        full, image, _ = prediction.sample
-        moves.append(((full - image).abs().mean(0), float(t[0])))
-        return prediction
-
-    monkeypatch.setattr(editor.unet, "forward", watched)
-    run = Run(editor, editor._jobs([replace(edit, sampler_name=sampler, heat_map=True)], None))
-    with torch.inference_mode():
-        run.denoise(None)
-    cumulative = run.scheduler.alphas_cumprod  # α² of every timestep; ε = α·v + σ·x
-    scales = [float(cumulative[round(t)]) ** 0.5 if prediction_type == "v_prediction" else 1.0 for _, t in moves]
-    expected = sum(move * scale for (move, _), scale in zip(moves, scales))
-    assert len(moves) == (3 if sampler == "DDIM" else 4)
-    assert deviation(run.heat[0], expected) <= 1e-4

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ip2p.guidance import Guidance, Interval, pass_weights, progress_at
+from ip2p.guidance import Guidance, Interval, Scope, combine, pass_weights, progress_at
 from ip2p.passes import passes_needed, plan_passes
 
 # Special scales, where passes are dropped, are drawn as often as all others.
@@ -271,3 +271,48 @@ def test_an_interval_that_is_none_is_refused(start, end):
 def test_a_scale_that_is_no_finite_number_is_refused(name, value):
     with pytest.raises(ValueError, match=f"{name} must be a finite number"):
         Guidance(**{name: value})
+
+
+HALF = torch.zeros(3, 3)
+HALF[:, 1] = 0.25
+HALF[:, 2] = 1
+
+
+@pytest.mark.parametrize("dtype", (torch.float32, torch.float64, torch.float16, torch.bfloat16))
+@pytest.mark.parametrize("text, image", [row[1:3] for row in TABLE[:8]], ids=[row[0] for row in TABLE[:8]])
+def test_a_scale_that_is_the_same_everywhere_is_that_scale_bit_for_bit(text, image, dtype):
+    everywhere = Guidance(text, image, scope=Scope(torch.ones(3, 3)))
+    numbers, maps = (plan_passes([pass_weights(*guidance.at(0.5))], [range(3)]) for guidance in (Guidance(text, image), everywhere))
+    assert maps.rows == numbers.rows and maps.representative == numbers.representative
+    predictions = Batch([(text, image, [1.0])]).predictions[list(numbers.rows)].to(dtype)
+    assert torch.equal(maps.combine(predictions), numbers.combine(predictions)) and maps.combine(predictions).dtype == dtype
+
+
+def test_at_every_place_the_scales_of_that_place_hold():
+    guidance = Guidance(7.5, 1.5, scope=Scope(HALF, text_scale=1.0, raised=2.0))
+    predictions = Batch([(7.5, 1.5, [1.0])]).predictions
+    mapped = combine(list(predictions), pass_weights(*guidance.at(0)))
+    for column, (text, image) in enumerate([(1.0, 3.0), (1 + 6.5 / 4, 3.0 - 1.5 / 4), (7.5, 1.5)]):
+        alone = combine(list(predictions), pass_weights(text, image))
+        assert torch.allclose(mapped[..., column], alone[..., column], atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "outside, text, image, needed",
+    [
+        ((1.0, 2.0), 7.5, 1.5, 3),
+        ((1.0, 1.0), 7.5, 1.0, 2),  # s_I = 1 everywhere
+        ((1.5, 1.0), 1.5, 1.5, 2),
+        ((1.0, 1.0), 1.0, 1.0, 1),
+        ((1.0, 2.0), 1.0, 1.0, 3),  # outside alone the others weigh
+    ],
+)
+def test_a_pass_without_weight_anywhere_is_never_run(outside, text, image, needed):
+    guidance = Guidance(text, image, scope=Scope(HALF, *outside))
+    assert len(plan_passes([pass_weights(*guidance.at(0))], [range(3)]).rows) == needed
+
+
+def test_outside_its_interval_a_scoped_scale_is_one_everywhere():
+    guidance = Guidance(7.5, 1.5, Interval(0.5, 1.0), scope=Scope(HALF))
+    text, image = guidance.at(0.2)
+    assert text == 1.0 and image.tolist() == Scope(HALF).scoped(7.5, 1.5)[1].tolist()

@@ -8,7 +8,7 @@ from PIL import Image
 
 from ip2p.errors import EditError
 from ip2p.webui import history_store
-from ip2p.webui.history_store import MAX_STEPS, MAX_WINDOWS, History, Step
+from ip2p.webui.history_store import MAX_STEPS, MAX_WINDOWS, History, Limits, Step
 
 WINDOW = "a" * 16
 
@@ -77,16 +77,46 @@ def test_the_oldest_windows_of_a_user_go_first(history, tmp_path):
     assert [bool(instructions(history, window)) for window in windows] == [False] * 2 + [True] * MAX_WINDOWS
 
 
-def test_a_user_s_history_has_a_largest_size_and_the_newest_edit_stays_whatever_its_own(history, monkeypatch):
+def test_a_user_s_history_has_a_largest_size_and_the_newest_edit_stays_whatever_its_own(history, tmp_path):
     for i in range(101, 105):
         history.add(WINDOW, step(i, (64, 64)))
     size = history_store.size_of(history.steps(WINDOW)[0].iterdir())
-    monkeypatch.setattr(history_store, "MAX_BYTES", 3 * size + size // 2)
-    history.add(WINDOW, step(105, (64, 64)))
+    smaller = History(root=tmp_path, limits=Limits(bytes=3 * size + size // 2))
+    smaller.add(WINDOW, step(105, (64, 64)))
     assert instructions(history) == ["make it 103", "make it 104", "make it 105"]
-    monkeypatch.setattr(history_store, "MAX_BYTES", 1)
-    history.add(WINDOW, step(106, (64, 64)))
+    History(root=tmp_path, limits=Limits(bytes=1)).add(WINDOW, step(106, (64, 64)))
     assert instructions(history) == ["make it 106"]
+
+
+def test_the_bytes_are_those_of_all_windows_of_a_user(history, tmp_path):
+    windows = [f"{i:016}" for i in range(4)]
+    for i, window in enumerate(windows):
+        history.add(window, step(101 + i, (64, 64)))
+        os.utime(tmp_path / window, (i, i))
+    size = history_store.size_of(history.steps(windows[0])[0].iterdir())
+    History(root=tmp_path, limits=Limits(bytes=2 * size + size // 2)).add(WINDOW, step(109, (64, 64)))
+    assert [bool(instructions(history, window)) for window in (*windows, WINDOW)] == [False, False, False, True, True]
+
+
+def test_a_window_keeps_as_many_edits_as_were_asked_for(tmp_path):
+    history = History(root=tmp_path, limits=Limits(steps=2))
+    for i in range(1, 5):
+        history.add(WINDOW, step(i))
+    assert instructions(history) == ["make it 3", "make it 4"]
+
+
+def test_a_cleared_history_is_empty_and_that_of_others_is_not(tmp_path):
+    mine, hers, nobody = History("me", tmp_path), History("her", tmp_path), History(None, tmp_path)
+    for history in (mine, hers, nobody):
+        for window in (WINDOW, "b" * 16):
+            history.add(window, step(1))
+    nobody.clear()
+    assert instructions(nobody) == [] and instructions(mine) == instructions(hers) == ["make it 1"]
+    mine.clear()
+    mine.clear()
+    assert instructions(mine) == instructions(mine, "b" * 16) == [] and instructions(hers) == ["make it 1"]
+    mine.add(WINDOW, step(2))
+    assert instructions(mine) == ["make it 2"]
 
 
 def test_many_events_at_once_each_take_a_step_of_their_own(history):

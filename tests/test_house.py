@@ -28,6 +28,8 @@ SHARED = [
     for name in (
         "guidance",
         "passes",
+        "relevance",
+        "acting",
         "pixels",
         "images",
         "edit",
@@ -88,6 +90,7 @@ def test_tests_outside_tests_host_need_no_host(path):
     [
         ("guidance", {"torch"}),
         ("passes", {"torch", ".guidance"}),
+        ("relevance", {"torch", ".passes"}),
         ("pixels", {"torch", "numpy", "einops", "PIL"}),
     ],
 )

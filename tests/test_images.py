@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import EpsImagePlugin, Image
 
 from ip2p.errors import EditError
-from ip2p.images import fit, fit_size, heat_levels, heat_picture, keep_outside, read_base64, read_image, upright_rgb
+from ip2p.images import fit, fit_size, heat_picture, keep_outside, read_base64, read_image, upright_rgb
 from picture_files import GREY, GREY_ALPHA, RGBA, black_png, icon, png, png_16_bit, saved
 
 RED, GREEN, BLUE, YELLOW, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (255, 255, 255)
@@ -347,14 +347,6 @@ def test_pixels_outside_the_mask_are_the_sources_own():
     assert np.allclose(kept[:, 10:15], 0.2 * result[:, 10:15] + 0.8 * pixels[:, 10:15], atol=1e-3)
 
 
-def test_heat_is_cut_at_its_outliers():
-    heat = np.linspace(0, 1, 1000).reshape(20, 50)
-    heat[0, 0], heat[-1, -1] = -1000, 1000
-    levels = heat_levels(heat)
-    assert levels.min() == 0 and levels.max() == 1
-    assert 0.2 < levels[5, 0] < 0.3 and 0.7 < levels[15, 0] < 0.8
-
-
 def test_a_heat_picture_colours_where_the_instruction_acts():
     heat = np.zeros((8, 8))
     heat[:, 4:] = 1
@@ -362,7 +354,3 @@ def test_a_heat_picture_colours_where_the_instruction_acts():
     assert shown.mode == "RGB" and shown.size == (64, 64)
     cold, hot = np.asarray(shown, int)[32, 4], np.asarray(shown, int)[32, 60]
     assert np.ptp(cold) <= 3 and np.ptp(hot) > 100
-
-
-def test_heat_that_is_the_same_everywhere_is_no_division_by_zero():
-    assert np.array_equal(heat_levels(np.full((4, 4), 3.0)), np.zeros((4, 4)))

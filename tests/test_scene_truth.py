@@ -81,6 +81,13 @@ def test_rows_of_scenes_are_rows_that_pairs_are_drawn_of(tmp_path, capsys):
     ]
 
 
+def test_exact_pairs_of_the_same_scenes_are_right(tmp_path, capsys):
+    status, out, _ = ran(capsys, "--rows", "4", "--output", tmp_path / "exact.parquet")
+    exact = open_pairs(tmp_path / "exact.parquet")
+    assert status == 0 and out.endswith("4 exact pairs of synthetic scenes.\n") and len(exact) == 4
+    assert all(truth_of(exact[i]).right and exact[i].edit_prompt == SCENES[i].instruction for i in range(4))
+
+
 def test_judged_pairs_keep_what_was_seen_and_the_table_has_its_shares_over_p(tmp_path, capsys):
     right = [replace(example.pair(), scores={P_NAME: 0.7}) for example in SCENES[:4]]
     wrong = [replace(pair, edited_image=pair.original_image, scores={P_NAME: 0.1}) for pair in right[:2]]

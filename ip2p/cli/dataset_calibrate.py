@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
 
     check(args)
     pairs = open_pairs(args.pairs)
-    scorers = filter_options.scorers_of(args)
+    scorers = filter_options.scorers_of(args, args.device)
     if not scorers:
         raise EditError("Name what scores by --scorer: thresholds are found for it.")
     asked = Asked(args.right, args.before, args.count, args.seed)

@@ -31,13 +31,12 @@ def run(args: argparse.Namespace) -> int:
     filter_options.check(args)
     store = ScoreStore(args.scores or folder_beside(args.pairs))
     pairs = open_pairs(args.pairs, in_order=True)
-    scorers = filter_options.scorers_of(args)
+    scorers = filter_options.scorers_of(args, args.device)
     selection = filter_options.selection_of(args, scorers)
     try:
-        counts = filtered(pairs, scorers, store, Filtering(args.pairs, selection, args.output, args.force, args.retry))
+        tell(filtered(pairs, scorers, store, Filtering(args.pairs, selection, args.output, args.force, args.retry)), args.output)
     except KeyboardInterrupt:
         return say("Interrupted. The same command goes on from here.", INTERRUPTED)
-    tell(counts, args.output)
     return 0
 
 

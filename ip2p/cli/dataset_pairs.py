@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from ..edit import MAX_SCALE, MAX_STEPS
 from ..errors import EditError
+from ..files import refuse_existing
 from ..images import MAX_SIDE, MIN_SIDE
-from . import runner_options
+from . import filter_options, runner_options
+from .dataset_filter import tell
 from .exits import INTERRUPTED, name_bad, say
 
 if TYPE_CHECKING:
+    from ..dataset.generated.inspection import Inspection
     from ..dataset.generated.make_pairs import Counted, Wanted
     from ..dataset.generated.pair_stage import DrawPairs
 
@@ -25,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("rows", type=Path, metavar="ROWS", help="rows {id, input, edit, output} as .jsonl or .parquet, or a folder of dataset instructions")
     add("--model", required=True, metavar="SD", help="a text-to-image model of SD 1.x's kind: a checkpoint file, a diffusers folder, or a name on the hub")  # fmt: skip
-    add("--output", type=Path, required=True, metavar="DIR", help="the folder to write, or to go on with; several processes may share it")
+    add("--output", type=Path, required=True, metavar="DIR", help="the folder to write, or to go on with; several processes may share it. With --filter the .parquet file of the good pairs, all of which are in a folder beside it")  # fmt: skip
     add("--samples", type=int, default=SAMPLES, metavar="N", help=f"pairs drawn of each row (default: {SAMPLES})")
     add("--p", default=P, metavar="LOW,HIGH", help=f"share of the steps in which the second picture attends as the first does, drawn for each pair; one number for all (default: {P})")  # fmt: skip
     add("--guidance", default=GUIDANCE, metavar="LOW,HIGH", help=f"scale of the caption, drawn for each pair; one number for all (default: {GUIDANCE})")  # fmt: skip
@@ -40,6 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--precision", choices=("fp32", "fp16", "bf16"), help="of the networks (default: fp16 on CUDA, fp32 on the CPU)")
     add("--retry", action="store_true", help="draw the rows again that were set aside; the pairs of the others stay")
     add("--dry-run", action="store_true", help="print what it would take and stop")
+    add("--safety", action="store_true", help="leave out pairs that the model's own safety checker flags, and count them")
+    add("--filter", action="store_true", help="then keep the good pairs as dataset filter does, and write them to --output")
+    add("--stop-after", type=int, metavar="N", help="end a row once N of its samples reach the thresholds of --scorer: cheaper, and no longer the best of all (default: never)")  # fmt: skip
+    add("--force", action="store_true", help="overwrite the file that --filter writes")
+    filter_options.add_choice(parser)
+    filter_options.add_scorers(parser, device=False)
     runner_options.add_arguments(parser, default=runner_options.LOCAL)
 
 
@@ -77,8 +86,27 @@ def make(args: argparse.Namespace) -> int:
         return 0
     pairs, aside = finish(there, wanted, folder)
     name_bad("rows", args.rows, there.bad)
-    print(f"Wrote {args.output}: {pairs:,} pairs{f'; {aside:,} rows were set aside' if aside else ''}.")
+    print(f"Wrote {stage.folder}: {pairs:,} pairs{f'; {aside:,} rows were set aside' if aside else ''}.")
+    if args.filter:
+        keep_good_ones(args, stage.folder)
     return 0
+
+
+def keep_good_ones(args: argparse.Namespace, folder: Path) -> None:
+    """Raises EditError as `dataset filter` does."""
+    from ..dataset.filtering.filter_run import Filtering, filtered
+    from ..dataset.filtering.score_store import ScoreStore, folder_beside
+    from ..dataset.open import open_pairs
+
+    scorers = filter_options.scorers_of(args, runner_options.devices_of(args)[0])
+    filtering = Filtering(folder, filter_options.selection_of(args, scorers), args.output, args.force)
+    tell(filtered(open_pairs(folder, in_order=True), scorers, ScoreStore(folder_beside(folder)), filtering), args.output)
+
+
+def folder_of(args: argparse.Namespace) -> Path:
+    """Of all pairs."""
+    output: Path = args.output.absolute()
+    return output.with_name(f"{output.stem}-pairs") if args.filter else output
 
 
 def wanted_by(args: argparse.Namespace) -> Wanted:
@@ -100,11 +128,39 @@ def stage_of(args: argparse.Namespace, wanted: Wanted, there: Counted) -> DrawPa
     from ..dataset.generated.pair_stage import DrawPairs
     from ..runners import Attempts
 
-    output, model = args.output.absolute(), Path(args.model).expanduser()
+    output, model = folder_of(args), Path(args.model).expanduser()
     dtype = args.precision or ("fp32" if "cpu" in runner_options.devices_of(args)[0] else "fp16")
-    settings = settings_of(args, wanted, there, dtype)
+    inspection, looked_at = inspection_of(args)
+    settings = settings_of(args, wanted, there, dtype) | looked_at
     place = str(model.absolute()) if model.exists() else args.model
-    return DrawPairs(wanted, output, settings, place, dtype, Attempts(output), torch.get_num_threads())
+    return DrawPairs(wanted, output, settings, place, dtype, Attempts(output), torch.get_num_threads(), inspection)
+
+
+def inspection_of(args: argparse.Namespace) -> tuple[Inspection, dict[str, Any]]:
+    """And what is said of it in the run's settings."""
+    from ..dataset.filtering.score_store import identity
+    from ..dataset.generated.inspection import Inspection, StopAfter
+    from ..dataset.generated.safety import check_has_one
+
+    if args.safety:
+        check_has_one(args.model)
+    path = Path(args.model).expanduser()
+    safety = (str(path.absolute()) if path.exists() else args.model) if args.safety else None
+    said: dict[str, Any] = {"safety": "the model's own checker" if safety else None, "stop_after": None}
+    if args.stop_after is None:
+        return Inspection(safety=safety), said
+    scorers = filter_options.scorers_of(args, runner_options.devices_of(args)[0])
+    thresholds = filter_options.selection_of(args, scorers).thresholds
+    stop = StopAfter(args.stop_after, tuple(map(anywhere, args.scorer)), filter_options.judging_of(args), thresholds)
+    by = [identity(scorer) for scorer in scorers]
+    return Inspection(stop, safety), said | {"stop_after": {"good": stop.good, "at_least": dict(thresholds.at_least), "by": by}}
+
+
+def anywhere(scorer: str) -> str:
+    """Its name with a path that means the same in another process."""
+    kind, _, place = scorer.partition("=")
+    path = Path(place).expanduser()
+    return f"{kind}={path.absolute()}" if place and path.exists() else scorer
 
 
 def name_of(model: str) -> str:
@@ -153,9 +209,26 @@ def check(args: argparse.Namespace) -> None:
         raise EditError(f"--steps is from 1 to {MAX_STEPS}, not {args.steps}.")
     if not MIN_SIDE <= args.size <= MAX_SIDE or args.size % MULTIPLE:
         raise EditError(f"--size is a multiple of {MULTIPLE} from {MIN_SIDE} to {MAX_SIDE}, not {args.size}.")
+    filter_options.check(args)
+    check_filter(args)
     if not 0 <= args.held_out < 1:
         raise EditError(f"--held-out is a share from 0 to below 1, not {args.held_out:g}.")
     runner_options.check(args)
+
+
+def check_filter(args: argparse.Namespace) -> None:
+    """Raises EditError for options of the filter that don't go together."""
+    if args.stop_after is not None and args.stop_after < 1:
+        raise EditError(f"--stop-after is at least 1, not {args.stop_after}.")
+    if args.stop_after is not None and not args.scorer:
+        raise EditError("--stop-after needs --scorer, by which samples are good.")
+    given = {"--scorer": args.scorer, "--at-least": args.at_least, "--thresholds": args.thresholds, "--by": args.by}
+    if not args.filter and args.stop_after is None and (unused := [option for option, value in given.items() if value]):
+        raise EditError(f"{unused[0]} is of --filter and --stop-after: add one of them, or leave it out.")
+    if args.filter != (args.output.suffix.lower() == ".parquet"):
+        raise EditError(f"--output is a .parquet file with --filter and a folder without it, not {args.output.name}.")
+    if args.filter:
+        refuse_existing(args.output, args.force)
 
 
 def range_of(option: str, text: str, highest: float) -> tuple[float, float]:

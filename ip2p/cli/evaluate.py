@@ -10,18 +10,23 @@ from ..checkpoints.small import NAME
 from ..edit import read_scales
 from ..errors import EditError
 from ..evaluation.options import (
+    EDITS,
     IMAGE_SCALES,
     PROCEDURAL_SIZE,
+    SCOPED,
     SIZE,
     STRENGTHS,
     TEXT_SCALES,
+    WITHIN,
     EvaluationOptions,
     FullSizeOptions,
+    RegionOptions,
     SamplingConfig,
     procedural_scales,
 )
 
 FULL_SIZE_ONLY = ("longest_side", "kinds", "per_photo", "edits")
+REGION_EDITS = {"none": (), "region": (WITHIN,), "scoped": (SCOPED,)}
 LOWEST = {"count": 1, "per_photo": 1, "longest_side": 64, "steps": 1, "batch": 1, "sweep_photos": 0, "pictures": 0}
 
 
@@ -44,18 +49,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="in place of --data, a folder of large photographs: how near results at their own size, enlarged and with the photograph's "
         "detail, come to procedural edits of them",
     )
+    add(
+        "--regions",
+        type=Path,
+        metavar="FOLDER",
+        help="in place of --data, a folder of photographs with a clear subject: how well the region that an instruction means is found, and "
+        "what an edit gains by keeping to it",
+    )
     add("--longest-side", type=int, metavar="N", help="with --full-size: photographs are shrunk to it (default: 2400)")
-    add("--kinds", metavar="A,B", help="with --full-size: kinds of procedural edits (default: the small checkpoint's thirty)")
+    add(
+        "--kinds",
+        metavar="A,B",
+        help="with --full-size or --regions: kinds of procedural edits (default: of the small checkpoint's thirty all, or those of a region)",
+    )
     add(
         "--per-photo",
         type=int,
         metavar="N",
-        help="with --full-size: kinds that each photograph gets, dealt in turn (default: all that suit it)",
+        help="with --full-size or --regions: kinds that each photograph gets, dealt in turn (default: all that suit it)",
     )
     add(
         "--edits",
-        choices=("true", "model", "both"),
-        help="with --full-size: the true edit made small at 512 px, through the model's autoencoder alone, the model's own, or both (default: both)",
+        choices=("true", "model", "both", "none", "region", "scoped"),
+        help="with --full-size: the true edit made small at 512 px, through the model's autoencoder alone, the model's own, or both; with "
+        "--regions: none, to measure the map alone, within the region, with guidance scoped by it, or both (default: both)",
     )
     add("--output", type=Path, required=True, metavar="DIR", help="folder of the report; an unfinished run continues there")
     add("--split", help="a split of the pair set (default: all of it)")
@@ -107,14 +124,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exit status 1 when rows or photographs could not be read. Raises EditError."""
-    if (args.full_size is None) == (args.data is None):
-        raise EditError("Name what to measure on: a pair set, --data PAIRS, or a folder of large photographs, --full-size FOLDER.")
+    if [args.data, args.full_size, args.regions].count(None) != 2:
+        raise EditError(
+            "Name what to measure on: a pair set, --data PAIRS, or a folder of photographs, --full-size FOLDER or --regions FOLDER."
+        )
+    if args.regions:
+        from ..evaluation.regions import evaluate_regions
+
+        return 1 if evaluate_regions(region_options(args)) else 0
     if args.full_size:
         from ..evaluation.full_size import evaluate_full_size
 
         return 1 if evaluate_full_size(full_size_options(args)) else 0
     if given := [name for name in FULL_SIZE_ONLY if getattr(args, name) is not None]:
-        raise EditError(f"--{given[0].replace('_', '-')} goes with --full-size.")
+        raise EditError(f"--{given[0].replace('_', '-')} goes with --full-size or --regions.")
     options = options_of(args)
     from ..evaluation.evaluate import evaluate
 
@@ -161,6 +184,8 @@ def full_size_options(args: argparse.Namespace) -> FullSizeOptions:
     size = size_of(args.size)
     if "width" in size:
         raise EditError("With --full-size --size is the longest side of the model's own edits, for example 512.")
+    if args.edits not in (None, "both", *EDITS):
+        raise EditError(f"With --full-size --edits is one of {', '.join(EDITS)} and both, not “{args.edits}”.")
     asked = {
         "longest_side": args.longest_side,
         "kinds": args.kinds and tuple(filter(None, map(str.strip, args.kinds.split(",")))),
@@ -176,6 +201,37 @@ def full_size_options(args: argparse.Namespace) -> FullSizeOptions:
         size=size.get("longest_side"),
         text_scale=text_scales[0] if text_scales else None,
         image_scale=image_scales[0] if image_scales else None,
+        sampler=args.sampler,
+        seed=args.seed,
+        device=args.device,
+        precision=args.precision,
+        force=args.force,
+        **{name: value for name, value in asked.items() if value is not None},
+    )
+
+
+def region_options(args: argparse.Namespace) -> RegionOptions:
+    """Raises EditError for arguments out of range."""
+    from .edit import size_of
+
+    check(args)
+    size = size_of(args.size)
+    if "width" in size or args.longest_side is not None:
+        raise EditError("With --regions --size is the longest side of photographs and edits, for example 512.")
+    if args.edits not in (None, "both", *REGION_EDITS):
+        raise EditError(f"With --regions --edits is one of {', '.join(REGION_EDITS)} and both, not “{args.edits}”.")
+    asked = {
+        "kinds": args.kinds and tuple(filter(None, map(str.strip, args.kinds.split(",")))),
+        "edits": REGION_EDITS.get(args.edits),
+    }
+    return RegionOptions(
+        models=args.model,
+        photographs=args.regions,
+        output=args.output,
+        count=args.count,
+        per_photo=args.per_photo,
+        size=size.get("longest_side"),
+        steps=args.steps,
         sampler=args.sampler,
         seed=args.seed,
         device=args.device,

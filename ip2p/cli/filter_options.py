@@ -11,6 +11,7 @@ from .exits import note
 
 if TYPE_CHECKING:
     from ..dataset.filtering.selection import Selection
+    from ..scorers.judge import Judging
     from ..scorers.pair_scorer import PairScorer
 
 SCORERS = "auto, clip, clip=FOLDER, open_clip=MODEL/WEIGHTS, dino=FOLDER, conse, efficientnet, edges, ssim, judge=MODEL, or none"
@@ -54,14 +55,18 @@ def check(args: argparse.Namespace) -> None:
         raise EditError(f"--timeout is above 0, not {args.timeout:g}.")
 
 
-def scorers_of(args: argparse.Namespace) -> list[PairScorer]:
-    """Raises EditError for one that is unknown or can't be read, and for two that give the same score."""
+def judging_of(args: argparse.Namespace) -> Judging:
     from ..endpoint import Service
-    from ..scorers.by_name import device_named, pair_scorer_named
     from ..scorers.judge import QUESTION, Judging
 
-    judging = Judging(Service(args.url, args.requests, args.retries, args.timeout), args.question or QUESTION)
-    device = device_named(args.device)
+    return Judging(Service(args.url, args.requests, args.retries, args.timeout), args.question or QUESTION)
+
+
+def scorers_of(args: argparse.Namespace, on: str | None) -> list[PairScorer]:
+    """on: the device. Raises EditError for one that is unknown or can't be read, and for two that give the same score."""
+    from ..scorers.by_name import device_named, pair_scorer_named
+
+    judging, device = judging_of(args), device_named(on)
     scorers = [scorer for name in args.scorer or ["auto"] if (scorer := pair_scorer_named(name, device, judging)) is not None]
     names = [name for scorer in scorers for name in scorer.scores]
     if twice := next((name for name in names if names.count(name) > 1), None):

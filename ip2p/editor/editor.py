@@ -18,19 +18,23 @@ import torch
 from PIL import Image
 
 from .. import images
-from ..chain import lines_of, next_edit, steps_of
+from ..acting import Ask, acting_levels, acting_region
+from ..chain import lines_of, next_edit, steps_of, varied
 from ..checkpoints.recognise import EDIT_CHANNELS
 from ..edit import MAX_BATCH, Edit
 from ..errors import EditError
+from ..guidance import Scope
 from ..infotext import infotext_of
 from ..located import Finder, located
-from ..pixels import latent_mask, to_tensor
+from ..pixels import latent_mask, latent_share, to_tensor
+from ..region import Region
+from ..relevance import relevance
 from ..result import finished
 from ..segmentation import regions_named
-from ..where import NAME
+from ..where import INSTRUCTION, NAME
 from .jobs import EditContext, Interrupted, Job, Result
 from .model import DiffusionModel
-from .run import OUT_OF_MEMORY, Run
+from .run import OUT_OF_MEMORY, Run, network_of
 from .samplers import Scheduler, check_editor_can, scheduler_of, timesteps_of
 
 Argument = TypeVar("Argument")
@@ -74,7 +78,8 @@ class Editor(DiffusionModel):
         for edit in [edits] if isinstance(edits, Edit) else edits:
             check_editor_can(edit)
             lines_of(edit)  # refuses what can't be a chain before anything is looked for
-            chains.append([step for line in lines_of(located(edit, self.finders)) for step in steps_of(line)])
+            found = varied(located(edit, self.finders))
+            chains += [[step for line in lines_of(one) for step in steps_of(line)] for one in found]
         jobs = self._jobs([steps[0] for steps in chains], noise)
         batches = [  # of each step in turn; the results of the steps before decide nothing of which run together
             (step, batch)
@@ -102,7 +107,7 @@ class Editor(DiffusionModel):
             if not run.denoise(report):
                 raise Interrupted(shown())
             for i, job in enumerate(batch):
-                result = self._finish(job, run.latents[i], run.heat[i], on_rows)
+                result = self._finish(job, run.latents[i], on_rows)
                 if result is None:
                     raise Interrupted(shown())
                 results[job.edit, step, job.index] = result
@@ -111,7 +116,21 @@ class Editor(DiffusionModel):
     @property
     def finders(self) -> dict[str, Finder]:
         """What finds the regions that an edit asks for, as `located` takes it."""
-        return {NAME: regions_named}
+        return {NAME: regions_named, INSTRUCTION: self._acting_region}
+
+    def _acting_region(self, edit: Edit) -> list[Region]:
+        return acting_region(edit, self.asks(edit))
+
+    def asks(self, edit: Edit) -> Ask:
+        """What tells where instructions act, with the edit's negative prompt. It raises EditError where memory runs out."""
+        return partial(self._relevance, edit)
+
+    @torch.inference_mode()
+    def _relevance(self, edit: Edit, picture: Image.Image, instruction: str) -> torch.Tensor:
+        condition = in_memory(self.encode_picture, picture)
+        words = self.encode_text(instruction), self.encode_text(edit.negative_prompt)
+        source, alphas = condition * self.vae.config.scaling_factor, self.scheduler(edit).alphas_cumprod
+        return in_memory(lambda picture: relevance(network_of(self), source, picture, *words, alphas), condition.to(self.dtype))
 
     def scheduler(self, edit: Edit) -> Scheduler:
         """diffusers' scheduler of the edit's sampler, its steps not yet set."""
@@ -153,13 +172,13 @@ class Editor(DiffusionModel):
                 encoded_pictures[key] = picture, in_memory(self.encode_picture, picture)
             picture, condition = encoded_pictures[key]
             mask = edit.seen_mask and frame.place(edit.seen_mask)
-            edited = None if mask is None else latent_mask(mask, (condition.shape[-2], condition.shape[-1])).to(self.device)
-            context = EditContext(edit, picture, mask, condition, edited, encode(edit.instruction), encode(edit.negative_prompt))
+            held, scope = held_and_scope(edit, mask, condition)
+            context = EditContext(edit, picture, mask, condition, held, encode(edit.instruction), encode(edit.negative_prompt))
             first = random.randrange(2**32) if edit.seed == -1 else edit.seed
             seeds = [cell.seed for cell in edit.variants] or [first + i for i in range(edit.count * edit.batch_size)]
             for place, seed in enumerate(seeds):
                 seed = first if seed == -1 else seed
-                jobs.append(Job(len(jobs), number, context, seed, edit.guidance(seed, place), None))
+                jobs.append(Job(len(jobs), number, context, seed, replace(edit.guidance(seed, place), scope=scope), None))
         if noise is None:
             return jobs
         if len(noise) != len(jobs):
@@ -175,9 +194,14 @@ class Editor(DiffusionModel):
             context.decoded = in_memory(self.decode, context.condition * self.vae.config.scaling_factor)
         return context.decoded
 
-    def _finish(
-        self, job: Job, latent: torch.Tensor, heat: torch.Tensor | None, on_rows: Callable[[int, int], bool | None] | None
-    ) -> Result | None:
+    def _heat_map(self, context: EditContext) -> Image.Image:
+        """Where the instruction acts on an edit's picture, once for all its results."""
+        if context.heat_map is None:
+            levels = acting_levels(context.edit, self.asks(context.edit))
+            context.heat_map = images.heat_picture(levels.numpy(), context.edit.frame.cut(context.picture))
+        return context.heat_map
+
+    def _finish(self, job: Job, latent: torch.Tensor, on_rows: Callable[[int, int], bool | None] | None) -> Result | None:
         """None where `on_rows` stopped it."""
 
         def rows(done: int, total: int) -> None:
@@ -200,10 +224,18 @@ class Editor(DiffusionModel):
             image_scale=scales[1],
             infotext=infotext_of(edit, seed=job.seed, scales=scales, size=context.picture.size, model=self.name),
             levels=levels,
-            heat_map=edit.frame.cut(images.heat_picture(heat.cpu().numpy(), context.picture))
-            if edit.heat_map and heat is not None
-            else None,
+            heat_map=self._heat_map(context) if edit.heat_map else None,
         )
+
+
+def held_and_scope(edit: Edit, mask: Image.Image | None, condition: torch.Tensor) -> tuple[torch.Tensor | None, Scope | None]:
+    """How an edit keeps to its mask: (1 where a latent is edited, (1, h, w)), or where its guidance acts; both None without a mask."""
+    if mask is None:
+        return None, None
+    size = condition.shape[-2], condition.shape[-1]
+    if edit.scoped:
+        return None, Scope(latent_share(mask, size))
+    return latent_mask(mask, size).to(condition.device), None
 
 
 def batches_of(jobs: Sequence[tuple[Job, Edit]], batch_size: int) -> list[list[Job]]:

@@ -22,9 +22,8 @@ class Interrupted(Exception):
 
 @dataclass(frozen=True)
 class Result:
-    """One edited picture, and what made it. `heat_map`: where the instruction acts, if asked for and if any step ran both
-    passes that it compares; levels: (h, w, 3) in [0, 255], what the network made, the whole of its working size, from which `image` was
-    finished."""
+    """One edited picture, and what made it. heat_map: where the instruction acts, if asked for; levels: (h, w, 3) in [0, 255], what the
+    network made, the whole of its working size, from which `image` was finished."""
 
     image: Image.Image
     seed: int
@@ -39,7 +38,7 @@ class Result:
 class EditContext:
     """What all results of one edit share. picture, mask: as the network is given them; condition: (4, h, w), the posterior's mode, unscaled;
     latent_mask: (1, h, w), 1 where a latent is edited; text, negative: (tokens, width); decoded: the picture's
-    levels through the autoencoder alone, (h, w, 3), once they were asked for."""
+    levels through the autoencoder alone, (h, w, 3), and heat_map: where the instruction acts on it, once they were asked for."""
 
     edit: Edit
     picture: Image.Image
@@ -49,6 +48,7 @@ class EditContext:
     text: torch.Tensor
     negative: torch.Tensor
     decoded: np.ndarray | None = None
+    heat_map: Image.Image | None = None
 
 
 @dataclass(frozen=True)

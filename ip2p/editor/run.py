@@ -10,7 +10,7 @@ import torch
 from ..edit import Edit
 from ..errors import EditError
 from ..guidance import progress_at
-from ..passes import GuidedDenoiser, Text
+from ..passes import GuidedDenoiser, Network, Text
 from .jobs import Job
 
 OUT_OF_MEMORY = "There is not enough GPU memory for this edit: choose a smaller size."
@@ -31,6 +31,16 @@ class Model(Protocol):
     def timesteps(self, edit: Edit) -> tuple[Any, torch.Tensor]: ...
 
 
+def network_of(model: Model) -> Network:
+    """An edit model's UNet as `passes` calls it: of some rows the prediction, in float32."""
+
+    def network(latent: torch.Tensor, t: torch.Tensor, picture: torch.Tensor, text: Text) -> torch.Tensor:
+        x = torch.cat([latent.to(model.dtype), picture], 1)
+        return model.unet(x, t, encoder_hidden_states=text).sample.float()
+
+    return network
+
+
 class Run:
     """One batch of jobs with the same sampler and step count.
 
@@ -48,7 +58,7 @@ class Run:
         conditions = torch.stack([job.context.condition for job in jobs])
         self.start = conditions * editor.vae.config.scaling_factor
         self.model = GuidedDenoiser(
-            self._network,
+            network_of(editor),
             conditions.to(editor.dtype),
             [job.context.text for job in jobs],
             [job.context.negative for job in jobs],
@@ -69,17 +79,12 @@ class Run:
         else:
             self.latents = self.latents * self.scheduler.init_noise_sigma
 
-    @property
-    def heat(self) -> list[torch.Tensor | None]:
-        """Of every picture where the instruction acts, (h, w), if any step ran both passes that it compares."""
-        return self.model.heat.of_picture
-
     def denoise(self, on_step: Callable[[int, torch.Tensor], bool | None] | None) -> bool:
         """All steps. on_step(step, latents); False when that stopped it. Raises EditError when memory runs out."""
         for step, t in enumerate(self.timesteps):
             x = self.scheduler.scale_model_input(self.latents, t)
             try:
-                guided = self.model(x, t.to(x.device).expand(len(x)), in_epsilon=self._in_epsilon(step))
+                guided = self.model(x, t.to(x.device).expand(len(x)))
             except torch.cuda.OutOfMemoryError as e:
                 raise EditError(OUT_OF_MEMORY) from e
             guided = self._keep_outside_mask(guided, x, step)
@@ -87,19 +92,6 @@ class Run:
             if on_step and on_step(step + 1, self.latents) is False:
                 return False
         return True
-
-    def _network(self, latent: torch.Tensor, t: torch.Tensor, picture: torch.Tensor, text: Text) -> torch.Tensor:
-        x = torch.cat([latent.to(self.editor.dtype), picture], 1)
-        return self.editor.unet(x, t, encoder_hidden_states=text).sample.float()
-
-    def _in_epsilon(self, step: int) -> Callable[[torch.Tensor, int], torch.Tensor] | None:
-        """What the heat of this step is multiplied by; None where nobody asks for it."""
-        if not any(job.context.edit.heat_map for job in self.jobs):
-            return None
-        if self.scheduler.config.prediction_type == "v_prediction":  # at one x, Δε = α·Δv
-            alpha, _ = self._noise_level(step)
-            return lambda difference, picture: difference * alpha
-        return lambda difference, picture: difference
 
     def _noise_level(self, step: int) -> tuple[float, float]:
         """(α, σ) with α² + σ² = 1: the network is given α·x0 + σ·ε."""

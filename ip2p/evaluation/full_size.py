@@ -103,7 +103,7 @@ def evaluate_full_size(options: FullSizeOptions) -> int:
         for source in sources:
             editor: Editor | None = None
             progress = bar(len(files), f"photograph ({source.name})")
-            for file, kinds in zip(files, dealt(options, len(files))):
+            for file, kinds in zip(files, dealt(options.kinds, options.per_photo, len(files), options.seed)):
                 tasks = [task for task in tasks_of(source, file.name, kinds, options) if task.key(file.name) not in done]
                 if tasks:
                     try:
@@ -131,10 +131,10 @@ def settings_of(options: FullSizeOptions) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def dealt(options: FullSizeOptions, photographs: int) -> Iterator[Sequence[str]]:
+def dealt(kinds: Sequence[str], per_photo: int | None, photographs: int, seed: int) -> Iterator[Sequence[str]]:
     """Every photograph's kinds. A share of them is dealt in turn, so that all kinds get as many photographs."""
-    kinds = random.Random(options.seed).sample(options.kinds, len(options.kinds))
-    hand = min(options.per_photo or len(kinds), len(kinds))
+    kinds = random.Random(seed).sample(kinds, len(kinds))
+    hand = min(per_photo or len(kinds), len(kinds))
     for first in range(0, hand * photographs, hand):
         yield [kinds[i % len(kinds)] for i in range(first, first + hand)]
 

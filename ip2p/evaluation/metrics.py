@@ -58,10 +58,26 @@ def rms_small(a: torch.Tensor, b: torch.Tensor, weight: torch.Tensor | None = No
     return math.sqrt(l2(small(a), small(b), None if weight is None else small(weight[None])[0]))
 
 
-def psnr(a: torch.Tensor, b: torch.Tensor) -> float:
+def psnr(a: torch.Tensor, b: torch.Tensor, weight: torch.Tensor | None = None) -> float:
     """Peak signal-to-noise ratio in dB, −10·log₁₀ of the mean squared difference; at most 100."""
-    error = l2(a, b)
+    error = l2(a, b, weight)
     return min(-10 * math.log10(error), HIGHEST_PSNR) if error > 0 else HIGHEST_PSNR
+
+
+def area_under_curve(levels: torch.Tensor, truth: torch.Tensor) -> float:
+    """Of the receiver's operating characteristic: how likely a pixel within the true region has a higher level than one without, equal
+    ones for a half. levels: (h, w); truth: (h, w), bool; not-a-number where it is all or nothing."""
+    _, place, count = levels.flatten().unique(return_inverse=True, return_counts=True)
+    ranks = (count.cumsum(0) - (count - 1) / 2)[place].double()
+    inside = truth.flatten()
+    n, others = int(inside.sum()), int((~inside).sum())
+    return float((ranks[inside].sum() - n * (n + 1) / 2) / (n * others)) if n and others else math.nan
+
+
+def overlap(region: torch.Tensor, truth: torch.Tensor) -> float:
+    """Intersection over union of two regions, bool; not-a-number where both are empty."""
+    union = int((region | truth).sum())
+    return int((region & truth).sum()) / union if union else math.nan
 
 
 def layers_distance(a: Sequence[torch.Tensor], b: Sequence[torch.Tensor], weight: torch.Tensor | None = None) -> float:

@@ -91,6 +91,32 @@ class FullSizeOptions:
     force: bool = False
 
 
+LOCAL = tuple(name for name in STRUCTURE if name.startswith(("subject", "background")))
+WITHIN, SCOPED = "region", "scoped"
+
+
+@dataclass(frozen=True)
+class RegionOptions:
+    """models: folders, files or names; photographs: a folder; output: the report's; count: the first photographs, all for None; kinds:
+    of procedural edits, those of a region; per_photo: how many of them each photograph gets, all for None; size: longest side in pixels
+    of photographs and edits, the model's own for None; edits: which are made beside that of the whole picture, none for the map alone."""
+
+    models: Sequence[str]
+    photographs: Path
+    output: Path
+    count: int | None = None
+    kinds: Sequence[str] = LOCAL
+    per_photo: int | None = None
+    size: int | None = None
+    edits: Sequence[str] = (WITHIN, SCOPED)
+    steps: int = 20
+    sampler: str = "Euler a"
+    seed: int = 0
+    device: str | None = None
+    precision: str | None = None
+    force: bool = False
+
+
 def procedural_scales(model: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """(text scales, image scales) for procedural edits: what suits the model first, then a sweep around it."""
     suited = defaults_for(model)

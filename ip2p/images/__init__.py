@@ -1,7 +1,7 @@
 """Pictures: reading them as they are meant, fitting them to the network's sizes, masks, heat maps, and writing results."""
 
 from .colour import notes_of
-from .heat import heat_layer, heat_levels, heat_picture
+from .heat import heat_picture
 from .kinds import is_picture, natural_order, pictures_in
 from .limits import HERE, HTTP, MAX_PIXELS, Limits
 from .masks import keep_outside, mask_of, read_mask
@@ -12,7 +12,7 @@ from .write import infotext_in, picture_bytes, save_picture, settings_in
 
 __all__ = [
     "HERE", "HTTP", "MAX_PIXELS", "MAX_SIDE", "MIN_SIDE", "STEP", "Box", "Frame", "Limits", "exif_to_keep", "fit", "fit_size", "frame_of", "from_base64",
-    "heat_layer", "heat_levels", "heat_picture", "infotext_in", "is_picture", "keep_outside", "mask_of", "natural_order", "notes_of", "picture_bytes",
+    "heat_picture", "infotext_in", "is_picture", "keep_outside", "mask_of", "natural_order", "notes_of", "picture_bytes",
     "pictures_in", "read_as_it_is", "read_base64", "read_image", "read_mask", "save_picture", "settings_in", "size_of_whole",
     "upright_rgb",
 ]  # fmt: skip

@@ -11,7 +11,6 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 from PIL import Image
-from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from modules import progress, sd_samplers, sd_schedulers, shared
@@ -26,7 +25,7 @@ from ..where import NAMES
 from . import picker
 from .api_models import MAX_NAME, EditRequest, EditResponse, PresetResponse, RegionRequest, StatusResponse
 from .chain_run import heat_infotext, run_chain
-from .live import live_heat_map
+from .loan import lent
 from .models import model_status
 from .processing import NO_ROOM, is_lack_of_memory
 
@@ -38,7 +37,6 @@ MAX_MARKS = 50_000  # commas and brackets of a body, base64 has none: each can c
 def register(demo, app: FastAPI) -> None:
     """Adds the routes; those of the API when the WebUI was started with --api. `demo` is None under --nowebui."""
     router = APIRouter(route_class=Route)
-    router.add_api_route("/internal/instruct-edit-heat-map", heat_map, methods=["POST"], include_in_schema=False)
     if shared.cmd_opts.api or shared.cmd_opts.nowebui:
         protected = [Depends(_authentication())] if shared.cmd_opts.api_auth else []
 
@@ -139,7 +137,7 @@ def user_of(request: Request) -> str | None:
 def edit(request: EditRequest, user: str | None = Depends(user_of)) -> EditResponse:
     """Edits a picture by an instruction."""
     try:
-        fields = request.dict(exclude={"preset", "choices", "own_size"})
+        fields = request.dict(exclude={"preset", "choices", "variations", "own_size", "model"})
         asked = request.result if "result" in request.__fields_set__ else None
         fields["result"] = None if asked is request.own_size is None else result_asked(asked, request.own_size)
         fields["region"] = request.region and request.region.where()
@@ -152,9 +150,12 @@ def edit(request: EditRequest, user: str | None = Depends(user_of)) -> EditRespo
                 steps=preset.steps,
                 detail=preset.detail,
             )
+            if request.mask is None and not missing(preset.region):
+                ready["region"] = preset.where
             fields.update((k, v) for k, v in ready.items() if k not in request.__fields_set__)
-        elif request.choices:
-            raise EditError("Choices fill in the words of a preset: name one, or leave them out.")
+            fields["variations"] = preset.variations(request.variations, **request.choices) if request.variations else ()
+        elif request.choices or request.variations:
+            raise EditError("Choices and variations fill in the words of a preset: name one, or leave them out.")
         fields["image"] = read_picture(request.image) if request.image else None
         fields["mask"] = read_mask(request.mask) if request.mask else None
         fields["styles"] = tuple(request.styles)
@@ -165,7 +166,8 @@ def edit(request: EditRequest, user: str | None = Depends(user_of)) -> EditRespo
             shared.state.begin(job="instruct_edit")
             progress.start_task(task)
             try:
-                run = run_chain(settings)
+                with lent(request.model):
+                    run = run_chain(settings)
             finally:
                 progress.finish_task(task)
                 shared.state.end()
@@ -195,27 +197,6 @@ def read_picture(text: str) -> Image.Image:
 
 def read_mask(text: str) -> Image.Image:
     return images.read_mask(images.from_base64(text, "mask"), limits=images.HTTP)
-
-
-class HeatMapRequest(BaseModel):
-    """page: the browser window's own id, which no other knows; anyone can list the ids of tasks."""
-
-    id_task: str = Field(max_length=MAX_NAME)
-    page: str = Field("", max_length=MAX_NAME)
-
-
-def heat_map(body: HeatMapRequest, request: Request) -> dict:
-    """Where the running edit acts, as colours to lay over its picture, for the browser window that started it."""
-    check_page_login(request)
-    image = live_heat_map(body.page) if body.id_task == progress.current_task else None
-    return {"image": image and "data:image/png;base64," + png_base64(image)}
-
-
-def check_page_login(request: Request) -> None:
-    """The page's own rule, Gradio's: with --gradio-auth a cookie that its login has given. Raises HTTPException."""
-    cookies = (request.cookies.get(name) for name in ("access-token", "access-token-unsecure"))
-    if getattr(request.app, "auth", None) and not any(request.app.tokens.get(cookie) for cookie in cookies):
-        raise HTTPException(401, "Not authenticated")
 
 
 def png_base64(image: Image.Image, infotext: str = "") -> str:

@@ -77,9 +77,16 @@ class RegionRequest(Strict):
     margin: float = Field(
         MARGIN, ge=0, le=MAX_MARGIN, description="With only: its surroundings on each side, as a share of its longer side."
     )
+    scoped: bool = Field(
+        False,
+        description="Scale the guidance down outside it, in place of holding the picture there to the photograph in every step.",
+    )
+    keep_colour: float = Field(
+        0.0, ge=0, le=1, description="How much of the photograph's colour, without its detail, stays within the region."
+    )
 
     _whole = validator("number", pre=True, allow_reuse=True)(whole)
-    _finite = validator("threshold", "feather", "grow", "margin", pre=True, allow_reuse=True)(fits_a_float)
+    _finite = validator("threshold", "feather", "grow", "margin", "keep_colour", pre=True, allow_reuse=True)(fits_a_float)
 
     def where(self) -> Where:
         return Where(**self.dict())
@@ -98,6 +105,14 @@ class EditRequest(Strict):
         description="Key of a ready instruction, one of those that presets lists: fills what the request leaves out of instruction, scales, steps, detail.",
     )
     choices: dict[str, str] = Field({}, description="Words to fill into the preset's instruction.")
+    variations: str | None = Field(
+        None, max_length=MAX_NAME, description="A word of the preset: one result for each of its choices, all from one seed."
+    )
+    model: str | None = Field(
+        None,
+        max_length=MAX_NAME,
+        description="An edit checkpoint for this request alone, one of those that status lists: it is loaded for it, and the WebUI's own is given back after it.",
+    )
     negative_prompt: str = Field("", title="Negative prompt", description="What the result should not be.")
     text_scale: float = Field(
         TEXT_SCALE,
@@ -148,7 +163,8 @@ class EditRequest(Strict):
     denoising_strength: float = Field(1.0, ge=0, le=1, description="1 starts from pure noise, below 1 from the picture.")
     mask: str | None = Field(None, description="White is edited, black is kept pixel by pixel; of the picture's size.")
     region: RegionRequest | None = Field(
-        None, description="Where else than in the mask it may act, and how the outline is; left out, the mask as it is."
+        None,
+        description="Where else than in the mask it may act, and how the outline is. Left out, the mask as it is, or without one a preset's own, where it can be found here; null is everywhere.",
     )
     heat_map: bool = Field(False, description="Also give heat_maps, pictures of where the instruction acts.")
     styles: list[str] = Field([], description="Names of the WebUI's prompt styles.")
@@ -181,8 +197,8 @@ class EditResponse(BaseModel):
     )
     infotexts: list[str] = Field(description="The generation parameters of each image.")
     seeds: list[int] = Field(description="The seed of each result.")
-    heat_maps: list[str | None] = Field(
-        description="Where the instruction acts, of each result, if that was asked for: PNG in base64; null where no step ran both passes that it compares."
+    heat_maps: list[str] = Field(
+        description="Where the instruction acts on what each result was made of, if that was asked for: PNG in base64."
     )
     info: dict = Field(
         description="The WebUI's description of the job, its comments, and as interrupted whether a result is half done or missing."

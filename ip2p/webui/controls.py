@@ -11,11 +11,12 @@ from modules import infotext_utils, sd_samplers, sd_schedulers, shared
 from modules.ui_components import FormRow, ToolButton
 
 from .. import __version__, images
-from ..edit import FULL, MAX_COUNT, MAX_SIDE, MAX_STEPS, MIN_SIDE, SLIDER_IMAGE, SLIDER_TEXT, Edit, move_scales
+from ..edit import MAX_COUNT, MAX_SIDE, MAX_STEPS, MIN_SIDE, SLIDER_IMAGE, SLIDER_TEXT, Edit, move_scales
 from ..errors import EditError
-from ..wording import AS_PICTURE, CUSTOM, RESULT_LABELS
-from . import picker
+from ..wording import AS_PICTURE, CUSTOM
+from . import cards, picker, region_controls
 from .paste import RESULTS_BY_LABEL
+from .settings import MAX_LONGEST_SIDE
 
 TIPS = """
 **Is the picture not changing enough?** Press *Edit more*: it raises the text scale and lowers the image scale.
@@ -24,7 +25,7 @@ TIPS = """
 - Say it another way: “turn him into a dog”, “make him a dog” and “as a dog” work differently.
 - Raising the steps sometimes helps.
 - A painting wants less of the photograph: lower *Keep the photograph's detail*, which changes the shown result without another edit.
-- Small faces come out badly because the network sees the picture at an eighth of its size: crop the face and edit that.
+- Small faces come out badly because the network sees the picture at an eighth of its size: *Edit only here* → *By name* → *Only that part* edits each at the model's own size.
 - To move, count or tell left from right is beyond InstructPix2Pix. One change at a time, then *Use result as picture*.
 """
 
@@ -60,8 +61,12 @@ def build_controls() -> tuple[dict, gr.Button, dict]:
         c["mask"] = PaintInput(label="Paint over what may change", elem_id="ip2p_mask", source="upload", interactive=True, type="pil",
                                tool="sketch", height=420, brush_color=shared.opts.img2img_inpaint_mask_brush_color)  # fmt: skip
         gr.HTML("<p>Every pixel that is not painted over stays as it is. With nothing painted, the whole picture is edited.</p>")
+        c |= region_controls.build()
     take.click(fn=picture_to_paint_on, inputs=[c["image"]], outputs=[c["mask"]], show_progress=False)
+    shown_cards = cards.build()
+    c["variations"] = shown_cards["variations"]
     ready = picker.build()
+    ready["cards"] = shown_cards
     with FormRow(elem_id="ip2p_scales"):
         c["text_scale"] = gr.Slider(0, SLIDER_TEXT, shared.opts.instruct_edit_text_scale, step=0.1, label="Text scale", elem_id="ip2p_text_scale",
                                     info="How strongly the instruction acts")  # fmt: skip
@@ -72,8 +77,6 @@ def build_controls() -> tuple[dict, gr.Button, dict]:
         more = gr.Button("Edit more", elem_id="ip2p_edit_more", size="sm")
         c["randomise_scales"] = gr.Checkbox(False, label="Randomise both (text 6–9, image 1.2–1.8)", elem_id="ip2p_randomise_scales")
     scales = [c["text_scale"], c["image_scale"]]
-    for scale in scales:
-        scale.do_not_save_to_config = True  # the options page has their defaults
     more.click(fn=lambda text, image: move_scales(text, image, +1), inputs=scales, outputs=scales, show_progress=False)
     less.click(fn=lambda text, image: move_scales(text, image, -1), inputs=scales, outputs=scales, show_progress=False)
     with gr.Accordion("Tips", open=False, elem_id="ip2p_tips"):
@@ -98,15 +101,17 @@ def build_controls() -> tuple[dict, gr.Button, dict]:
 
     with FormRow(elem_id="ip2p_size_row"):
         c["size_mode"] = gr.Radio([AS_PICTURE, CUSTOM], value=AS_PICTURE, label="Size", elem_id="ip2p_size_mode")
-        c["longest_side"] = gr.Slider(MIN_SIDE, 2048, 512, step=64, label="Longest side", elem_id="ip2p_longest_side",
+        c["longest_side"] = gr.Slider(MIN_SIDE, MAX_LONGEST_SIDE, shared.opts.instruct_edit_longest_side, step=64, label="Longest side", elem_id="ip2p_longest_side",
                                       info="Working size, in multiples of 64")  # fmt: skip
         c["width"] = gr.Slider(MIN_SIDE, MAX_SIDE // 2, 512, step=8, label="Width", elem_id="ip2p_width", visible=False)
         c["height"] = gr.Slider(MIN_SIDE, MAX_SIDE // 2, 512, step=8, label="Height", elem_id="ip2p_height", visible=False)
     c["size_mode"].change(**show_size(c))
     with FormRow(elem_id="ip2p_result_row"):
-        c["result"] = gr.Radio([*RESULTS_BY_LABEL], value=RESULT_LABELS[FULL], label="Result", elem_id="ip2p_result")
+        c["result"] = gr.Radio([*RESULTS_BY_LABEL], value=shared.opts.instruct_edit_result, label="Result", elem_id="ip2p_result")
         c["detail"] = gr.Slider(0, 1, 1, step=0.05, label="Keep the photograph's detail", elem_id="ip2p_detail",
                                 info="0 only enlarges. Changes the shown result, too")  # fmt: skip
+    for control in (*scales, c["longest_side"], c["result"]):
+        control.do_not_save_to_config = True  # the options page has their defaults
     with FormRow(elem_id="ip2p_checks_row", elem_classes="checkboxes-row"):
         c["crop"] = gr.Checkbox(False, label="Crop to the working size, as the paper does", elem_id="ip2p_crop")
         c["heat_map"] = gr.Checkbox(False, label="Add a picture of where the edit acts", elem_id="ip2p_heat_map")
@@ -142,6 +147,10 @@ def edit_of(names, values, **more) -> Edit:
     settings["result"] = RESULTS_BY_LABEL.get(settings["result"], settings["result"])
     settings["image"] = settings["image"] and picture_of(settings["image"])
     settings["mask"] = painted_mask(settings["mask"])
+    settings["region"] = region_controls.take_where(settings)
+    settings["variations"] = tuple(filter(None, map(str.strip, settings["variations"].splitlines())))
+    if settings["variations"]:
+        settings["count"] = settings["batch_size"] = 1
     settings = {**whole_numbers(settings), **more}
     return Edit(instruction=instruction, negative_prompt=negative_prompt, styles=tuple(styles), **settings)
 

@@ -17,7 +17,7 @@ from functools import cache
 
 import torch
 
-from modules import devices, prompt_parser, scripts, sd_samplers_common, shared
+from modules import devices, prompt_parser, scripts, sd_models, sd_samplers_common, shared
 from modules.script_callbacks import (
     AfterCFGCallbackParams,
     CFGDenoisedParams,
@@ -29,8 +29,8 @@ from modules.script_callbacks import (
 
 from ..checkpoints.recognise import EDIT_CHANNELS, refusal
 from ..errors import EditError
-from ..guidance import Guidance, pass_weights, progress_at
-from ..passes import Heat, Rows, Runner, plan_passes
+from ..guidance import Guidance, Scale, pass_weights, progress_at
+from ..passes import Rows, Runner, plan_passes
 from .settings import passes_are_batched
 
 OUT_OF_MEMORY = "There is not enough GPU memory for this edit: choose a smaller size or batch size, or start the WebUI with --medvram."
@@ -43,15 +43,10 @@ class EditRun:
         self.guidance, self._denoiser = guidance, denoiser
         self.calls = 0
         self.runner = Runner(by_pass=not passes_are_batched(), on_memory_shortage=self._say_fallback)
-        self.heat: Heat | None = None  # from the first call on, which tells how many pictures there are
         self._fell_back = False
 
     def of_picture(self, index: int) -> Guidance:
         return self.guidance[index if len(self.guidance) > 1 else 0]
-
-    def heat_of(self, picture: int) -> torch.Tensor | None:
-        """Where the instruction acts so far, (h, w); None when no call ran both passes that it compares."""
-        return self.heat and self.heat.of_picture[picture]
 
     def _say_fallback(self) -> None:
         devices.torch_gc()
@@ -100,6 +95,30 @@ def refusal_of_model(sd_model) -> str | None:
     return file and refusal(file)
 
 
+def check_loaded() -> None:
+    """Raises EditError when no checkpoint is loaded and none can be."""
+    # Asked for its model without any checkpoint, the host prints a traceback every time.
+    if (sd_models.model_data.sd_model is None and not sd_models.checkpoints_list) or shared.sd_model is None:
+        raise EditError("No checkpoint is loaded: choose an InstructPix2Pix checkpoint at the top of the page.")
+
+
+def check_edit_model(sd_model) -> None:
+    """Raises EditError for a model that is no edit model or is refused by name."""
+    if not is_edit_model(sd_model):
+        name = sd_model.sd_checkpoint_info.name_for_extra
+        if against := refusal_of_model(sd_model):
+            raise EditError(f"“{name}” can't be used: {against}. Choose another edit checkpoint.")
+        raise EditError(f"“{name}” is not an edit model: choose an InstructPix2Pix checkpoint, one whose network has 8 input channels.")
+
+
+def conditions_of(picture: torch.Tensor, text) -> dict:
+    """Of some rows of the host's model, as that takes them."""
+    if not isinstance(text, dict):
+        return {"c_crossattn": [text], "c_concat": [picture]}
+    # SDXL: the network's wrapper appends `concat` to the latent; a model that is no edit model has no room for it
+    return {**text, "concat": picture} if is_edit_model(shared.sd_model) else text
+
+
 class EditForward:
     """The `forward` of an edit, mixed into the sampler's own denoiser class. `self.ip2p` is the run."""
 
@@ -134,9 +153,6 @@ class EditForward:
 
         if self.need_last_noise_uncond:
             self.last_noise_uncond = out[uncond].clone()
-        run.heat = run.heat or Heat(len(prompts))
-        run.heat.add(rows, plan, out[list(plan.rows)], lambda difference, picture: self._in_epsilon(difference, sigma[picture]))
-
         denoised = plan.combine(out[list(plan.rows)])
         if self.mask is not None and not self.mask_before_denoising:
             denoised = self._blend(denoised, sigma)
@@ -148,7 +164,7 @@ class EditForward:
         run.calls += 1
         return after.x
 
-    def _scales(self, picture: int, sigma, s_min_uncond) -> tuple[float, float]:
+    def _scales(self, picture: int, sigma, s_min_uncond) -> tuple[Scale, Scale]:
         """Scales of one picture in this call. Skip early CFG and NGMS switch both guidances off: `full` alone runs."""
         options, params = shared.opts, self.p.extra_generation_params
         if options.skip_early_cond != 0.0 and self.step / self.total_steps <= options.skip_early_cond:
@@ -197,16 +213,8 @@ class EditForward:
         )
 
     def _network(self, latent, sigma, picture, text) -> torch.Tensor:
-        """The host's model on some rows; its conditions as that takes them."""
-        if not isinstance(text, dict):
-            condition = {"c_crossattn": [text], "c_concat": [picture]}
-        else:  # SDXL: the network's wrapper appends `concat` to the latent; a model that is no edit model has no room for it
-            condition = {**text, "concat": picture} if is_edit_model(shared.sd_model) else text
-        return self.inner_model(latent, sigma, cond=condition)
-
-    def _in_epsilon(self, difference: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-        """The difference of two predictions, which are ε for DDIM and its kin and x0 = x − σ·ε for the others, as one of ε."""
-        return difference if self.mask_before_denoising else difference / sigma
+        """The host's model on some rows."""
+        return self.inner_model(latent, sigma, cond=conditions_of(picture, text))
 
     def _blend(self, latent, sigma):
         blended = latent * self.nmask + self.init_latent * self.mask

@@ -1,4 +1,4 @@
-"""What finds regions in the host: by name with the networks that it has, or that are fetched on first use."""
+"""What finds regions in the host: by name with the networks that it has, or that are fetched on first use; by the instruction with the loaded one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from ..edit import Edit
 from ..located import Finder
 from ..region import Region
 from ..segmentation import PLACES, regions_named
-from ..where import NAME
+from ..where import INSTRUCTION, NAME
+from .asking import acting
 from .folder import KEPT
 
 
@@ -34,4 +35,4 @@ def name_places() -> None:
     PLACES.progress = downloading
 
 
-FINDERS: dict[str, Finder] = {NAME: named}
+FINDERS: dict[str, Finder] = {NAME: named, INSTRUCTION: acting}

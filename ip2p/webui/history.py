@@ -8,11 +8,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import gradio as gr
 from PIL import Image
 
+from modules import shared
 from modules.ui_components import FormRow
 
 from ..errors import EditError
 from . import paste
-from .history_store import History, Step
+from .history_store import Step
+from .settings import history_of
 
 # Two PNGs of a large photograph take seconds to write: not while the WebUI's queue waits.
 _writer = ThreadPoolExecutor(1, "instruct-edit-history")
@@ -21,7 +23,9 @@ _waiting: dict[tuple[str | None, str], list[Future]] = {}  # of each window of a
 
 def add(user: str | None, window: str, picture: Image.Image, result: Image.Image, infotext: str) -> None:
     """Adds a step, soon; `shown` waits for it, and says it when it could not be kept, which is no reason to lose the edit."""
-    kept = _writer.submit(History(user).add, window, Step(picture, result, infotext))
+    if not shared.opts.instruct_edit_history:
+        return
+    kept = _writer.submit(history_of(user).add, window, Step(picture, result, infotext))
     _waiting.setdefault((user, window), []).append(kept)
 
 
@@ -47,6 +51,8 @@ def build() -> dict:
         with FormRow():
             h["again"] = gr.Button("Back to the selected step", elem_id="ip2p_history_again", size="sm")
             h["back"] = gr.Button("Step back", elem_id="ip2p_history_back", size="sm")
+    h["clear"] = gr.Button(visible=False, elem_id="ip2p_clear_history")  # which the options page presses
+    h["cleared"] = gr.Textbox(visible=False, elem_id="ip2p_cleared_text")
     return h
 
 
@@ -64,12 +70,12 @@ def connect(h: dict, image, fields) -> None:
 
     def again(page: str, index: int, request: gr.Request):
         try:
-            return [*restore(History(request.username).step(page, int(index or 0))), gr.update()]
+            return [*restore(history_of(request.username).step(page, int(index or 0))), gr.update()]
         except EditError as e:
             return [*restore(None), message(str(e))]
 
     def back(page: str, request: gr.Request):
-        return [*restore(History(request.username).step_back(page)), *shown(page, request)]
+        return [*restore(history_of(request.username).step_back(page)), *shown(page, request)]
 
     h["strip"].select(fn=choose, outputs=[h["chosen"]], show_progress=False)
     h["again"].click(
@@ -80,6 +86,15 @@ def connect(h: dict, image, fields) -> None:
         show_progress=False,
     )
     h["back"].click(fn=back, _js="ip2p_page", inputs=[h["page"]], outputs=[*outputs, h["strip"], h["message"]], show_progress=False)
+    h["clear"].click(
+        fn=clear, _js="ip2p_page", inputs=[h["page"]], outputs=[h["strip"], h["message"], h["cleared"]], show_progress=False
+    ).then(fn=None, _js="ip2p_show_cleared", inputs=[h["cleared"]])
+
+
+def clear(page: str, request: gr.Request):
+    """Deletes the user's history, once the steps that wait are written."""
+    _writer.submit(history_of(request.username).clear).result()
+    return [*shown(page, request), "The history is cleared."]
 
 
 def of_page(page: str, request: gr.Request):
@@ -90,9 +105,11 @@ def of_page(page: str, request: gr.Request):
 def shown(page: str, request: gr.Request):
     """What the strip shows, and a line about steps that are damaged or could not be kept."""
     lines = faults(request.username, page)
-    thumbnails, damaged = History(request.username).thumbnails(page)
+    thumbnails, damaged = history_of(request.username).thumbnails(page)
     if damaged:
         lines.append(f"Damaged, and left out: {', '.join(map(str, damaged))}. Delete them, or leave them be.")
+    if not shared.opts.instruct_edit_history:
+        lines.append("The history is switched off on the options page Instruct edit: later edits are not kept.")
     return thumbnails, message(" ".join(lines))
 
 

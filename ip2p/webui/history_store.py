@@ -30,6 +30,14 @@ _lock = RLock()  # Gradio answers several events at once
 
 
 @dataclass(frozen=True)
+class Limits:
+    """Of one user's history. steps: of a window; bytes: of all its files."""
+
+    steps: int = MAX_STEPS
+    bytes: int = MAX_BYTES
+
+
+@dataclass(frozen=True)
 class Step:
     """One edit: the picture it started from, its first result and that result's infotext. The pictures are read whole."""
 
@@ -41,7 +49,8 @@ class Step:
 class History:
     """The history of one user. user: the name they logged in with, None where nobody does."""
 
-    def __init__(self, user: str | None = None, root: Path | None = None):
+    def __init__(self, user: str | None = None, root: Path | None = None, limits: Limits | None = None):
+        self.limits = limits or Limits()
         root = KEPT / "history" if root is None else root
         # Earlier versions kept every window beside the others; those belong to the machine's user.
         self.root = root if user is None else root / f"user-{sha256(user.encode(errors='surrogatepass')).hexdigest()[:24]}"
@@ -88,6 +97,12 @@ class History:
                     remove(folder)
         return None
 
+    def clear(self) -> None:
+        """Deletes the steps of all windows of this user."""
+        with _lock:
+            for folder in self._windows():
+                remove(folder)
+
     def step(self, window: str, place: int) -> Step | None:
         """The step at this place among those that `thumbnails` gives; None when there is none."""
         with _lock:
@@ -111,11 +126,17 @@ class History:
                 damaged.append(folder)
         return whole, damaged
 
+    def _windows(self) -> list[Path]:
+        """The folders of this user's windows."""
+        if not self.root.is_dir():
+            return []
+        return [path for path in self.root.iterdir() if path.is_dir() and WINDOW_ID.fullmatch(path.name)]
+
     def _drop_old(self, newest: Path) -> None:
         """newest: the window that has just got a step, which stays whatever its size."""
-        for folder in self.steps(newest.name)[:-MAX_STEPS]:
+        for folder in self.steps(newest.name)[: -self.limits.steps]:
             remove(folder)
-        windows = [path for path in self.root.iterdir() if path.is_dir() and WINDOW_ID.fullmatch(path.name) and path != newest]
+        windows = [path for path in self._windows() if path != newest]
         windows.sort(key=lambda path: path.stat().st_mtime, reverse=True)
         for old in windows[MAX_WINDOWS - 1 :]:
             remove(old)
@@ -126,7 +147,7 @@ class History:
         size = 0
         for i, folder in enumerate(kept):
             size += size_of(folder.iterdir())
-            if i and size > MAX_BYTES:
+            if i and size > self.limits.bytes:
                 remove(folder)
 
 

@@ -1,12 +1,18 @@
-"""What the host says about checkpoints: the loaded one, whether it edits, and those that were found."""
+"""What the host says about checkpoints: the loaded one, whether it edits, and those that were found; and loading another one."""
 
 from __future__ import annotations
 
-from modules import sd_models, shared
+from contextlib import suppress
+
+from modules import errors, sd_models, shared
 
 from ..checkpoints import small
 from ..checkpoints.recognise import is_edit_checkpoint
+from ..errors import EditError
+from ..files import why
 from .denoiser import is_edit_model
+
+FROZEN = "This WebUI does not let its settings be changed (--freeze-settings), the checkpoint among them."
 
 
 def model_status() -> dict:
@@ -15,8 +21,12 @@ def model_status() -> dict:
     return {
         "model": model.sd_checkpoint_info.title if model is not None else None,
         "is_edit_model": is_edit_model(model),
-        "edit_checkpoints": [info.title for info in sd_models.checkpoints_list.values() if is_edit_checkpoint(info.filename)],
+        "edit_checkpoints": titles_of_edit_checkpoints(),
     }
+
+
+def titles_of_edit_checkpoints() -> list[str]:
+    return [info.title for info in sd_models.checkpoints_list.values() if is_edit_checkpoint(info.filename)]
 
 
 def edits_once_loaded() -> bool:
@@ -32,3 +42,24 @@ def small_is_chosen() -> bool:
     model = sd_models.model_data.sd_model
     info = model.sd_checkpoint_info if model is not None else sd_models.checkpoint_aliases.get(shared.opts.sd_model_checkpoint)
     return info is not None and info.name_for_extra == small.IN_WEBUI
+
+
+def checkpoint_is_frozen() -> bool:
+    """Whether the host refuses to change the checkpoint, as with --freeze-settings and its kin: it is asked by setting the same again."""
+    try:
+        shared.opts.sd_model_checkpoint = shared.opts.sd_model_checkpoint
+    except (AssertionError, RuntimeError):
+        return True
+    return False
+
+
+def load_checkpoint(info: sd_models.CheckpointInfo) -> None:
+    """Loads a checkpoint and leaves the host's setting as it is. Raises EditError, with the former checkpoint loaded again."""
+    try:
+        with sd_models.SkipWritingToConfig():
+            sd_models.reload_model_weights(info=info)
+    except Exception as e:  # whatever the host raises
+        errors.report(f"Instruct edit: {info.filename} could not be loaded", exc_info=True)
+        with suppress(Exception):
+            sd_models.reload_model_weights()
+        raise EditError(f"{info.filename} is there, but the WebUI could not load it: {why(e)}.") from e

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import gradio as gr
 
-from modules import call_queue, errors, sd_models, shared
+from modules import call_queue, sd_models, shared
 from modules.ui_components import FormRow
 
 from ..checkpoints import small
-from ..checkpoints.defaults import ModelDefaults
 from ..checkpoints.fetch import URL
 from ..errors import EditError
-from ..files import why
-from .models import edits_once_loaded, model_status, small_is_chosen
+from . import former, loan, settings
+from .models import FROZEN, checkpoint_is_frozen, edits_once_loaded, load_checkpoint, model_status, small_is_chosen
 
 
 def build() -> dict:
@@ -26,6 +24,11 @@ def build() -> dict:
     with FormRow(elem_id="ip2p_switch_row", visible=False) as parts["switch_row"]:
         parts["checkpoint"] = gr.Dropdown([], label="Edit checkpoints found", elem_id="ip2p_checkpoint")
         parts["switch"] = gr.Button("Use this checkpoint", elem_id="ip2p_use_checkpoint", variant="primary")
+        parts["lend"] = gr.Checkbox(False, label="Load it for each edit only", info=loan.cost(), elem_id="ip2p_lend")
+        parts["lend"].do_not_save_to_config = True  # it is of one checkpoint
+    with FormRow(elem_id="ip2p_former_row", visible=False) as parts["former_row"]:
+        parts["give_back"] = gr.Button("Give back", elem_id="ip2p_give_back", size="sm")
+    parts["former"] = gr.Textbox(visible=False, elem_id="ip2p_former")
     with FormRow(elem_id="ip2p_install_row", visible=False) as parts["install_row"]:
         parts["install"] = gr.Button("Install the small edit model", elem_id="ip2p_install_small", variant="primary")
     parts["installed"] = gr.Textbox(visible=False, elem_id="ip2p_installed")
@@ -36,10 +39,11 @@ def build() -> dict:
 def connect(parts: dict, controls: dict, load) -> None:
     """controls: the tab's, by their name; load: the event of the page's loading."""
     defaults = [controls[name] for name in vars(small.DEFAULTS)]
-    shown = [parts[name] for name in ("line", "switch_row", "checkpoint", "install_row")]
+    shown = [parts[name] for name in ("line", "switch_row", "checkpoint", "lend", "install_row", "former_row", "give_back", "former")]
     for event in (parts["refresh"].click, load):
         event(fn=lambda *values: notice() + suited(values), inputs=defaults, outputs=shown + defaults, show_progress=False)
-    parts["switch"].click(fn=None, _js="ip2p_use_checkpoint", inputs=[parts["checkpoint"]])
+    parts["switch"].click(fn=former.remember, show_progress=False).then(fn=None, _js="ip2p_use_checkpoint", inputs=[parts["checkpoint"]])
+    parts["give_back"].click(fn=None, _js="ip2p_use_checkpoint", inputs=[parts["former"]])
     # The WebUI's own event for another checkpoint brings its list at the top of the page up to date.
     parts["install"].click(
         fn=call_queue.wrap_queued_call(install), outputs=[parts["line"], parts["install_row"], parts["installed"], *defaults]
@@ -49,6 +53,8 @@ def connect(parts: dict, controls: dict, load) -> None:
 def notice() -> list:
     """What the line says and which of its buttons are there."""
     status = model_status()
+    if own := loan.own_title():  # a page that loads during another one's edit
+        status |= {"model": own, "is_edit_model": False}
     checkpoints, offered = status["edit_checkpoints"], False
     if status["is_edit_model"] or edits_once_loaded():
         text, checkpoints = small_text() if small_is_chosen() else "", []
@@ -57,13 +63,23 @@ def notice() -> list:
         loaded = f"“{html.escape(status['model'])}” is not an edit model" if status["model"] else "No checkpoint is loaded"
         text = f"{loaded}: {advice(checkpoints, offered)}"
     choice = gr.update(choices=checkpoints, value=checkpoints[0]) if checkpoints else gr.update()
-    return [line(text), gr.update(visible=bool(checkpoints)), choice, gr.update(visible=offered)]
+    lend = gr.update(info=loan.cost()) if checkpoints else gr.update(value=False)
+    back = former.offered(status["is_edit_model"])
+    return [
+        line(text),
+        gr.update(visible=bool(checkpoints)),
+        choice,
+        lend,
+        gr.update(visible=offered),
+        gr.update(visible=bool(back)),
+        f"Give back “{back}”",
+        back,
+    ]
 
 
 def suited(values: Sequence[float]) -> list:
     """The tab's size, scales and steps: where they are those that suit the other kind of checkpoint, and nobody's own, this one's."""
-    usual = ModelDefaults(text_scale=shared.opts.instruct_edit_text_scale, image_scale=shared.opts.instruct_edit_image_scale)
-    own, others = (tuple(vars(defaults).values()) for defaults in (small.DEFAULTS, usual))
+    own, others = (tuple(vars(defaults).values()) for defaults in (small.DEFAULTS, settings.usual_defaults()))
     wanted, other = (own, others) if small_is_chosen() else (others, own)
     return list(wanted) if tuple(values) == other else [gr.update() for _ in values]
 
@@ -86,21 +102,13 @@ def small_text() -> str:
     )
 
 
-def checkpoint_is_frozen() -> bool:
-    """Whether the host refuses to change the checkpoint, as with --freeze-settings and its kin: it is asked by setting the same again."""
-    try:
-        shared.opts.sd_model_checkpoint = shared.opts.sd_model_checkpoint
-    except (AssertionError, RuntimeError):
-        return True
-    return False
-
-
 def install() -> list:
     """Puts the small checkpoint into the WebUI's folder and loads it: the line, the button, its title for the WebUI's page, and the
     settings that suit it. A failure is a sentence in the line, and the button stays."""
     try:
         if checkpoint_is_frozen():
-            raise EditError("This WebUI does not let its settings be changed (--freeze-settings), the checkpoint among them.")
+            raise EditError(FROZEN)
+        former.remember()
         title = load(small.install(checkpoint_folder()))
     except EditError as e:
         return [line(html.escape(str(e)), error=True), gr.update(), "", *(gr.update() for _ in vars(small.DEFAULTS))]
@@ -114,14 +122,7 @@ def load(file: Path) -> str:
     info = next((info for info in sd_models.checkpoints_list.values() if Path(info.filename).resolve() == file.resolve()), None)
     if info is None:
         raise EditError(f"{file} is there, but the WebUI does not list it: refresh the checkpoint list at the top of the page.")
-    try:
-        with sd_models.SkipWritingToConfig():
-            sd_models.reload_model_weights(info=info)
-    except Exception as e:  # whatever the host raises
-        errors.report(f"Instruct edit: {file} could not be loaded", exc_info=True)
-        with suppress(Exception):
-            sd_models.reload_model_weights()
-        raise EditError(f"{file} is there, but the WebUI could not load it: {why(e)}.") from e
+    load_checkpoint(info)
     return info.title
 
 

@@ -15,7 +15,6 @@ from modules import (
     devices,
     processing,
     scripts,
-    sd_models,
     sd_samplers,
     sd_samplers_common,
     sd_samplers_timesteps,
@@ -24,17 +23,20 @@ from modules import (
 )
 
 from .. import images
+from ..acting import acting_levels
 from ..chain import lines_of
 from ..edit import FULL, OWN_SIZE, WORKING, Edit
 from ..errors import EditError
+from ..guidance import Scope
 from ..infotext import field_name
-from ..pixels import latent_mask, to_levels, to_tensor
+from ..pixels import latent_mask, latent_share, to_levels
 from ..presets import quoted
 from . import paste
-from .denoiser import OUT_OF_MEMORY, edit_denoiser, is_edit_model, refusal_of_model
+from .asking import asks
+from .denoiser import OUT_OF_MEMORY, check_edit_model, check_loaded, edit_denoiser
+from .encoding import encoded
 from .finishing import Made, finished_in_job, small_grid, to_host
 from .kept_results import MAX_BYTES
-from .live import live
 from .one_by_one import OneByOne
 from .prompts import check_prompts
 
@@ -53,8 +55,7 @@ SCHEDULE_MIN_STEPS = {"DDIM": 2, "Align Your Steps": 2}
 
 @dataclass(frozen=True)
 class Result:
-    """One edited picture: what it was made from, and what made it. heat_map: where the instruction acts, if asked for and if any step
-    ran both passes that it compares; cut_short: interrupted or skipped, so that it is half done, or enlarged in place of full; made: what
+    """One edited picture: what it was made from, and what made it. heat_map: where the instruction acts, if asked for; cut_short: interrupted or skipped, so that it is half done, or enlarged in place of full; made: what
     the network made of it, if asked for."""
 
     picture: Image.Image
@@ -74,23 +75,17 @@ def run_edit(
     save: bool = False,
     grid: bool = False,
     user: str | None = None,
-    window: str = "",
     keep: bool = False,
 ) -> tuple[processing.Processed, list[Result]]:
     """Runs one line of a chain; call it with the host's queue lock held and its state begun.
 
-    starts: for every result the edit that makes it, where each has a picture of its own (`chain.next_edit`); window: the id of the
-    browser window that asks, the only one that may see where the edit acts while it runs; keep: give every result's `made` too, if
+    starts: for every result the edit that makes it, where each has a picture of its own (`chain.next_edit`); keep: give every result's `made` too, if
     they are not too large together.
     Raises EditError for what the person who asked can mend.
     """
-    check_host_can(edit)
-    check_styles(edit)
-    # Asked for its model without any checkpoint, the host prints a traceback every time.
-    if (sd_models.model_data.sd_model is None and not sd_models.checkpoints_list) or shared.sd_model is None:
-        raise EditError("No checkpoint is loaded: choose an InstructPix2Pix checkpoint at the top of the page.")
+    check_ready(edit)
     with closing(EditProcessing.of(edit, starts, outdir)) as p:
-        p.user, p.window, p.keeps = user, window, keep and p.bytes_of_made() <= MAX_BYTES
+        p.user, p.keeps = user, keep and p.bytes_of_made() <= MAX_BYTES
         p.do_not_save_samples = p.do_not_save_grid = not save
         p.do_not_save_grid |= not grid
         try:
@@ -110,8 +105,6 @@ def run_edit(
         results = [
             Result(p.start(i).image, *one, p.heat_map(i), p.cut_short[i], p.made[i] if p.keeps else None) for i, one in enumerate(pictures)
         ]
-    if edit.heat_map and results and not any(result.heat_map for result in results):
-        processed.comments += "There is no picture of where the edit acts: at these scales no step runs both passes that it compares.\n"
     shared.total_tqdm.clear()
     return processed, results
 
@@ -119,6 +112,13 @@ def run_edit(
 def is_lack_of_memory(error: Exception) -> bool:
     """Of the machine's memory, not the GPU's: Python's error, or what torch raises in its place."""
     return isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def check_ready(edit: Edit) -> None:
+    """Raises EditError for what this host can't do, whatever the picture is."""
+    check_host_can(edit)
+    check_styles(edit)
+    check_loaded()
 
 
 def check_host_can(job, from_noise: bool | None = None) -> None:
@@ -147,11 +147,15 @@ def check_host_can(job, from_noise: bool | None = None) -> None:
 def check_room(edit: Edit) -> None:
     """Raises EditError for results of a chain that together take more memory than one job should."""
     width, height = edit.frame.working_size if edit.result == WORKING else edit.image.size
-    results = (len(edit.variants) or edit.count * edit.batch_size) * len(lines_of(edit))
+    results = results_of_line(edit) * len(lines_of(edit))
     if results * width * height > MAX_TOGETHER:
         raise EditError(
             f"{results} results of {width}x{height} are too large together: ask for {MAX_TOGETHER // (width * height)} at most, or smaller ones."
         )
+
+
+def results_of_line(edit: Edit) -> int:
+    return len(edit.variants) or len(edit.variations) or edit.count * edit.batch_size
 
 
 def check_styles(edit: Edit) -> None:
@@ -182,12 +186,11 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
     starts: Sequence[Edit] = ()  # for every result the edit that makes it, where each has a picture of its own
     pictures: list[Image.Image] = field(default_factory=list, init=False)  # at working size: one, or one for every result
     modes: torch.Tensor = field(default=None, init=False)  # (pictures, 4, h, w): the posterior's, unscaled
-    heats: list[torch.Tensor | None] = field(default_factory=list, init=False)  # (h, w), of every result
+    heat_maps: list[Image.Image] = field(default_factory=list, init=False)  # of every one of `pictures`, where asked for
     through_vae: dict[int, np.ndarray] = field(default_factory=dict, init=False)  # of `pictures`, (h, w, 3) in [0, 255]
     keeps: bool = field(default=False, init=False)  # whether `made` is asked for
     made: list[Made] = field(default_factory=list, init=False)  # of every result
     enlarged: set[int] = field(default_factory=set, init=False)  # results that were to be full and were interrupted
-    window: str = field(default="", init=False)
     cut_short: list[bool] = field(default_factory=list, init=False)  # of every result, whether its run was interrupted or skipped
     named: set[tuple[int, int]] = field(default_factory=set, init=False)  # (batch, place) of results whose files have names
 
@@ -204,7 +207,7 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
             sd_model=shared.sd_model,
             outpath_samples=outdir,
             outpath_grids=outdir,
-            prompt=[edit.instruction] * len(seeds) or edit.instruction,
+            prompt=[one.instruction for one in starts] or [edit.instruction] * len(seeds) or edit.instruction,
             negative_prompt=edit.negative_prompt,
             styles=list(edit.styles),
             seed=seeds or edit.seed,
@@ -226,28 +229,24 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
         return p
 
     def init(self, all_prompts, all_seeds, all_subseeds):
-        if not is_edit_model(shared.sd_model):
-            name = shared.sd_model.sd_checkpoint_info.name_for_extra
-            if against := refusal_of_model(shared.sd_model):
-                raise EditError(f"“{name}” can't be used: {against}. Choose another edit checkpoint.")
-            raise EditError(f"“{name}” is not an edit model: choose an InstructPix2Pix checkpoint, one whose network has 8 input channels.")
+        check_edit_model(self.sd_model)
         check_prompts(self)
         edit = self.edit
         self.pictures = [start.frame.place(start.seen) for start in self.starts or [edit]]
         self.mask_for_result = edit.seen_mask and edit.frame.place(edit.seen_mask)
 
         # Each picture is encoded once in a job. The condition is the mode of the posterior, not scaled (paper, section 3.2).
-        self.modes = torch.cat([self._encoded(picture) for picture in self.pictures])
+        self.modes = torch.cat([encoded(self.sd_model, picture) for picture in self.pictures])
         self._set_conditions(self.batch_size)
-        if self.mask_for_result is not None:
+        if edit.heat_map:
+            self.heat_maps = [
+                images.heat_picture(acting_levels(start, asks(start)).numpy(), start.frame.cut(picture))
+                for start, picture in zip(self.starts or [edit], self.pictures)
+            ]
+        if self.mask_for_result is not None and not edit.scoped:
             mode = self.modes[0]
             self.nmask = latent_mask(self.mask_for_result, mode.shape[-2:]).expand(mode.shape[0], -1, -1).to(mode)
             self.mask = 1 - self.nmask
-
-    def _encoded(self, picture: Image.Image) -> torch.Tensor:
-        """→ (1, 4, h, w), the posterior's mode, unscaled."""
-        pixels = to_tensor(picture)[None]
-        return posterior_mode(self.sd_model, pixels.to(shared.device, devices.dtype_vae)).to(shared.device, devices.dtype)
 
     def _set_conditions(self, count: int) -> None:
         """The picture conditions of the current batch, of `count` results."""
@@ -263,9 +262,8 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
         return self.starts[result] if self.starts else self.edit
 
     def heat_map(self, result: int) -> Image.Image | None:
-        """Where the instruction acted on a result, by its place in the job, where that was asked for and is known."""
-        heat = self.heats[result] if self.edit.heat_map else None
-        return None if heat is None else self.edit.frame.cut(images.heat_picture(heat.numpy(), self.pictures[result if self.starts else 0]))
+        """Where the instruction acts on what a result was made of, by its place in the job, where that was asked for."""
+        return self.heat_maps[result if self.starts else 0] if self.heat_maps else None
 
     def sample(self, conditioning, unconditional_conditioning, seeds, subseeds, subseed_strength, prompts):
         # One for every batch: a refiner leaves the one before holding another model's network.
@@ -277,8 +275,9 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
                 p=self, x=self.init_latent, noise=noise, c=conditioning, uc=unconditional_conditioning
             )
         args = (conditioning, unconditional_conditioning)
-        guidance = [paste.guidance_of(self.edit, self, i) for i in range(len(self.seeds))]
-        with edit_denoiser(self.sampler, guidance) as run, live(run, "" if self.edit.box else self.window, self.edit.frame):
+        scope = Scope(latent_share(self.mask_for_result, self.modes.shape[-2:])) if self.mask_for_result and self.edit.scoped else None
+        guidance = [replace(paste.guidance_of(self.edit, self, i), scope=scope) for i in range(len(self.seeds))]
+        with edit_denoiser(self.sampler, guidance) as run:
             self.sampler.model_wrap_cfg.init_latent = self.init_latent
             if self.denoising_strength < 1:
                 latents = self.sampler.sample_img2img(self, self.init_latent, noise, *args, image_conditioning=self.image_conditioning)
@@ -289,8 +288,6 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
         if self.mask is not None:
             latents = self._keep_outside_mask(latents)
         self.cut_short += [shared.state.interrupted or shared.state.skipped] * len(self.seeds)
-        heats = [run.heat_of(i) for i in range(len(self.seeds))]
-        self.heats += [None if heat is None else heat.cpu() for heat in heats]
         devices.torch_gc()
         return self._finish(latents)
 
@@ -348,20 +345,3 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
     def _result_given(self, p, index, **_):
         """The infotext's field, by the place in the current batch."""
         return OWN_SIZE if self.iteration * self.batch_size + index in self.enlarged else FULL
-
-
-def posterior_mode(sd_model, pixels: torch.Tensor) -> torch.Tensor:
-    """pixels: (b, 3, h, w) in [-1, 1] → (b, 4, h/8, w/8), the mode of the VAE's posterior, unscaled.
-
-    SD 1.x and 2.x give the posterior; SDXL's wrapper samples and scales it, so there sampling is made to mean the mode.
-    """
-    if not getattr(sd_model, "is_sdxl", False):
-        return sd_model.encode_first_stage(pixels).mode()
-    from sgm.modules.distributions.distributions import DiagonalGaussianDistribution
-
-    sample = DiagonalGaussianDistribution.sample
-    DiagonalGaussianDistribution.sample = DiagonalGaussianDistribution.mode
-    try:
-        return sd_model.encode_first_stage(pixels) / sd_model.scale_factor
-    finally:
-        DiagonalGaussianDistribution.sample = sample

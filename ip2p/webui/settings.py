@@ -6,9 +6,15 @@ import gradio as gr
 
 from modules import shared
 
-from ..edit import IMAGE_SCALE, TEXT_SCALE
+from ..checkpoints.defaults import ModelDefaults
+from ..edit import FULL, IMAGE_SCALE, MIN_SIDE, TEXT_SCALE
+from ..wording import RESULT_LABELS
+from . import history_store
 
 SECTION = ("instruct_edit", "Instruct edit")
+MEGABYTE = 1_000_000
+MAX_LONGEST_SIDE = 2048  # of the tab's slider
+CLEAR = "<button type='button' class='lg secondary gradio-button' onclick='ip2p_clear_history()'>Clear history</button> <span id='ip2p_cleared'></span>"
 AS_HOST, ONE_BATCH, SEQUENTIAL = "As the WebUI batches them", "All passes in one batch", "One pass after another"
 
 
@@ -21,6 +27,12 @@ def on_ui_settings() -> None:
         "instruct_edit_image_scale": shared.OptionInfo(
             IMAGE_SCALE, "Image scale in a new tab", gr.Slider, {"minimum": 0, "maximum": 5, "step": 0.05}
         ).needs_reload_ui(),
+        "instruct_edit_longest_side": shared.OptionInfo(
+            ModelDefaults.longest_side, "Longest side in a new tab", gr.Slider, {"minimum": MIN_SIDE, "maximum": MAX_LONGEST_SIDE, "step": 64}
+        ).needs_reload_ui(),
+        "instruct_edit_result": shared.OptionInfo(
+            RESULT_LABELS[FULL], "Result in a new tab", gr.Radio, {"choices": [*RESULT_LABELS.values()]}
+        ).needs_reload_ui(),
         "instruct_edit_outdir": shared.OptionInfo(
             "", "Output folder for edits", component_args=shared.hide_dirs
         ).info("empty: the folder of img2img"),
@@ -30,6 +42,16 @@ def on_ui_settings() -> None:
         "instruct_edit_memory": shared.OptionInfo(
             AS_HOST, "Passes of a step", gr.Radio, {"choices": [AS_HOST, ONE_BATCH, SEQUENTIAL]}
         ).info("one after another needs least memory and is a little slower; when memory runs out an edit goes on that way by itself"),
+        "instruct_edit_history": shared.OptionInfo(True, "Keep a history of edits").info(
+            "picture and result of the last edits of each browser window, in the folder of this extension"
+        ),
+        "instruct_edit_history_edits": shared.OptionInfo(
+            history_store.MAX_STEPS, "Edits that the history keeps of a window", gr.Slider, {"minimum": 1, "maximum": 100, "step": 1}
+        ).info("from the next edit on"),
+        "instruct_edit_history_megabytes": shared.OptionInfo(
+            history_store.MAX_BYTES // MEGABYTE, "Megabytes that the history may take", gr.Slider, {"minimum": 10, "maximum": 10_000, "step": 10}
+        ).info("of all windows of one user; the oldest edits go first, the newest stays; an edit of 12 megapixels takes about 40"),
+        "instruct_edit_clear_history": shared.OptionHTML(CLEAR),
     }  # fmt: skip
     for name, option in options.items():
         option.section = SECTION
@@ -39,6 +61,19 @@ def on_ui_settings() -> None:
 def outdir() -> str:
     """Folder for the results of the tab."""
     return shared.opts.instruct_edit_outdir or shared.opts.outdir_samples or shared.opts.outdir_img2img_samples
+
+
+def usual_defaults() -> ModelDefaults:
+    """What a new tab takes with a checkpoint that names no settings of its own."""
+    options = shared.opts
+    return ModelDefaults(int(options.instruct_edit_longest_side), options.instruct_edit_text_scale, options.instruct_edit_image_scale)
+
+
+def history_of(user: str | None) -> history_store.History:
+    """A user's history, within the limits of the options."""
+    options = shared.opts
+    limits = history_store.Limits(int(options.instruct_edit_history_edits), int(options.instruct_edit_history_megabytes) * MEGABYTE)
+    return history_store.History(user, limits=limits)
 
 
 def passes_are_batched() -> bool:

@@ -17,6 +17,7 @@ from ..edit import MAX_CELLS, MIN_SIDE, WORKING, read_scales, scales_around, she
 from ..errors import EditError
 from .chain_run import run_chain
 from .controls import edit_of
+from .loan import lent
 
 SCALES, SEEDS = "Text × image scale", "Seeds"
 
@@ -55,13 +56,22 @@ def show_axes(s: dict) -> dict:
     )  # fmt: skip
 
 
-def connect(s: dict, dummy, inputs, controls: dict, html_log) -> None:
-    """Wires the sheet. inputs: instruction, negative prompt, styles and `controls`, as the tab's own edit takes them."""
+def connect(s: dict, dummy, checkpoint, inputs, controls: dict, html_log) -> None:
+    """Wires the sheet. checkpoint: the one to lend and whether to; inputs: instruction, negative prompt, styles and `controls`, as the tab's own edit takes them."""
 
-    def draw(id_task: str, over: str, side: float, text_scales: str, image_scales: str, seeds: float, *values):
+    def draw(id_task: str, title: str, lend: bool, over: str, side: float, text_scales: str, image_scales: str, seeds: float, *values):
         try:
             # The cells are small, one each, and all of one size; everything else is as in the controls.
-            cell = dict(width=None, height=None, longest_side=int(side), result=WORKING, heat_map=False, randomise_scales=False, count=1)
+            cell = dict(
+                width=None,
+                height=None,
+                longest_side=int(side),
+                result=WORKING,
+                heat_map=False,
+                randomise_scales=False,
+                count=1,
+                variations=(),
+            )
             edit = edit_of(controls, values, **cell, batch_size=1)
             seed = random.randrange(2**32 - MAX_CELLS) if edit.seed == -1 else edit.seed
             if over == SCALES:
@@ -71,7 +81,8 @@ def connect(s: dict, dummy, inputs, controls: dict, html_log) -> None:
             else:
                 cells = sheet_over_seeds(edit.text_scale, edit.image_scale, seed, int(seeds))
                 columns = math.ceil(len(cells) ** 0.5)
-            processed = run_chain(replace(edit, variants=cells)).processed
+            with lent(title if lend else None):
+                processed = run_chain(replace(edit, variants=cells)).processed
         except EditError as e:
             return gr.update(), "", f"<div class='error'>{html.escape(str(e))}</div>"
         labels = [f"text {c.text_scale:g}, image {c.image_scale:g}" if over == SCALES else f"seed {c.seed}" for c in cells]
@@ -86,7 +97,7 @@ def connect(s: dict, dummy, inputs, controls: dict, html_log) -> None:
     s["draw"].click(
         fn=call_queue.wrap_gradio_gpu_call(draw, extra_outputs=[gr.update(), ""]),
         _js="ip2p_submit_sheet",
-        inputs=[dummy, *fields, *inputs],
+        inputs=[dummy, *checkpoint, *fields, *inputs],
         outputs=[s["cells"], s["settings"], html_log],
         show_progress=False,
     )

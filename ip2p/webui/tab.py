@@ -10,10 +10,11 @@ from modules import call_queue, infotext_utils, progress, shared, ui_common
 from modules.ui_components import FormRow, ResizeHandleRow
 
 from ..errors import EditError
-from . import history, notice, paste, picker, settings, sheet, shown_result
+from . import cards, history, many, notice, paste, picker, settings, sheet, shown_result
 from .chain_run import heat_infotext, run_chain
 from .controls import build_controls, edit_of, seed_of_selected, show_size
 from .kept_results import Kept, kept, with_job
+from .loan import lent
 from .names import TAB_ID
 
 
@@ -41,18 +42,21 @@ def build(faults) -> gr.Blocks:
                     full = shown_result.build(tools)
                     chain = history.build()
                     cells = sheet.build()
+                    batch = many.build()
             build_extra_networks(blocks, generation_tab, panel)
 
         reuse_seed.click(
             fn=seed_of_selected, _js="(info, seed) => [info, selected_gallery_index()]", inputs=[panel.generation_info, controls["seed"]],
             outputs=[controls["seed"]], show_progress=False,
         )  # fmt: skip
-        inputs = [toprow.prompt, toprow.negative_prompt, toprow.ui_styles.dropdown, *controls.values()]
+        texts = [toprow.prompt, toprow.negative_prompt, toprow.ui_styles.dropdown]
+        inputs = [*texts, *controls.values()]
+        checkpoint = [top["checkpoint"], top["lend"]]
         outputs = [panel.gallery, panel.generation_info, panel.infotext, panel.html_log]
         submit = dict(
             fn=call_queue.wrap_gradio_gpu_call(make_generate(tuple(controls)), extra_outputs=[gr.update(), "", ""]),
             _js="ip2p_submit",
-            inputs=[dummy, chain["page"], *inputs],
+            inputs=[dummy, chain["page"], *checkpoint, *inputs],
             outputs=outputs,
             show_progress=False,
         )
@@ -70,13 +74,16 @@ def build(faults) -> gr.Blocks:
         )
         blocks.load(**show_size(controls))
         blocks.load(**sheet.show_axes(cells))
-        sheet.connect(cells, dummy, inputs, controls, panel.html_log)
+        sheet.connect(cells, dummy, checkpoint, inputs, controls, panel.html_log)
         for event in (toprow.restore_progress_button.click, blocks.load):
-            event(fn=restore_progress, _js="ip2p_restore", inputs=[dummy], outputs=outputs, show_progress=False)
+            event(fn=restoring(outputs), _js="ip2p_restore", inputs=[dummy], outputs=outputs, show_progress=False)
+        of_batch = many.connect(batch, dummy, chain["page"], checkpoint, texts, controls)
+        blocks.load(fn=restoring(of_batch), _js="ip2p_restore_batch", inputs=[dummy], outputs=of_batch, show_progress=False)
         shown_result.connect(full, chain["page"], controls["detail"], panel)
         notice.connect(top, controls, blocks.load)
         connect_token_counters(toprow, controls["steps"])
-        picker.connect(ready, toprow.prompt, controls)
+        picking = picker.connect(ready, toprow.prompt, controls)
+        cards.connect(ready["cards"], ready, picking, controls)
         fields = paste.connect(toprow, controls)
         history.connect(chain, controls["image"], fields)
     return blocks
@@ -124,11 +131,12 @@ def connect_token_counters(toprow, steps) -> None:
 def make_generate(names: tuple[str, ...]):
     """The function behind Generate. names: of the controls, in the order of their values."""
 
-    def generate(id_task: str, request: gr.Request, page: str, *values):
+    def generate(id_task: str, request: gr.Request, page: str, title: str, lend: bool, *values):
         try:
             edit = edit_of(names, values)
             window = page if isinstance(page, str) else ""
-            run = run_chain(edit, outdir=settings.outdir(), save=True, grid=True, user=request.username, window=window, keep=True)
+            with lent(title if lend else None):
+                run = run_chain(edit, outdir=settings.outdir(), save=True, grid=True, user=request.username, keep=True)
         except EditError as e:
             return gr.update(), "", "", f"<div class='error'>{html.escape(str(e))}</div>"
 
@@ -153,9 +161,13 @@ def make_generate(names: tuple[str, ...]):
     return generate
 
 
-def restore_progress(id_task: str):
-    """Gives back the running or the last job after a reload of the page; leaves the tab alone when there is none."""
-    known = {progress.current_task, *progress.pending_tasks, *(task for task, _ in progress.recorded_results)}
-    if not id_task or id_task not in known:
-        return [gr.update()] * 4
-    return progress.restore_progress(id_task)
+def restoring(outputs):
+    """What gives back the running or the last job of these outputs after a reload of the page, and leaves them alone when there is none."""
+
+    def restore_progress(id_task: str):
+        known = {progress.current_task, *progress.pending_tasks, *(task for task, _ in progress.recorded_results)}
+        if not id_task or id_task not in known:
+            return [gr.update()] * len(outputs)
+        return progress.restore_progress(id_task)
+
+    return restore_progress

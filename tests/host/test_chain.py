@@ -38,7 +38,7 @@ def test_result_k_of_a_line_starts_from_result_k_of_the_line_before(host, fields
 def test_images_infotexts_seeds_and_heat_maps_are_of_one_length(host):
     result = host.edit(instruction=CHAIN, count=2, heat_map=True)
     assert [len(it) for it in (result.images, result.infotexts, result.seeds, result.heat_maps)] == [6, 6, 6, 6]
-    assert len({heat_map.tobytes() for heat_map in result.heat_maps}) == 6
+    assert len({heat_map.tobytes() for heat_map in result.heat_maps}) == 5, "both results of the first line are made of one picture"
     result = host.edit(instruction=CHAIN, heat_map=True)
     assert [len(it) for it in (result.images, result.infotexts, result.seeds, result.heat_maps)] == [3, 3, 3, 3]
 

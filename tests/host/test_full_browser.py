@@ -107,18 +107,6 @@ def test_the_grid_of_full_results_is_of_working_size(tab, picture):
     assert tab.pixels("#ip2p_gallery .thumbnail-item.thumbnail-small:nth-child(2) img")[:2] == list(picture.size)
 
 
-def test_where_the_edit_acts_is_shown_of_the_photograph_alone(tab, host, picture):
-    host.probe("switch", seconds=0.3)
-    tab.set(steps=30, longest_side=128)  # the network is shown 128x128, of which the photograph takes two thirds
-    tab.start()
-    expect(tab["heat"].locator(".ip2p-colours")).to_be_visible()
-    width, height = tab.page.evaluate(
-        "(async () => { const i = document.querySelector('#ip2p_heat .ip2p-colours'); await i.decode(); return [i.naturalWidth, i.naturalHeight] })()"
-    )
-    assert abs(width / height / (picture.width / picture.height) - 1) < 0.03
-    tab.finished()
-
-
 def test_the_slider_leaves_a_result_of_another_kind_alone(tab, host, picture):
     tab.set(result=WORKING)
     tab.generate()

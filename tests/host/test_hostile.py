@@ -1,27 +1,22 @@
 """What a stranger sends and asks for: a sentence in a moment, nothing of other people, and everybody else is answered meanwhile."""
 
-import base64
-import io
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from zipfile import ZIP_DEFLATED, ZipFile
 
-import numpy as np
 import pytest
 import requests
 from PIL import Image
 
 from ip2p.checkpoints import small
-from ip2p.images.heat import COLD, HOT
 from picture_files import DISPLAY_P3, jpeg_of_scans, png, rgb_profile, saved
 from test_bad_input import PICTURE, base64_of, good, growth, host, sentence  # noqa: F401  (fixtures)
 from test_runs import background, wait_for  # noqa: F401  (fixtures)
 from webui import WebUI, checkpoints, find_webui, to_base64
 
-HEAT = "/internal/instruct-edit-heat-map"
 STATUS = "/instruct-edit/v1/status"
-WINDOW, OTHER_WINDOW = "a" * 32, "b" * 32
+WINDOW = "a" * 32
 TASK = "task(of-a-person)"
 MOMENT = 3  # seconds; on a busy machine
 
@@ -38,30 +33,7 @@ def generate(session, url: str, window: str, **settings) -> requests.Response:
     return session.post(f"{url}/run/predict", json={"fn_index": index, "data": data, "session_hash": "test"})
 
 
-def heat(session, url: str, window: str) -> requests.Response:
-    return session.post(url + HEAT, json={"id_task": TASK, "page": window})
-
-
 # Other people's pictures
-
-
-def test_where_an_edit_acts_is_shown_to_the_window_that_asked_and_without_its_picture(host, background):  # noqa: F811
-    host.probe("switch", seconds=0.1)
-    job = background.submit(generate, host.session, host.url, WINDOW, ip2p_steps=40)
-    shown = wait_for(lambda: heat(host.session, host.url, WINDOW).json()["image"])
-    assert heat(host.session, host.url, OTHER_WINDOW).json() == heat(host.session, host.url, "").json() == {"image": None}
-    assert host.post(HEAT, {"id_task": TASK}).json() == {"image": None}
-    with host.options(live_previews_enable=False):
-        assert heat(host.session, host.url, WINDOW).json() == {"image": None}
-    assert host.post("/sdapi/v1/interrupt").ok
-    job.result()
-    image = Image.open(io.BytesIO(base64.b64decode(shown.partition(",")[2])))
-    assert image.mode == "RGBA"
-    pixels = np.asarray(image, dtype=float)
-    t = pixels[..., 3:] / 255
-    assert abs(pixels[..., :3] - (np.array(COLD) + (np.array(HOT) - COLD) * t)).max() <= 2, (
-        "every colour says how strongly, and nothing else"
-    )
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +42,7 @@ def guarded(tmp_path_factory):
     models = tmp_path_factory.mktemp("guarded")  # beside its data folder, whose checkpoints would be listed too
     for suffix in (".safetensors", ".yaml"):
         (models / f"edit{suffix}").symlink_to(checkpoints(find_webui()) / f"edit{suffix}")
-    arguments = ("--gradio-auth", "someone:secret", "--api-auth", "program:secret", "--freeze-settings")
+    arguments = ("--gradio-auth", "someone:secret", "--api-auth", "program:secret", "--freeze-settings", "--hide-ui-dir-config")
     webui = WebUI(
         find_webui(),
         tmp_path_factory.mktemp("guarded-data") / "data",
@@ -92,20 +64,6 @@ def guarded(tmp_path_factory):
         webui.stop()
 
 
-def test_a_stranger_without_the_page_s_login_sees_nothing_of_an_edit(guarded, background):  # noqa: F811
-    stranger = requests.Session()
-    stranger.trust_env = False
-    guarded.probe("switch", seconds=0.1)
-    job = background.submit(generate, guarded.person, guarded.url, WINDOW, ip2p_steps=40)
-    try:
-        wait_for(lambda: heat(guarded.person, guarded.url, WINDOW).json().get("image"))
-        assert heat(stranger, guarded.url, WINDOW).status_code == 401
-        assert heat(guarded.person, guarded.url, OTHER_WINDOW).json() == {"image": None}
-    finally:
-        guarded.probe("clear")
-        job.result()
-
-
 def test_frozen_settings_keep_the_small_checkpoint_out(guarded):
     page = guarded.person.get(f"{guarded.url}/config").json()
     (button,) = (c["id"] for c in page["components"] if c["props"].get("elem_id") == "ip2p_install_small")
@@ -113,6 +71,31 @@ def test_frozen_settings_keep_the_small_checkpoint_out(guarded):
     answer = guarded.person.post(f"{guarded.url}/run/predict", json={"fn_index": index, "data": [], "session_hash": "test"})
     assert "--freeze-settings" in answer.json()["data"][0]
     assert not list(guarded.models.glob(f"{small.IN_WEBUI}*"))
+
+
+def test_folders_are_kept_out_of_a_page_that_hides_them(guarded, tmp_path):
+    page = guarded.person.get(f"{guarded.url}/config").json()
+    props = {c["id"]: c["props"] for c in page["components"]}
+    named = {p.get("elem_id"): i for i, p in props.items()}
+    assert not props[named["ip2p_batch_input"]]["visible"] and not props[named["ip2p_batch_output"]]["visible"]
+    index, event = next((i, e) for i, e in enumerate(page["dependencies"]) if e["targets"] == [named["ip2p_batch_run"]] and e["backend_fn"])
+    values = {"ip2p_prompt": "make it winter", "ip2p_styles": []}
+    for field in ("ip2p_batch_input", "ip2p_batch_output"):
+        data = [{**values, field: str(tmp_path)}.get(props[i].get("elem_id"), props[i].get("value")) for i in event["inputs"]]
+        answer = guarded.person.post(f"{guarded.url}/run/predict", json={"fn_index": index, "data": data, "session_hash": "test"})
+        assert "--hide-ui-dir-config" in answer.json()["data"][-1]
+    assert str(tmp_path) not in guarded.get("/config").text
+
+
+def test_frozen_settings_lend_no_checkpoint(guarded):
+    copy = guarded.models / "another.safetensors"
+    copy.symlink_to(checkpoints(find_webui()) / "edit.safetensors")
+    assert guarded.post("/sdapi/v1/refresh-checkpoints").ok
+    try:
+        assert "--freeze-settings" in guarded.refusal(image=to_base64(PICTURE), instruction="make it winter", model="another")
+    finally:
+        copy.unlink()
+        assert guarded.post("/sdapi/v1/refresh-checkpoints").ok
 
 
 def test_a_checkpoint_that_unpacks_to_gigabytes_costs_the_status_nothing(guarded):

@@ -108,3 +108,23 @@ def test_at_12_megapixels_every_pixel_outside_stays(host):
         edited = host.edit(image=to_base64(picture), mask=to_base64(mask), region=region, result="full", **{**WHOLE, "steps": 1})
         different = (np.asarray(edited.images[0]) != np.asarray(picture)).any(-1)
         assert not different[np.asarray(mask) == 0].any() and different.any()
+
+
+@pytest.mark.parametrize("region", ({}, {"threshold": 0.4, "feather": 2}, {"scoped": True}, {"keep_colour": 1.0}), ids=str)
+def test_an_edit_keeps_to_where_its_instruction_acts(host, picture, region):
+    edited = host.edit(image=picture, region={"from": "instruction", **region}, result="full", **WHOLE)
+    share = changed(edited, picture).mean()
+    assert 0 < share < 1 and "Instruct edit region: from the instruction" in edited.infotexts[0]
+    again = host.edit(image=picture, region={"from": "instruction", **region}, result="full", seed=8, **WHOLE)
+    assert abs(changed(again, picture).mean() - share) < 0.05, "where it acts does not follow from the seed"
+
+
+@pytest.mark.parametrize("sampler", ("Euler a", "DPM++ 2M", "DDIM", "UniPC", "LCM"))
+def test_guidance_is_kept_to_the_region_with_every_kind_of_sampler(host, picture, mask, sampler):
+    edits = [
+        host.edit(
+            image=picture, mask=mask, region={"scoped": scoped, "feather": 0}, sampler_name=sampler, result="full", **{**WHOLE, "steps": 4}
+        )
+        for scoped in (False, True)
+    ]
+    assert not changed(edits[1], picture)[np.asarray(mask) == 0].any() and (edits[0].pixels != edits[1].pixels).any()

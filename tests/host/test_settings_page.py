@@ -23,9 +23,14 @@ def test_the_settings_page_has_ours(host):
     assert {name: value for name, value in options.items() if name.startswith("instruct_edit_")} == {
         "instruct_edit_text_scale": 7.5,
         "instruct_edit_image_scale": 1.5,
+        "instruct_edit_longest_side": 512,
+        "instruct_edit_result": "Full size with detail",
         "instruct_edit_outdir": "",
         "instruct_edit_filename_pattern": "",
         "instruct_edit_memory": "As the WebUI batches them",
+        "instruct_edit_history": True,
+        "instruct_edit_history_edits": 20,
+        "instruct_edit_history_megabytes": 512,
     }
 
 
@@ -102,7 +107,10 @@ def prepared(tmp_path_factory, photo):
     """A WebUI that starts with a person's own settings, defaults and two other extensions."""
     folder = tmp_path_factory.mktemp("prepared") / "data"
     folder.mkdir()
-    settings = {"instruct_edit_text_scale": 4.25, "instruct_edit_image_scale": 1.9, "instruct_edit_outdir": "edits"}
+    settings = {
+        "instruct_edit_text_scale": 4.25, "instruct_edit_image_scale": 1.9, "instruct_edit_outdir": "edits",
+        "instruct_edit_longest_side": 768, "instruct_edit_result": "Working size",
+    }  # fmt: skip
     (folder / "config.json").write_text(json.dumps(settings), encoding="utf8")
     defaults = {
         "ip2p/Sampling steps/value": 33, "ip2p/Sampling method/value": "DDIM", "ip2p/Size/value": "Custom", "ip2p/Width/value": 320,
@@ -120,8 +128,8 @@ def prepared(tmp_path_factory, photo):
 def test_default_scales_and_defaults_of_the_defaults_page_are_in_a_new_tab(chromium, prepared):
     page = chromium.new_context(viewport=WIDE).new_page()
     tab = Tab(page, prepared.url)
-    assert shown(tab, ("text_scale", "image_scale", "steps", "sampler")) == {
-        "text_scale": "4.25", "image_scale": "1.9", "steps": "33", "sampler": "DDIM"
+    assert shown(tab, ("text_scale", "image_scale", "steps", "sampler", "longest_side", "result")) == {
+        "text_scale": "4.25", "image_scale": "1.9", "steps": "33", "sampler": "DDIM", "longest_side": "768", "result": "Working size"
     }  # fmt: skip
     assert shown(tab, ("size_mode",)) == {"size_mode": "Custom"}
     expect(tab["width"]).to_be_visible()
@@ -157,8 +165,8 @@ def test_every_default_has_a_key_of_its_own(host):
     labels = [props["label"] for props in ours if props.get("label") in values]
     assert len(labels) >= 20
     assert [label for label in set(labels) if labels.count(label) > 1] == [], "two controls share a key"
-    assert {"Sampling steps", "Longest side", "Edit strength from noise", "Batch count"} <= set(labels)
-    assert not {"Text scale", "Image scale", "Ready instruction", "Choice 1", "Seeds from"} & set(values)
+    assert {"Sampling steps", "Width", "Edit strength from noise", "Batch count"} <= set(labels)
+    assert not {"Text scale", "Image scale", "Longest side", "Result", "Ready instruction", "Choice 1", "Seeds from"} & set(values)
 
 
 # X/Y/Z plot
@@ -332,3 +340,26 @@ def test_extensions_beside_the_script_see_what_they_see_without_it(prepared, pho
             assert len(ours[name]) == len(stock[name]) == (2 if name.startswith("text") else 6)
             assert np.allclose(ours[name], stock[name], rtol=1e-3, atol=1e-4), name
     assert max(abs(a - b).max() for a, b in zip(pictures, stock_pictures)) <= 1
+
+
+# History
+
+
+def test_the_history_has_the_limits_of_the_options_and_is_cleared_from_there(tab, host):
+    def kept() -> int:
+        folder = host.folder / "extensions" / "sd-webui-instruct-edit" / "user" / "history"
+        return len(list(folder.glob("*/*/step.json")))
+
+    tab.set(steps=1)
+    with host.options(instruct_edit_history_edits=2):
+        for seed in (1, 2, 3):
+            tab.set(seed=seed)
+            tab.generate()
+        wait_until(lambda: kept() == 2)
+    tab.page.evaluate("() => { window.confirm = () => true; ip2p_clear_history(); }")
+    tab.page.wait_for_function("document.querySelector('#ip2p_cleared').textContent")
+    assert kept() == 0
+    with host.options(instruct_edit_history=False):
+        tab.generate()
+        expect(tab["history_message"]).to_contain_text("switched off")
+    assert kept() == 0

@@ -280,7 +280,7 @@ class WebUI:
         (button,) = self.components(**props)
         page = self.page()
         events = page["dependencies"]
-        (index,) = (i for i, e in enumerate(events) if e["targets"] == [button["id"]] and e["trigger"] == "click")
+        (index,) = (i for i, e in enumerate(events) if e["targets"] == [button["id"]] and e["trigger"] == "click" and e["backend_fn"])
         if isinstance(inputs, dict):
             fields = {c["id"]: c["props"] for c in page["components"]}
             inputs = [inputs.get(fields[i].get("elem_id"), fields[i].get("value")) for i in events[index]["inputs"]]

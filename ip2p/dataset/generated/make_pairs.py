@@ -19,8 +19,9 @@ from ...progress import PartsBar, bar
 from ...runners import Attempts, EndsTheProcess, EndsTheRun, Report, Runner, Stage
 from ..instructions.captions import Bad
 from .draws import GUIDANCE, Draw, P, Range, draw
+from .inspection import Inspector, RowInspector
 from .pair_card import card_of
-from .pair_run import PairRun
+from .pair_run import LeftOut, PairRun
 from .text_to_image import Sampling, TextToImage
 from .triplet_files import Triplet, read_triplets
 
@@ -111,9 +112,11 @@ def finish(there: Counted, wanted: Wanted, run: PairRun) -> tuple[int, int]:
     pairs = sum(record["pairs"] for record in records)
     aside = [row for record in records for row in record["set_aside"]]
     bad = [{"place": place, "reason": reason} for place, reason in there.bad]
-    run.finish(shards, bad, card_of(run.settings, pairs, there.rows - len(aside), len(aside) + len(bad)))
+    flagged = sum(sum(record.get("flagged", {}).values()) for record in records)
+    run.finish(shards, bad, card_of(run.settings, pairs, there.rows - len(aside), len(aside) + len(bad), flagged))
     if not pairs:
-        raise EditError(f"No pair could be drawn: {aside[0]['reason']}.")
+        reason = aside[0]["reason"] if aside else f"the safety checker flagged all {flagged:,}"
+        raise EditError(f"No pair could be drawn: {reason}.")
     return pairs, len(aside) + len(bad)
 
 
@@ -123,10 +126,11 @@ def pairs_of_rows(
     model: TextToImage,
     kept: Mapping[str, Callable[[], Iterator[dict[str, Any]]]],
     attempts: Attempts,
-    set_aside: list[dict[str, Any]],
+    inspector: Inspector,
+    left_out: LeftOut,
     report: Report,
 ) -> Iterator[dict[str, Any]]:
-    """All pairs of the rows; a row of which one can't be drawn is added to `set_aside`, with the reason, and has none. kept: rows whose
+    """All pairs of the rows; a row of which one can't be drawn is set aside in `left_out`, with the reason, and has none. kept: rows whose
     pairs are there already, by id."""
     total = len(rows) * wanted.samples
     for i, row in enumerate(rows):
@@ -134,22 +138,24 @@ def pairs_of_rows(
         if row.id in kept:
             yield from kept[row.id]()
         else:
+            look = inspector.of_row()
             try:
                 with attempts.of(row.id):
-                    for pair in pairs_of_row(wanted, row, model):
+                    for pair in pairs_of_row(wanted, row, model, look):
                         pairs.append(pair)
                         report(i * wanted.samples + len(pairs), total, "")
             except (EndsTheRun, EndsTheProcess):
                 raise
             except Exception as e:  # one row must not end the run, whatever the networks or the tokenizer make of it
-                set_aside.append({**asdict(row), "reason": why(e)})
+                left_out.set_aside.append({**asdict(row), "reason": why(e)})
             else:
+                left_out.count_flagged(row.id, look.flagged)
                 yield from pairs
         report((i + 1) * wanted.samples, total, "")
 
 
-def pairs_of_row(wanted: Wanted, row: Triplet, model: TextToImage) -> Iterator[dict[str, Any]]:
-    """As `PairSet.raw` gives them."""
+def pairs_of_row(wanted: Wanted, row: Triplet, model: TextToImage, look: RowInspector) -> Iterator[dict[str, Any]]:
+    """As `PairSet.raw` gives them, until the row has enough."""
     captions = row.input, row.output
     if model.tokens(row.input) == model.tokens(row.output):
         raise EditError("both captions are the same to the model")
@@ -157,19 +163,26 @@ def pairs_of_row(wanted: Wanted, row: Triplet, model: TextToImage) -> Iterator[d
     extra = {name: value for name, value in asdict(row).items() if name not in ("input", "edit", "output")}
     for start in range(0, len(draws), wanted.batch):
         some = draws[start : start + wanted.batch]
-        for k, (one, pictures) in enumerate(zip(some, model.draw_pairs(captions, some, wanted.sampling)), start):
-            first, second = map(jpeg, pictures)
-            yield {
-                "original_image": first,
-                "edited_image": second,
-                "mask": None,
-                "edit_prompts": (row.edit,),
-                "original_prompt": row.input,
-                "edited_prompt": row.output,
-                "seed": one.seed,
-                "scores": {P_NAME: one.p, GUIDANCE_NAME: one.guidance},
-                "extra": extra | {"sample": k},
-            }
+        drawn = zip(itertools.count(start), some, model.draw_pairs(captions, some, wanted.sampling))
+        yield from look.looked_at([pair_row(row, extra | {"sample": k}, one, pictures) for k, one, pictures in drawn])
+        if look.has_enough:
+            return
+
+
+def pair_row(row: Triplet, extra: Mapping[str, Any], one: Draw, pictures: tuple[np.ndarray, np.ndarray]) -> dict[str, Any]:
+    """As `PairSet.raw` gives it."""
+    first, second = map(jpeg, pictures)
+    return {
+        "original_image": first,
+        "edited_image": second,
+        "mask": None,
+        "edit_prompts": (row.edit,),
+        "original_prompt": row.input,
+        "edited_prompt": row.output,
+        "seed": one.seed,
+        "scores": {P_NAME: one.p, GUIDANCE_NAME: one.guidance},
+        "extra": dict(extra),
+    }
 
 
 def jpeg(levels: np.ndarray) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 CARD = """---
@@ -16,8 +16,8 @@ configs:
 # Generated picture pairs
 
 {pairs:,} pairs of {rows:,} rows, drawn as InstructPix2Pix draws them (arXiv 2211.09800): both captions of a row from the same noise, with
-Prompt-to-Prompt in self-attention for the first share p of the steps. {aside:,} rows were set aside: `set_aside.jsonl` says why. Nothing
-was filtered.
+Prompt-to-Prompt in self-attention for the first share p of the steps. {aside:,} rows were set aside: `set_aside.jsonl` says why.
+{filtered}
 
 | | |
 |---|---|
@@ -30,12 +30,24 @@ The pictures are a model's: the licence of the text-to-image model says how they
 """
 
 
-def card_of(settings: Mapping[str, Any], pairs: int, rows: int, aside: int) -> str:
-    """settings: of the run."""
-    table = "\n".join(f"| {name.replace('_', ' ')} | {cell(value)} |" for name, value in settings.items())
-    return CARD.format(pairs=pairs, rows=rows, aside=aside, table=table)
+def card_of(settings: Mapping[str, Any], pairs: int, rows: int, aside: int, flagged: int) -> str:
+    """settings: of the run. flagged: pairs that the safety checker left out."""
+    table = "\n".join(f"| {name.replace('_', ' ')} | {cell(value)} |" for name, value in settings.items() if value is not None)
+    return CARD.format(pairs=pairs, rows=rows, aside=aside, table=table, filtered=" ".join(filtered(settings, flagged)))
+
+
+def filtered(settings: Mapping[str, Any], flagged: int) -> Iterator[str]:
+    if stop := settings.get("stop_after"):
+        wanted = ", ".join(f"{name} ≥ {least:g}" for name, least in stop["at_least"].items())
+        yield f"A row ended once {stop['good']} of its samples had {wanted}, so that these are not the best of {settings.get('samples')}."
+    else:
+        yield "None were chosen by a score."
+    if settings.get("safety"):
+        yield f"{flagged:,} pairs that the model's safety checker flagged were left out."
 
 
 def cell(value: object) -> str:
+    if isinstance(value, Mapping):
+        value = ", ".join(f"{name.replace('_', ' ')}: {part}" for name, part in value.items())
     text = " to ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
     return text.replace("|", "\\|")

@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,18 @@ from ..runs import line_of, read_object, refuse_other
 
 SETTINGS, CARD, SET_ASIDE = "run.json", "README.md", "set_aside.jsonl"
 SHARDS, RECORDS = "shards", "finished"
+
+
+@dataclass
+class LeftOut:
+    """Of a shard's rows: those set aside, and by the id of each other row how many of its pairs the safety checker flagged."""
+
+    set_aside: list[dict[str, Any]] = field(default_factory=list)
+    flagged: dict[str, int] = field(default_factory=dict)
+
+    def count_flagged(self, row: str, count: int) -> None:
+        if count:
+            self.flagged[row] = count
 
 
 class PairRun:
@@ -70,8 +83,8 @@ class PairRun:
                 mine = False
             yield mine
 
-    def write(self, number: int, rows: Iterable[Mapping[str, Any]], ids: Iterable[str], set_aside: list[dict[str, Any]]) -> None:
-        """rows: as `PairSet.raw` gives them; set_aside: is filled while they are read. Raises EditError for a full disk."""
+    def write(self, number: int, rows: Iterable[Mapping[str, Any]], ids: Iterable[str], left_out: LeftOut) -> None:
+        """rows: as `PairSet.raw` gives them; left_out: is filled while they are read. Raises EditError for a full disk."""
         rows = iter(rows)
         first = next(rows, None)
         pairs = 0
@@ -80,7 +93,8 @@ class PairRun:
         else:
             remove(self.shard(number))
         with written_whole(self.folder / RECORDS / f"{number:05d}.json", force=True) as beside:
-            content = {"ids": list(ids), "pairs": pairs, "set_aside": set_aside}
+            content: dict[str, Any] = {"ids": list(ids), "pairs": pairs, "set_aside": left_out.set_aside}
+            content |= {"flagged": left_out.flagged} if left_out.flagged else {}
             beside.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf8")
         remove(self.reopened(number))
 
@@ -93,6 +107,11 @@ class PairRun:
     def reopened(self, number: int) -> Path:
         """The record of a shard that was taken up again."""
         return self.folder / RECORDS / f"{number:05d}.again"
+
+    def flagged(self, number: int) -> dict[str, int]:
+        """Of a shard that was taken up again: by the ids of the rows that are drawn already, how many of their pairs were flagged."""
+        file = self.reopened(number)
+        return read_object(file).get("flagged", {}) if file.is_file() else {}
 
     def kept(self, number: int) -> dict[str, Callable[[], Iterator[dict[str, Any]]]]:
         """Of a shard that was taken up again: by their ids the rows that are drawn already, and how to read the pairs of each."""

@@ -28,4 +28,10 @@ def told(folder: Path) -> list[str]:
         ("drawn by", str(settings.get("model", "–"))),
         ("set aside", f"{aside.total():,} rows"),
     ]
+    if settings.get("safety"):
+        said.append(
+            ("flagged", f"{sum(sum(record.get('flagged', {}).values()) for record in records):,} pairs, by the model's safety checker")
+        )
+    if stop := settings.get("stop_after"):
+        said.append(("ended", f"each row after {stop['good']} good samples: these are not the best of {samples}"))
     return [f"{name:<12}{text}" for name, text in said] + [f"  {count:>9,}  {why}" for why, count in aside.most_common(LONGEST_LIST)]

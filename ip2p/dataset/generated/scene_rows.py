@@ -88,16 +88,15 @@ def table_of(truths: Sequence[Judged]) -> list[str]:
 
 def plot_shares(truths: Sequence[Judged], file: Path) -> None:
     """The shares over p, as PNG. Raises ImportError without matplotlib."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as e:
-        raise ImportError("A plot needs matplotlib: pip install 'sd-webui-instruct-edit[evaluate]'") from e
+    from ...drawing import SERIES, SIZE, draw_png
+
     bins = binned(truths)
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    axes = figure.add_subplot()
-    for name, what in SHARES.items():
-        axes.plot(list(bins), [share(some, name) for some in bins.values()], "o-", label=what)
-    axes.set(xlabel="p: share of the steps in which self-attention is shared", ylabel="share of pairs", ylim=(0, 1))
-    axes.legend()
-    with written_whole(file, force=True) as beside:
-        figure.savefig(beside, format="png", dpi=130)
+
+    def draw(figure: Any) -> None:
+        axes = figure.add_subplot()
+        for (name, what), colour in zip(SHARES.items(), SERIES):
+            axes.plot(list(bins), [share(some, name) for some in bins.values()], "o-", markersize=4, color=colour, label=what)
+        axes.set(xlabel="p: share of the steps in which self-attention is shared", ylabel="share of pairs", ylim=(0, 1.02))
+        axes.legend(fontsize=8, loc="lower right")
+
+    draw_png(draw, file, SIZE)

@@ -1,0 +1,24 @@
+// The part "Batch" of the tab "Instruct edit": submitting, progress, and the running batch again after a reload.
+
+function ip2p_submit_batch() {
+    const id = randomId();
+    sessionStorage.setItem('ip2p_batch_task', id);
+    ip2p_watch_batch(id);
+    const res = create_submit_args(arguments);
+    res[0] = id;
+    res[1] = ip2p_page()[0];
+    return res;
+}
+
+function ip2p_watch_batch(id, inactivityTimeout) {
+    showSubmitButtons('ip2p', false);
+    requestProgress(id, ip2p_element('batch_container'), ip2p_element('batch_results'), function() {
+        showSubmitButtons('ip2p', true);
+    }, null, inactivityTimeout);
+}
+
+function ip2p_restore_batch() {
+    const id = sessionStorage.getItem('ip2p_batch_task');
+    if (id) ip2p_watch_batch(id, 0);
+    return [id];
+}
