@@ -114,6 +114,10 @@ def api_reference(openapi: dict) -> str:
                 listed = "a list of objects" if schema.get("type") == "array" else "an object"
                 fields = schemas[schema.get("items", schema)["$ref"].rpartition("/")[2]]
                 text += f"\n{name}: {listed}.\n\n" + fields_table(fields, request=name == "Request")
+                for field, kind in fields["properties"].items():
+                    for part in kind.get("allOf", ()):
+                        inner = schemas[part["$ref"].rpartition("/")[2]]
+                        text += f"\n`{field}`: an object.\n\n" + fields_table(inner, request=name == "Request")
     return text
 
 

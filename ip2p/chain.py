@@ -6,6 +6,7 @@ too. A mask holds for every line, and no line changes the size.
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 
 from PIL import Image
@@ -20,6 +21,8 @@ def lines_of(edit: Edit) -> list[Edit]:
 
     Raises EditError when there are too many, and for a contact sheet of more than one.
     """
+    if any("\n" in instruction.strip() for instruction in edit.variations):
+        raise EditError("A variation is one instruction, and one of these has several lines.")
     lines: list[str] = []
     for line in filter(None, map(str.strip, edit.instruction.splitlines())):
         if lines and (line.startswith("AND ") or lines[-1].endswith(" AND")):
@@ -36,7 +39,15 @@ def lines_of(edit: Edit) -> list[Edit]:
         raise EditError(
             f"Only the region, as a result “{WORKING}”, is a picture of one part, and here several edits follow one another: ask for “{FULL}”."
         )
+    if edit.variations:
+        return [edit]
     return [replace(edit, instruction=line) for line in lines] or [edit]
+
+
+def varied(edit: Edit) -> list[Edit]:
+    """One edit for every variation, all of one seed; of an edit without any itself."""
+    seed = random.randrange(2**32) if edit.seed == -1 and edit.variations else edit.seed
+    return [replace(edit, instruction=instruction, variations=(), seed=seed) for instruction in edit.variations] or [edit]
 
 
 def steps_of(line: Edit) -> list[Edit]:

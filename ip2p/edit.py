@@ -50,6 +50,7 @@ class Edit:
     crop: cut the picture around its middle to the working size's aspect, as the paper does, and not shown whole with its reflection
         round it; by default only for the result "working". own_size: the former name of the result "own-size".
     variants: a contact sheet of these cells in place of `count` results.
+    variations: instructions in place of `instruction`, a result of each, all from one seed.
     """
 
     image: Image.Image
@@ -83,13 +84,20 @@ class Edit:
     heat_map: bool = False
     styles: tuple[str, ...] = ()
     variants: tuple[Variant, ...] = ()
+    variations: tuple[str, ...] = ()
 
     def __post_init__(self, own_size: bool | None):
         if self.image is None:
             raise EditError("There is no picture to edit: choose one first.")
         check_text("instruction", self.instruction)
         check_text("negative prompt", self.negative_prompt)
-        if not self.instruction.strip() and not self.styles:
+        for instruction in self.variations:
+            check_text("instruction", instruction)
+        if len(self.variations) > MAX_COUNT:
+            raise EditError(f"There are {len(self.variations)} variations; {MAX_COUNT} are allowed at once.")
+        if self.variations and (self.variants or self.count * self.batch_size > 1):
+            raise EditError("Variations are a result each, from one seed: ask for one result, and for no contact sheet.")
+        if not (self.instruction.strip() or self.variations) and not self.styles:
             raise EditError("The instruction is empty: say what to change, for example “make it winter”.")
         for name, scale in (("text scale", self.text_scale), ("image scale", self.image_scale)):
             check_number(name, scale, 0, MAX_SCALE)

@@ -59,6 +59,17 @@ def by_hand(name: str) -> np.ndarray:
     return np.minimum(drawn, 1 - by_hand("mouth")) if name == "lips" else drawn
 
 
+def label_map() -> Image.Image:
+    """What a face parser would answer, drawn by hand: a label of CelebAMask-HQ for every pixel, in mode L."""
+    from ip2p.segmentation import parsed_faces as labels
+
+    drawn = {"clothes": labels.CLOTHES, "hair": labels.HAIR, "face": labels.SKIN, "eyes": labels.LEFT_EYE, "lips": labels.UPPER_LIP}
+    answer = np.zeros((512, 512), np.uint8)
+    for name, label in drawn.items():
+        answer[by_hand(name) > 0.5] = label
+    return Image.fromarray(answer)
+
+
 class HandMadeParser:
     """A stand-in for facexlib's face parser, whose weights can't be had here: it answers with a map of labels drawn by hand."""
 
@@ -66,10 +77,4 @@ class HandMadeParser:
         return ""
 
     def label_maps(self, image: np.ndarray) -> list[np.ndarray]:
-        from ip2p.segmentation import parsed_faces as labels
-
-        drawn = {"clothes": labels.CLOTHES, "hair": labels.HAIR, "face": labels.SKIN, "eyes": labels.LEFT_EYE, "lips": labels.UPPER_LIP}
-        answer = np.zeros((512, 512), np.uint8)
-        for name, label in drawn.items():
-            answer[by_hand(name) > 0.5] = label
-        return [np.asarray(Image.fromarray(answer).resize(image.shape[1::-1], Image.Resampling.NEAREST))]
+        return [np.asarray(label_map().resize(image.shape[1::-1], Image.Resampling.NEAREST))]

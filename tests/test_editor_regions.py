@@ -13,6 +13,7 @@ from ip2p.editor import Interrupted
 from ip2p.errors import EditError
 from ip2p.images import read_image
 from ip2p.where import Where
+from portraits import ASTRONAUT
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # diffusers' own, with numpy 2
@@ -145,3 +146,93 @@ def test_the_command_line_refuses_a_region_in_one_sentence(tmp_path, wide, capsy
     assert main(["edit", str(tmp_path / "photo.png"), "x", "--output", str(tmp_path / "out.png"), *options]) == 2
     message = capsys.readouterr().err
     assert words in message and message.count("\n") == 1
+
+
+def test_variations_are_a_result_each_from_one_seed(editor, only):
+    words = "make it winter", "make it night", "add a hat"
+    results = editor.edit(replace(only, instruction="", variations=words, seed=-1))
+    assert [result.infotext.splitlines()[0] for result in results] == list(words) and len({result.seed for result in results}) == 1
+    (alone,) = editor.edit(replace(only, instruction=words[1], seed=results[0].seed))
+    assert np.abs(np.asarray(results[1].image, int) - np.asarray(alone.image)).max() <= 1
+    for wrong in ({"count": 2}, {"variations": ("a",) * 65}):
+        with pytest.raises(EditError, match="ariations"):
+            replace(only, **{"variations": words, **wrong})
+
+
+def test_a_preset_s_region_acts_on_the_command_line_and_every_choice_of_a_word_is_a_file(monkeypatch, tmp_path, editor, capsys):
+    """The parser is a stand-in: its map of labels was drawn by hand."""
+    from ip2p.__main__ import main
+    from ip2p.editor import Editor
+    from ip2p.presets import load
+    from ip2p.segmentation import named
+    from ip2p.segmentation.parsed_faces import ParsedFaces
+    from portraits import HandMadeParser, by_hand
+
+    monkeypatch.setattr(Editor, "load", lambda *args, **named: editor)
+    monkeypatch.setattr(named, "PROVIDERS", [ParsedFaces(HandMadeParser())])
+    command = [
+        "edit",
+        str(ASTRONAUT),
+        "--preset",
+        "hair-colour",
+        "--variations",
+        "whose",
+        "--steps",
+        "1",
+        "--size",
+        "64",
+        "--output",
+        str(tmp_path / "hair.png"),
+    ]
+    assert main(command) == 0
+    words = load()["hair-colour"].choices["whose"]
+    files = [tmp_path / f"hair-{word}.png" for word in words]
+    outside, photograph = by_hand("hair") == 0, np.asarray(read_image(ASTRONAUT))
+    for file in files:
+        result = np.asarray(read_image(file))
+        assert (result[outside] == photograph[outside]).mean() > 0.99 and (result != photograph).any()
+    assert len({file.read_bytes() for file in files}) == len(files)
+    assert main([*command, "--compare", "--output", str(tmp_path / "strip.png")]) == 0
+    assert read_image(tmp_path / "strip.png").width > 4 * 64
+
+    monkeypatch.setattr(named, "PROVIDERS", [])
+    capsys.readouterr()
+    assert main([*command[:-1], str(tmp_path / "x.png"), "--variations", "nothing"]) == 2
+    assert "no choices for “nothing”" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "options",
+    (["--mask"], ["--region"], ["--region", "--only-region"], ["--region", "--invert"], ["sky"], ["sky", "--only-region"]),
+    ids=" ".join,
+)
+def test_at_12_megapixels_every_pixel_outside_stays_on_the_command_line(monkeypatch, tmp_path, editor, large, options):
+    from ip2p.__main__ import main
+    from ip2p.editor import Editor
+
+    picture, mask, folder = large
+    monkeypatch.setattr(Editor, "load", lambda *args, **named: editor)
+    region = ["--region", "sky", *options[1:]] if options[0] == "sky" else [options[0], str(folder / "mask.png"), *options[1:]]
+    command = ["edit", str(folder / "photo.png"), "make it winter", "--steps", "1", "--size", "64", "--result", "own-size"]
+    assert main([*command, "--output", str(tmp_path / "out.png"), *region]) == 0
+    result = np.asarray(read_image(tmp_path / "out.png"))
+    different = (result != np.asarray(picture)).any(-1)
+    outside = np.asarray(mask) == 0
+    if options[0] == "sky":
+        assert not different[2000:].any() and different[:1000].mean() > 0.5
+    else:
+        outside = ~outside if "--invert" in options else outside
+        assert not different[outside].any() and different[~outside].mean() > 0.5
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory) -> tuple:
+    """A photograph of 12 megapixels with a sky, a mask of it, and the folder of both."""
+    folder = tmp_path_factory.mktemp("large")
+    ground = Image.open(ASTRONAUT).convert("RGB").resize((4000, 3000), Image.Resampling.BILINEAR)
+    ground.paste((120, 170, 240), (0, 0, 4000, 1400))
+    mask = Image.new("L", ground.size)
+    mask.paste(255, (1000, 1600, 1500, 2000))
+    ground.save(folder / "photo.png", compress_level=1)
+    mask.save(folder / "mask.png")
+    return ground, mask, folder

@@ -22,6 +22,7 @@ from ip2p.presets import (
     Preset,
     slug,
 )  # fmt: skip
+from ip2p.where import NAME, Where
 from preset_cases import EACH, FOG, SHIPPED, TEXT, every_filling, sentence
 from test_house import ROOT, tomllib
 
@@ -229,6 +230,21 @@ def test_a_preset_cannot_be_changed_and_can_be_a_key():
     with pytest.raises(FrozenInstanceError):
         FOG.steps = 5
     assert len({FOG, replace(FOG), replace(FOG, steps=5)}) == 2
+
+
+def test_a_preset_s_region_is_where_it_acts_and_a_small_one_is_edited_by_itself():
+    assert FOG.where is None
+    assert replace(FOG, region="hair").where == Where(NAME, "hair", only=True)
+    assert replace(FOG, region="sky").where == Where(NAME, "sky")
+
+
+def test_variations_fill_in_every_choice_of_a_word():
+    assert FOG.variations("colour") == ("add pink fog", "add red fog")
+    two = replace(FOG, instruction="add {colour} fog {where}", choices={**FOG.choices, "where": ["here"]}, defaults={})
+    assert two.variations("colour", where="there") == ("add pink fog there", "add red fog there")
+    for word in ("size", "Colour"):
+        with pytest.raises(ValueError, match="no choices"):
+            FOG.variations(word)
 
 
 def test_a_preset_as_json():

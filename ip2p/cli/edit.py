@@ -91,6 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=f"a ready instruction in place of INSTRUCTION, with its steps and, except for {small.NAME}, its scales; the keys are in ip2p/presets.yaml",
     )
+    add("--variations", metavar="WORD", help="one result for each choice of a word of the preset, all from one seed (default: off)")
     add("--choice", action="append", default=[], metavar="WORD=TEXT", help="fills in a word of the preset (default: the preset's own)")
     add(
         "--no-metadata",
@@ -172,16 +173,22 @@ def request_of(args: argparse.Namespace, where: Where | None = None) -> Request:
     defaults = small.defaults_for(args.model)
     chosen: dict[str, Any] = {}
     instruction = args.instruction
+    variations: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
     if args.preset:
         if instruction is not None:
             raise EditError("Give an instruction or a preset, not both.")
         preset = preset_named(args.preset, load())
         instruction = preset.instruction_for(**choices_of(args.choice))
+        if args.variations:
+            variations = preset.variations(args.variations, **choices_of(args.choice))
+            words = preset.choices[args.variations]
+        where = where or (None if args.region or args.mask else region_options.of_preset(preset))
         chosen = {"steps": preset.steps, "detail": preset.detail}
         if defaults != small.DEFAULTS:  # a preset's scales are the published checkpoint's
             chosen |= {"text_scale": preset.text_scale, "image_scale": preset.image_scale}
-    elif args.choice:
-        raise EditError("--choice fills in a word of a preset: name one by --preset.")
+    elif args.choice or args.variations:
+        raise EditError(f"--{'choice' if args.choice else 'variations'} fills in a word of a preset: name one by --preset.")
     elif instruction is None:
         raise EditError("Say what to change, for example: edit photo.jpg “make it winter” --output winter.png.")
     scales: dict[str, list[float]] = {}
@@ -222,6 +229,7 @@ def request_of(args: argparse.Namespace, where: Where | None = None) -> Request:
         crop=args.crop,
         region=where,
         mask=args.mask and placeholder.convert("L"),
+        variations=variations,
         **{"longest_side": defaults.longest_side, **size_of(args.size)},
     )
     cells = sheet_over_scales(scales["text_scale"], scales["image_scale"], 0) if args.grid else ()
@@ -233,8 +241,12 @@ def request_of(args: argparse.Namespace, where: Where | None = None) -> Request:
     settings |= {name: getattr(edit, name) for name in ("width", "height", "longest_side")}
     if where is not None:
         settings["region"] = where.text
+    if variations:
+        settings["variations"] = list(variations)
     keep_metadata = not args.no_metadata
-    return Request(edit, scales["text_scale"], scales["image_scale"], args.grid, args.compare, args.every_step, keep_metadata, settings)
+    return Request(
+        edit, scales["text_scale"], scales["image_scale"], args.grid, args.compare, args.every_step, keep_metadata, settings, words
+    )
 
 
 def choices_of(choices: Sequence[str]) -> dict[str, str]:

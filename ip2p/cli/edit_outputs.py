@@ -14,6 +14,7 @@ from ..edit import Edit
 from ..errors import EditError
 from ..files import PICTURE_SUFFIXES, check_place, why
 from ..images import settings_in
+from ..presets import slug
 from .exits import listed
 
 WRITTEN = (".png", ".jpg", ".jpeg", ".webp")
@@ -22,7 +23,8 @@ WRITTEN = (".png", ".jpg", ".jpeg", ".webp")
 @dataclass(frozen=True)
 class Request:
     """What is done to every picture. `edit` has a placeholder for the picture. A grid has several of its scales; `sheet`: all results go
-    into one picture. settings: what a result depends on beside its picture, the mask and the model; keep_metadata: date, place and camera."""
+    into one picture. settings: what a result depends on beside its picture, the mask and the model; keep_metadata: date, place and camera;
+    words: of variations the word that each fills in."""
 
     edit: Edit
     text_scales: Sequence[float]
@@ -32,6 +34,7 @@ class Request:
     every_step: bool
     keep_metadata: bool
     settings: Mapping[str, Any]
+    words: Sequence[str] = ()
 
     @property
     def sheet(self) -> bool:
@@ -41,6 +44,8 @@ class Request:
         """The files to write: of each line in turn its results, in the order of `written`."""
         if self.sheet:
             return [f"{stem}{suffix}"]
+        if self.words:
+            return [f"{stem}-{slug(word)}{suffix}" for word in self.words]
         if not self.every_step:
             return names_of(stem, self.edit.count, suffix)
         stems = names_of(stem, self.edit.count, "")

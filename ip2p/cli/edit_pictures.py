@@ -109,19 +109,20 @@ def edit_one(editor: Editor, task: Task, request: Request, mask: Image.Image | N
         write(task.targets[0], contact_sheet([result.image for result in results], rows, columns), results[0].infotext)
         return notes_of(source)
     results = editor.edit(edit, on_step=on_step, on_rows=on_rows)
-    lines = [results[i : i + edit.count] for i in range(0, len(results), edit.count)]
+    of_line = len(edit.variations) or edit.count
+    lines = [results[i : i + of_line] for i in range(0, len(results), of_line)]
     if request.compare:
-        write(task.targets[0], comparison(edit, lines, request.every_step), lines[-1][0].infotext)
+        write(task.targets[0], comparison(edit, lines, request.every_step, request.words), lines[-1][0].infotext)
     else:
         for target, result in zip(task.targets, results if request.every_step else lines[-1]):
             write(target, result.image, result.infotext)
     return notes_of(source)
 
 
-def comparison(edit: Edit, lines: Sequence[Sequence[Result]], every_step: bool) -> Image.Image:
+def comparison(edit: Edit, lines: Sequence[Sequence[Result]], every_step: bool, words: Sequence[str] = ()) -> Image.Image:
     """The picture and beside it the results of the last line; or, with every step, a row for every seed with the results of all lines.
 
-    lines: of every line of the chain its results.
+    lines: of every line of the chain its results; words: of variations what stands above each.
     """
     before = fit(edit.frame.shown(edit.seen), lines[-1][0].image.size, whole=True)
     seeds = [f"seed {result.seed}" for result in lines[-1]]
@@ -129,7 +130,7 @@ def comparison(edit: Edit, lines: Sequence[Sequence[Result]], every_step: bool) 
     if every_step:
         cells = [picture for results in zip(*lines) for picture in (before, *(result.image for result in results))]
         return contact_sheet(cells, seeds if len(seeds) > 1 else [""], ["before", *shorter])
-    labels = seeds if len(seeds) > 1 else [shorten(edit.instruction, LABEL, placeholder="…")]
+    labels = words or seeds if len(seeds) > 1 else [shorten(edit.instruction, LABEL, placeholder="…")]
     return contact_sheet([before, *(result.image for result in lines[-1])], [""], ["before", *labels])
 
 

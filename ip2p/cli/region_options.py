@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from ..errors import EditError
+from ..presets import Preset
+from ..segmentation import missing
 from ..where import INSTRUCTION, MARGIN, MASK, NAME, NAMES, Where
 
+EVERYWHERE = "everywhere"
 SHAPING = ("number", "threshold", "feather", "grow", "invert", "only_region", "margin", "scoped", "keep_colour")
 
 
@@ -16,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--region",
         metavar="FILE|NAME",
-        help=f"where the edit may act: a mask as for --mask, “{INSTRUCTION}”, where the instruction acts, or a name: {', '.join(NAMES)} (default: everywhere)",
+        help=f"where the edit may act: a mask as for --mask, “{INSTRUCTION}”, where the instruction acts, or a name: {', '.join(NAMES)}; {EVERYWHERE} (default: a preset's own, else {EVERYWHERE})",
     )
     add("--number", type=int, metavar="N", help="which one of several regions, counted from left to right (default: all of them)")
     add("--threshold", type=float, metavar="0–1", help="from which level on something belongs to the region (default: what suits it)")
@@ -59,7 +63,7 @@ def where_of(args: argparse.Namespace) -> tuple[Where | None, Path | None]:
     shaping = {name: getattr(args, name) for name in SHAPING if getattr(args, name) not in (None, False)}
     if args.region is not None and args.mask is not None:
         raise EditError("--region and --mask both say where the edit may act: leave one of them out.")
-    if args.region is None and args.mask is None:
+    if args.region in (None, EVERYWHERE) and args.mask is None:
         if shaping:
             raise EditError(f"--{next(iter(shaping)).replace('_', '-')} is of a region: name one by --region, or give a --mask.")
         return None, None
@@ -75,3 +79,11 @@ def where_of(args: argparse.Namespace) -> tuple[Where | None, Path | None]:
         raise EditError(f"“{args.region[:80]}” is no file and no name of a region. Names: {INSTRUCTION}, {', '.join(NAMES)}.")
     plain = args.region is None and not any(shaping.values())
     return None if plain else Where(MASK, **shaping), mask
+
+
+def of_preset(preset: Preset) -> Where | None:
+    """Where a preset's edit acts; None, with a line that says so, where its region can't be found here."""
+    if reason := missing(preset.region):
+        print(f"The whole picture is edited, not the {preset.region} alone. {reason}", file=sys.stderr)
+        return None
+    return preset.where

@@ -19,7 +19,7 @@ from PIL import Image
 
 from .. import images
 from ..acting import Ask, acting_levels, acting_region
-from ..chain import lines_of, next_edit, steps_of
+from ..chain import lines_of, next_edit, steps_of, varied
 from ..checkpoints.recognise import EDIT_CHANNELS
 from ..edit import MAX_BATCH, Edit
 from ..errors import EditError
@@ -78,7 +78,8 @@ class Editor(DiffusionModel):
         for edit in [edits] if isinstance(edits, Edit) else edits:
             check_editor_can(edit)
             lines_of(edit)  # refuses what can't be a chain before anything is looked for
-            chains.append([step for line in lines_of(located(edit, self.finders)) for step in steps_of(line)])
+            found = varied(located(edit, self.finders))
+            chains += [[step for line in lines_of(one) for step in steps_of(line)] for one in found]
         jobs = self._jobs([steps[0] for steps in chains], noise)
         batches = [  # of each step in turn; the results of the steps before decide nothing of which run together
             (step, batch)

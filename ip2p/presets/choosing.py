@@ -6,6 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from .preset import GROUPS, OWN_GROUP, Preset
 
+# What people come for, and the ready instruction that it begins with.
+CARDS = {
+    "Hair": "hair-colour", "Make-up": "lipstick", "Clothes": "clothes-colour", "Glasses": "glasses", "Beard": "beard", "Sky": "sky",
+    "Background": "place", "Season": "change-season",
+}  # fmt: skip
 MOST_WORDS = 3  # words to fill in that there are fields for; the rest keep their defaults
 
 

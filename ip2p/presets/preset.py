@@ -13,6 +13,7 @@ from typing import Any
 
 from ..edit import IMAGE_SCALE, MAX_SCALE, MAX_STEPS, TEXT_SCALE, check_number
 from ..errors import EditError
+from ..where import NAME, NAMES, Where
 
 GROUPS = (
     "weather", "season", "time of day", "background", "material", "art medium and style",
@@ -20,7 +21,8 @@ GROUPS = (
 )  # fmt: skip
 OWN_GROUP = "own"
 PAINTED_GROUP = "art medium and style"  # a photograph's own detail would show through the paint
-REGIONS = ("all", "subject", "background", "sky", "face", "hair", "clothes", "eyes", "lips")
+REGIONS = ("all", *NAMES)
+WIDE_REGIONS = ("background", "sky", "subject", "person")  # as large as the picture, so that cutting them out gains nothing
 MAX_NAME, MAX_INSTRUCTION, MAX_CHOICE = 80, 1000, 200  # characters
 MAX_FIELDS, MAX_CHOICES = 10, 100  # words to fill in, and choices for each
 
@@ -36,7 +38,7 @@ class Preset:
     instruction: with {words} to fill in; several lines are a chain of edits.
     choices: for every word what is offered; a person may fill in something else.
     defaults: what a word is filled with when nobody chooses; the first of its choices when left out.
-    region: where the edit acts, a hint for masks.
+    region: where the edit acts; `where` has its settings.
     own: saved by the person, not shipped.
     """
 
@@ -75,6 +77,11 @@ class Preset:
         return 0.0 if self.group == PAINTED_GROUP else 1.0
 
     @property
+    def where(self) -> Where | None:
+        """Where the edit acts: on its region, a small one edited by itself; None for the whole picture."""
+        return None if self.region == "all" else Where(NAME, self.region, only=self.region not in WIDE_REGIONS)
+
+    @property
     def words(self) -> tuple[str, ...]:
         """The words to fill in, in the order of the instruction."""
         return tuple(dict.fromkeys(FIELD.findall(self.instruction)))
@@ -93,6 +100,16 @@ class Preset:
         if len(filled) > MAX_INSTRUCTION:
             raise EditError(f"The instruction is {len(filled)} characters long with these choices; {MAX_INSTRUCTION} are allowed.")
         return filled
+
+    def variations(self, word: str, /, **choices: str | None) -> tuple[str, ...]:
+        """The instruction once for every choice of a word, the others filled in as `instruction_for` does. Raises EditError for a word
+        that has no choices, and as `instruction_for` does."""
+        if not self.choices.get(word):
+            known = ", ".join(map(quoted, filter(self.choices.get, self.words))) or "none"
+            raise EditError(
+                f"The preset {quoted(self.name)} has no choices for {quoted(word)}, of which to make variations; it has some for {known}."
+            )
+        return tuple(self.instruction_for(**{**choices, word: choice}) for choice in self.choices[word])
 
     def as_dict(self) -> dict[str, Any]:
         """What JSON can hold: `{key, name, group, instruction, choices, defaults, text_scale, image_scale, steps, region, own}`."""

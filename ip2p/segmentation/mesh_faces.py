@@ -40,6 +40,7 @@ EYES = (
 BROWS = ((276, 283, 282, 295, 285, 336, 296, 334, 293, 300), (46, 53, 52, 65, 55, 107, 66, 105, 63, 70))
 BELOW_NOSE = 2
 RED, DARK = (0.5, 0.9), (0.5, 0.7)  # of the lips' redness over the mouth's, and of their lightness: from where on to where it is lip
+GLASSES = 1.3  # size of glasses, over the hull of eyes and brows
 SMOOTH = 4  # polygons are drawn this many times larger
 
 
@@ -55,7 +56,7 @@ class Detected:
 class MeshFaces:
     """The provider of faces and what can be drawn by the mesh's points."""
 
-    names: Sequence[str] = ("face", "lips", "eyes", "brows", "beard")
+    names: Sequence[str] = ("face", "lips", "eyes", "brows", "beard", "glasses")
 
     def missing(self, name: str) -> str:
         return missing_networks("Finding faces")
@@ -87,6 +88,10 @@ def mask_of(points: Array, name: str, image: Array) -> Array:
         return filled(*BROWS)
     if name == "face":
         return filled(FACE)
+    if name == "glasses":  # where they are, or would be
+        hull = cv2.convexHull(points[[point for outline in (*EYES, *BROWS) for point in outline]].astype(np.float32))[:, 0]
+        points, outline = GLASSES * (hull - hull.mean(0)) + hull.mean(0), range(len(hull))
+        return filled(outline)
     if name == "lips":
         return lips_of(image, filled(LIPS), filled(MOUTH))
     return np.minimum(np.minimum(filled(FACE), lower_half(points, (h, w))), 1 - filled(LIPS))

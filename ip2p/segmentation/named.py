@@ -39,9 +39,9 @@ PROVIDERS: list[Provider] = [SubjectNetwork(), SkyRule(), ParsedFaces(FacexlibPa
 
 
 def missing(name: str) -> str:
-    """Why no region of this name can be found here, a sentence that says what to do; nothing where it can."""
+    """Why no region of this name can be found here, a sentence that says what to do; nothing where it can, and for no such name."""
     reasons = [provider.missing(name) for provider in PROVIDERS if name in provider.names]
-    return "" if "" in reasons else reasons[-1]  # the last is the one that is the easiest to come by
+    return "" if "" in reasons or not reasons else reasons[-1]  # the last is the one that is the easiest to come by
 
 
 def regions_named(edit: Edit) -> list[Region]:

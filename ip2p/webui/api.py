@@ -137,7 +137,7 @@ def user_of(request: Request) -> str | None:
 def edit(request: EditRequest, user: str | None = Depends(user_of)) -> EditResponse:
     """Edits a picture by an instruction."""
     try:
-        fields = request.dict(exclude={"preset", "choices", "own_size", "model"})
+        fields = request.dict(exclude={"preset", "choices", "variations", "own_size", "model"})
         asked = request.result if "result" in request.__fields_set__ else None
         fields["result"] = None if asked is request.own_size is None else result_asked(asked, request.own_size)
         fields["region"] = request.region and request.region.where()
@@ -150,9 +150,12 @@ def edit(request: EditRequest, user: str | None = Depends(user_of)) -> EditRespo
                 steps=preset.steps,
                 detail=preset.detail,
             )
+            if request.mask is None and not missing(preset.region):
+                ready["region"] = preset.where
             fields.update((k, v) for k, v in ready.items() if k not in request.__fields_set__)
-        elif request.choices:
-            raise EditError("Choices fill in the words of a preset: name one, or leave them out.")
+            fields["variations"] = preset.variations(request.variations, **request.choices) if request.variations else ()
+        elif request.choices or request.variations:
+            raise EditError("Choices and variations fill in the words of a preset: name one, or leave them out.")
         fields["image"] = read_picture(request.image) if request.image else None
         fields["mask"] = read_mask(request.mask) if request.mask else None
         fields["styles"] = tuple(request.styles)

@@ -105,6 +105,9 @@ class EditRequest(Strict):
         description="Key of a ready instruction, one of those that presets lists: fills what the request leaves out of instruction, scales, steps, detail.",
     )
     choices: dict[str, str] = Field({}, description="Words to fill into the preset's instruction.")
+    variations: str | None = Field(
+        None, max_length=MAX_NAME, description="A word of the preset: one result for each of its choices, all from one seed."
+    )
     model: str | None = Field(
         None,
         max_length=MAX_NAME,
@@ -160,7 +163,8 @@ class EditRequest(Strict):
     denoising_strength: float = Field(1.0, ge=0, le=1, description="1 starts from pure noise, below 1 from the picture.")
     mask: str | None = Field(None, description="White is edited, black is kept pixel by pixel; of the picture's size.")
     region: RegionRequest | None = Field(
-        None, description="Where else than in the mask it may act, and how the outline is; left out, the mask as it is."
+        None,
+        description="Where else than in the mask it may act, and how the outline is. Left out, the mask as it is, or without one a preset's own, where it can be found here; null is everywhere.",
     )
     heat_map: bool = Field(False, description="Also give heat_maps, pictures of where the instruction acts.")
     styles: list[str] = Field([], description="Names of the WebUI's prompt styles.")

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import cycle
 
 from modules import shared
 from modules.processing import Processed
 
-from ..chain import lines_of, next_edit, steps_of
+from ..chain import lines_of, next_edit, steps_of, varied
 from ..edit import Edit
 from ..images import notes_of
 from ..located import located
 from .finders import FINDERS
-from .processing import Result, check_room, run_edit
+from .processing import Result, check_room, results_of_line, run_edit
 
 
 @dataclass
@@ -51,11 +52,12 @@ def run_chain(edit: Edit, **options) -> ChainRun:
     check_room(edit)
     mask, edit = edit.mask, located(edit, FINDERS)
     lines = [steps_of(line) for line in lines_of(edit)]
-    shared.state.job_count = max(shared.state.job_count, edit.count * sum(map(len, lines)))  # of many pictures it is known
+    results = (len(edit.variations) or edit.count) * sum(map(len, lines))
+    shared.state.job_count = max(shared.state.job_count, results)  # of many pictures it is known
     run = None
     for steps in lines:
         processed, results = run_line(steps, run.lines[-1] if run else [], options)
-        run = run or ChainRun(processed, (len(edit.variants) or edit.count * edit.batch_size) * len(lines))
+        run = run or ChainRun(processed, results_of_line(edit) * len(lines))
         run.add(processed, results)
         if is_over() or not results:
             break
@@ -75,8 +77,11 @@ def run_line(steps: list[Edit], before: list[Result], options: dict) -> tuple[Pr
     """
     first: list[Result] = []
     for step in steps:
-        starts = [next_edit(step, result.image, result.seed) for result in before]
-        processed, before = run_edit(step, starts, **{**options, "save": options.get("save", False) and step is steps[-1]})
+        lines = varied(step)
+        starts = [next_edit(line, result.image, result.seed) for line, result in zip(cycle(lines), before)]
+        if step.variations:
+            starts, step = starts or lines, replace(lines[0], count=len(lines))
+        processed, before = run_edit(step, starts, **{**options, "save": options.get("save", False) and step.part == steps[-1].part})
         first = first or before
         if is_over() or not before:
             break

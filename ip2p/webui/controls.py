@@ -14,7 +14,7 @@ from .. import __version__, images
 from ..edit import MAX_COUNT, MAX_SIDE, MAX_STEPS, MIN_SIDE, SLIDER_IMAGE, SLIDER_TEXT, Edit, move_scales
 from ..errors import EditError
 from ..wording import AS_PICTURE, CUSTOM
-from . import picker
+from . import cards, picker, region_controls
 from .paste import RESULTS_BY_LABEL
 from .settings import MAX_LONGEST_SIDE
 
@@ -25,7 +25,7 @@ TIPS = """
 - Say it another way: “turn him into a dog”, “make him a dog” and “as a dog” work differently.
 - Raising the steps sometimes helps.
 - A painting wants less of the photograph: lower *Keep the photograph's detail*, which changes the shown result without another edit.
-- Small faces come out badly because the network sees the picture at an eighth of its size: crop the face and edit that.
+- Small faces come out badly because the network sees the picture at an eighth of its size: *Edit only here* → *By name* → *Only that part* edits each at the model's own size.
 - To move, count or tell left from right is beyond InstructPix2Pix. One change at a time, then *Use result as picture*.
 """
 
@@ -61,8 +61,12 @@ def build_controls() -> tuple[dict, gr.Button, dict]:
         c["mask"] = PaintInput(label="Paint over what may change", elem_id="ip2p_mask", source="upload", interactive=True, type="pil",
                                tool="sketch", height=420, brush_color=shared.opts.img2img_inpaint_mask_brush_color)  # fmt: skip
         gr.HTML("<p>Every pixel that is not painted over stays as it is. With nothing painted, the whole picture is edited.</p>")
+        c |= region_controls.build()
     take.click(fn=picture_to_paint_on, inputs=[c["image"]], outputs=[c["mask"]], show_progress=False)
+    shown_cards = cards.build()
+    c["variations"] = shown_cards["variations"]
     ready = picker.build()
+    ready["cards"] = shown_cards
     with FormRow(elem_id="ip2p_scales"):
         c["text_scale"] = gr.Slider(0, SLIDER_TEXT, shared.opts.instruct_edit_text_scale, step=0.1, label="Text scale", elem_id="ip2p_text_scale",
                                     info="How strongly the instruction acts")  # fmt: skip
@@ -143,6 +147,10 @@ def edit_of(names, values, **more) -> Edit:
     settings["result"] = RESULTS_BY_LABEL.get(settings["result"], settings["result"])
     settings["image"] = settings["image"] and picture_of(settings["image"])
     settings["mask"] = painted_mask(settings["mask"])
+    settings["region"] = region_controls.take_where(settings)
+    settings["variations"] = tuple(filter(None, map(str.strip, settings["variations"].splitlines())))
+    if settings["variations"]:
+        settings["count"] = settings["batch_size"] = 1
     settings = {**whole_numbers(settings), **more}
     return Edit(instruction=instruction, negative_prompt=negative_prompt, styles=tuple(styles), **settings)
 

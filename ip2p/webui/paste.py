@@ -14,6 +14,7 @@ from ..guidance import Guidance
 from ..infotext import OWN_FIELDS, PREFIX, field_name
 from ..infotext import fields_of as shared_fields_of
 from ..wording import AS_PICTURE, CUSTOM, RESULT_LABELS
+from . import region_controls
 
 FORMER_FIELD, FORMER = "Model Type", "instruct-pix2pix"  # how the former extension marks its pictures
 RESULTS_BY_LABEL = {label: result for result, label in RESULT_LABELS.items()}
@@ -109,6 +110,7 @@ def connect(toprow, controls: dict) -> list[PasteField]:
         PasteField(controls["denoising_strength"], pasted_strength),
         PasteField(controls["result"], lambda d: RESULT_LABELS.get(result_of(d))),
         PasteField(controls["crop"], pasted_crop),
+        *region_controls.paste_fields(controls, is_edit),
         *(PasteField(controls[setting], pasted(setting)) for setting in OWN_FIELDS if setting != "result"),
     ]
     infotext_utils.add_paste_fields("ip2p", controls["image"], fields)

@@ -44,8 +44,8 @@ def build() -> dict:
     return p
 
 
-def connect(p: dict, prompt, controls: dict) -> None:
-    """Choosing fills the instruction, the steps, the detail and, except for the small checkpoint, the scales; every choice of a word fills them anew."""
+def connect(p: dict, prompt, controls: dict) -> dict:
+    """→ the event that fills the fields of the chosen instruction. Choosing fills the instruction, the steps, the detail and, except for the small checkpoint, the scales; every choice of a word fills them anew."""
     fields = [prompt, *(controls[name] for name in ("text_scale", "image_scale", "steps", "detail"))]
 
     def show_group(group: str, request: gr.Request):
@@ -101,11 +101,13 @@ def connect(p: dict, prompt, controls: dict) -> None:
 
     lists = [p["message"], p["group"], p["name"]]
     p["group"].input(fn=show_group, inputs=[p["group"]], outputs=[p["name"]], show_progress=False)
-    p["name"].input(fn=pick, inputs=[p["group"], p["name"]], outputs=[*fields, *p["words"]], show_progress=False)
+    picking = dict(fn=pick, inputs=[p["group"], p["name"]], outputs=[*fields, *p["words"]], show_progress=False)
+    p["name"].input(**picking)
     for word in p["words"]:
         word.input(fn=fill, inputs=[p["group"], p["name"], *p["words"]], outputs=[prompt], show_progress=False)
     p["save"].click(fn=save, inputs=[p["own_name"], *fields[:-1]], outputs=lists, show_progress=False)
     p["delete"].click(fn=delete, inputs=[p["group"], p["name"]], outputs=lists, show_progress=False)
+    return picking
 
 
 def error(e: EditError) -> str:

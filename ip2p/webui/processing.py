@@ -147,11 +147,15 @@ def check_host_can(job, from_noise: bool | None = None) -> None:
 def check_room(edit: Edit) -> None:
     """Raises EditError for results of a chain that together take more memory than one job should."""
     width, height = edit.frame.working_size if edit.result == WORKING else edit.image.size
-    results = (len(edit.variants) or edit.count * edit.batch_size) * len(lines_of(edit))
+    results = results_of_line(edit) * len(lines_of(edit))
     if results * width * height > MAX_TOGETHER:
         raise EditError(
             f"{results} results of {width}x{height} are too large together: ask for {MAX_TOGETHER // (width * height)} at most, or smaller ones."
         )
+
+
+def results_of_line(edit: Edit) -> int:
+    return len(edit.variants) or len(edit.variations) or edit.count * edit.batch_size
 
 
 def check_styles(edit: Edit) -> None:
@@ -203,7 +207,7 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
             sd_model=shared.sd_model,
             outpath_samples=outdir,
             outpath_grids=outdir,
-            prompt=[edit.instruction] * len(seeds) or edit.instruction,
+            prompt=[one.instruction for one in starts] or [edit.instruction] * len(seeds) or edit.instruction,
             negative_prompt=edit.negative_prompt,
             styles=list(edit.styles),
             seed=seeds or edit.seed,

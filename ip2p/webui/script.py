@@ -22,7 +22,7 @@ from ..infotext import field_name, own_fields
 from ..pixels import to_levels
 from ..presets import preset_named
 from ..wording import RESULT_LABELS
-from . import paste, picker
+from . import paste, picker, script_region
 from .denoiser import edit_denoiser, is_edit_model
 from .finishing import full_or_enlarged
 from .processing import check_host_can
@@ -30,12 +30,13 @@ from .prompts import check_prompts
 
 TITLE = "Instruct edit"
 INTERVALS = ("text_start", "text_end", "image_start", "image_end")
-RESULT, DETAIL = len(INTERVALS), len(INTERVALS) + 1  # places among the arguments from those of INTERVALS on
+RESULT, DETAIL, REGION = range(len(INTERVALS), len(INTERVALS) + 3)  # places among the arguments from those of INTERVALS on
 CROP_AND_RESIZE, RESIZE_AND_FILL = 1, 2  # of the host's resize modes; the others squeeze the picture
 
 
 class InstructEdit(scripts.Script):
-    """Arguments: enabled, start from pure noise, the start and the end of text and of image guidance, the result, the detail.
+    """Arguments: enabled, start from pure noise, the start and the end of text and of image guidance, the result, the detail, the name of a
+    region, whether only that is edited.
 
     The result by its name in `Edit.result` or by its label.
     """
@@ -65,13 +66,14 @@ class InstructEdit(scripts.Script):
                 labels = list(paste.RESULTS_BY_LABEL)
                 result = gr.Radio(labels, value=RESULT_LABELS[WORKING], label="Result of the edit", elem_id=self.elem_id("result"))
                 detail = gr.Slider(0, 1, 1, step=0.05, label="Keep the photograph's detail in a full size", elem_id=self.elem_id("detail"))
+            region = script_region.build(self.elem_id)
         self.infotext_fields = [
             PasteField(from_noise, lambda d: d.get(field_name("from noise"), False)),
             *(PasteField(s, paste.pasted(name)) for s, name in zip(sliders, INTERVALS)),
             PasteField(result, lambda d: RESULT_LABELS.get(paste.result_of(d))),
             PasteField(detail, paste.pasted("detail")),
         ]
-        return [enabled, from_noise, *sliders, result, detail]
+        return [enabled, from_noise, *sliders, result, detail, *region]
 
     def process(self, p, enabled=False, from_noise=False, *rest):
         vars(p).pop("instruct_edit_full", None)  # of the job that this one is a copy of
@@ -90,13 +92,17 @@ class InstructEdit(scripts.Script):
             check_prompts(p)
             self.guidance_of(p, rest)
             result, detail = result_of(rest)
+            if where := script_region.where_of(*(*rest[REGION:], None, None)[:2]):
+                script_region.put_mask(p, where)
         except (EditError, ValueError) as e:
             refuse(p, str(e))
             return
         p.image_cfg_scale = IMAGE_SCALE if p.image_cfg_scale is None else p.image_cfg_scale
         p.inpainting_fill = 1  # the picture is what is edited: never one with the masked part filled in
         # A dictionary of its own: the X/Y/Z plot's cells share one, and a cell would have the schedule of another in its infotext.
-        others = {k: v for k, v in p.extra_generation_params.items() if k not in map(field_name, (*INTERVALS, "result", "detail"))}
+        others = {
+            k: v for k, v in p.extra_generation_params.items() if k not in map(field_name, (*INTERVALS, "result", "detail", "region"))
+        }
         if result != WORKING and (reason := keeps_working_size(p)):
             p.comment(f"The results stay at working size: {reason}.")
             result = WORKING
@@ -108,6 +114,8 @@ class InstructEdit(scripts.Script):
             p.instruct_edit_full = FullResults(result, detail)
             p.do_not_save_grid = True  # of full results it would take more memory than all of them
             p.extra_generation_params[field_name("result")] = p.instruct_edit_full.given
+        if where:
+            p.extra_generation_params[field_name("region")] = where.text
         if from_noise:
             p.extra_generation_params[field_name("from noise")] = True
 

@@ -62,7 +62,16 @@ def connect(s: dict, dummy, checkpoint, inputs, controls: dict, html_log) -> Non
     def draw(id_task: str, title: str, lend: bool, over: str, side: float, text_scales: str, image_scales: str, seeds: float, *values):
         try:
             # The cells are small, one each, and all of one size; everything else is as in the controls.
-            cell = dict(width=None, height=None, longest_side=int(side), result=WORKING, heat_map=False, randomise_scales=False, count=1)
+            cell = dict(
+                width=None,
+                height=None,
+                longest_side=int(side),
+                result=WORKING,
+                heat_map=False,
+                randomise_scales=False,
+                count=1,
+                variations=(),
+            )
             edit = edit_of(controls, values, **cell, batch_size=1)
             seed = random.randrange(2**32 - MAX_CELLS) if edit.seed == -1 else edit.seed
             if over == SCALES:

@@ -10,7 +10,7 @@ from modules import call_queue, infotext_utils, progress, shared, ui_common
 from modules.ui_components import FormRow, ResizeHandleRow
 
 from ..errors import EditError
-from . import history, many, notice, paste, picker, settings, sheet, shown_result
+from . import cards, history, many, notice, paste, picker, settings, sheet, shown_result
 from .chain_run import heat_infotext, run_chain
 from .controls import build_controls, edit_of, seed_of_selected, show_size
 from .kept_results import Kept, kept, with_job
@@ -82,7 +82,8 @@ def build(faults) -> gr.Blocks:
         shown_result.connect(full, chain["page"], controls["detail"], panel)
         notice.connect(top, controls, blocks.load)
         connect_token_counters(toprow, controls["steps"])
-        picker.connect(ready, toprow.prompt, controls)
+        picking = picker.connect(ready, toprow.prompt, controls)
+        cards.connect(ready["cards"], ready, picking, controls)
         fields = paste.connect(toprow, controls)
         history.connect(chain, controls["image"], fields)
     return blocks
