@@ -10,7 +10,7 @@ from modules import call_queue, infotext_utils, progress, shared, ui_common
 from modules.ui_components import FormRow, ResizeHandleRow
 
 from ..errors import EditError
-from . import cards, history, notice, paste, picker, settings, sheet, shown_result
+from . import batch_part, cards, history, notice, paste, picker, settings, sheet, shown_result
 from .chain_run import heat_infotext, run_chain
 from .controls import build_controls, edit_of, seed_of_selected, show_size
 from .kept_results import Kept, kept, with_job
