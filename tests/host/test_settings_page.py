@@ -347,9 +347,11 @@ def test_extensions_beside_the_script_see_what_they_see_without_it(prepared, pho
 
 
 def test_the_history_has_the_limits_of_the_options_and_is_cleared_from_there(tab, host):
-    def kept() -> int:
-        folder = host.folder / "extensions" / "sd-webui-instruct-edit" / "user" / "history"
-        return len(list(folder.glob("*/*/step.json")))
+    folder = host.folder / "extensions" / "sd-webui-instruct-edit" / "user" / "history"
+    window = tab.page.evaluate("ip2p_page()[0]")
+
+    def kept(window: str = window) -> int:
+        return len(list(folder.glob(f"{window}/*/step.json")))
 
     tab.set(steps=1)
     with host.options(instruct_edit_history_edits=2):
@@ -359,7 +361,7 @@ def test_the_history_has_the_limits_of_the_options_and_is_cleared_from_there(tab
         wait_until(lambda: kept() == 2)
     tab.page.evaluate("() => { window.confirm = () => true; ip2p_clear_history(); }")
     tab.page.wait_for_function("document.querySelector('#ip2p_cleared').textContent")
-    assert kept() == 0
+    assert kept("*") == 0
     with host.options(instruct_edit_history=False):
         tab.generate()
         expect(tab["history_message"]).to_contain_text("switched off")
