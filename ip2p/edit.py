@@ -120,9 +120,8 @@ class Edit:
             self.guidance()
         except ValueError as e:
             raise EditError(f"The guidance schedule is wrong: {e}.") from e
-        if self.mask is not None and self.mask.size != self.image.size:
-            sizes = "{}x{} but the picture is {}x{}".format(*self.mask.size, *self.image.size)
-            raise EditError(f"The mask is {sizes}: make them the same size.")
+        if self.mask is not None:
+            check_mask_size(self.mask.size, self.image.size)
         if self.region is not None and self.region.source == MASK and self.mask is None:
             raise EditError("The region is to be the mask, and there is none: paint over what may change, or give a mask.")
         _ = self.frame  # refuses a picture that is too long
@@ -240,6 +239,13 @@ def move_scales(text: float, image: float, direction: int) -> tuple[float, float
     """A step towards more edit (+1) or less (−1): the two scales act against each other, so they move in opposite ways."""
     text, image = text + direction, image - 0.1 * direction
     return round(min(max(text, 1.0), SLIDER_TEXT), 2), round(min(max(image, 1.0), SLIDER_IMAGE), 2)
+
+
+def check_mask_size(mask: tuple[int, int], picture: tuple[int, int]) -> None:
+    """mask, picture: their (width, height). Raises EditError where they differ."""
+    if mask != picture:
+        sizes = "{}x{} but the picture is {}x{}".format(*mask, *picture)
+        raise EditError(f"The mask is {sizes}: make them the same size.")
 
 
 def check_text(name: str, text: str) -> None:

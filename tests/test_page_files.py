@@ -4,11 +4,13 @@ import base64
 import io
 import json
 import os
+import pickle
 import re
 import subprocess
 import sys
 import urllib.request
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -17,18 +19,26 @@ from PIL import Image
 pytest.importorskip("diffusers", reason="tests of the page need diffusers and transformers (pip install -e '.[edit]')")
 pytest.importorskip("gradio")
 
+import gradio as gr
+from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
 from gradio_client import Client, handle_file
 
-from ip2p.app import build
-from ip2p.app.events import Running
+from ip2p.app import build, ready
+from ip2p.app.events import Events
+from ip2p.app.many import stamped
+from ip2p.app.painted import Painted, painted_from, painted_on
+from ip2p.app.running import Running
+from ip2p.app.uploads import as_png
 from ip2p.app.working import MOST, Kept, Working
 from ip2p.errors import EditError
 from ip2p.images import infotext_in, read_image
+from ip2p.presets import chosen, filled, load, names_of
 from tiny_model import save_folder, tiny_editor
 
 ROOT = Path(__file__).resolve().parents[1]
-FIELDS = ["make it winter", "", 1, "Fixed", 7, "Fixed", 7.5, 1.5, "Euler", "full", 1]
+FIELDS = ["make it winter", "", 1, "Fixed", 7, "Fixed", 7.5, 1.5, "Euler", "full", 1, "As the picture", 512, 512, 512]
+EDIT = [*FIELDS, ""]  # nothing painted
 META = {"_type": "gradio.FileData"}
 
 
@@ -105,7 +115,7 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 def test_no_picture_of_the_server_is_given_to_a_visitor(url, private, link, form):
-    whole, said = call(url, "edit", [form(private, link), *FIELDS])
+    whole, said = call(url, "edit", [form(private, link), *EDIT])
     assert not whole
     assert said["error"] == "This picture was not uploaded here: drop a file on the picture field."
 
@@ -134,9 +144,9 @@ def pictures():
 def test_the_page_edits_the_picture_that_the_command_line_edits(url, client, tmp_path, picture, by):
     picture.save(tmp_path / "photo.png")
     if by == "upload":
-        (before, _), *_ = client.predict(handle_file(tmp_path / "photo.png"), *FIELDS, api_name="/edit")
+        (before, _), *_ = client.predict(handle_file(tmp_path / "photo.png"), *EDIT, api_name="/edit")
     else:
-        whole, ((before, _), *_) = call(url, "edit", [data_url(picture), *FIELDS])
+        whole, ((before, _), *_) = call(url, "edit", [data_url(picture), *EDIT])
         assert whole
         before = before["path"]
     before = Image.open(before)
@@ -150,17 +160,17 @@ def test_a_picture_that_gradio_can_t_open_is_edited(client, tmp_path):
     texts = PngInfo()
     texts.add_text("comment", "x" * 2_000_000, zip=True)
     Image.new("RGB", (64, 64), "green").save(tmp_path / "photo.png", pnginfo=texts)
-    (before, _), *_ = client.predict(handle_file(tmp_path / "photo.png"), *FIELDS, api_name="/edit")
+    (before, _), *_ = client.predict(handle_file(tmp_path / "photo.png"), *EDIT, api_name="/edit")
     assert Image.open(before).getpixel((0, 0)) == (0, 128, 0)
 
 
 def test_a_result_is_a_png_with_its_settings_and_going_on_from_it_loses_nothing(client, tmp_path):
     photo = ROOT / "ip2p" / "examples" / "chelsea.jpg"
-    (_, after), _, _, _, _, infotext, _ = client.predict(handle_file(photo), *FIELDS, api_name="/edit")
+    (_, after), *_, infotext, _, _ = client.predict(handle_file(photo), *EDIT, api_name="/edit")
     assert Image.open(after).format == "PNG" and infotext_in(after) == infotext and "Seed: 7" in infotext
-    used = client.predict(api_name="/use_result")
+    used, _ = client.predict(api_name="/use_result")
     assert Path(used).read_bytes() == Path(after).read_bytes()
-    (again, _), *_ = client.predict(handle_file(used), *FIELDS, api_name="/edit")
+    (again, _), *_ = client.predict(handle_file(used), *EDIT, api_name="/edit")
     assert (np.asarray(Image.open(again)) == np.asarray(Image.open(after))).all()
 
 
@@ -174,7 +184,7 @@ def test_the_whole_result_is_the_command_line_s_and_what_is_shown_is_small(clien
     from ip2p.__main__ import main
 
     photo = large(tmp_path)
-    (before, after), *_, infotext, whole = client.predict(handle_file(photo), *FIELDS, api_name="/edit")
+    (before, after), *_, infotext, whole, _ = client.predict(handle_file(photo), *EDIT, api_name="/edit")
     assert Image.open(before).size == Image.open(after).size == (1024, 681) and Image.open(whole).size == (1804, 1200)
     assert infotext_in(whole) == infotext and "Instruct edit result: full" in infotext
     argv = ["edit", photo, FIELDS[0], "--output", tmp_path / "cli.png", "--model", model, "--steps", 1, "--seed", 7, "--sampler", "Euler"]
@@ -184,11 +194,11 @@ def test_the_whole_result_is_the_command_line_s_and_what_is_shown_is_small(clien
 
 
 def test_another_kind_of_result_needs_no_new_edit(client, url, tmp_path, monkeypatch):
-    *_, first, full = client.predict(handle_file(large(tmp_path)), *FIELDS, api_name="/edit")
+    *_, first, full, _ = client.predict(handle_file(large(tmp_path)), *EDIT, api_name="/edit")
     monkeypatch.setattr("ip2p.editor.Editor.edit", lambda *args, **options: pytest.fail("a new edit was made"))
 
     def again(result, detail):
-        (before, _), _, infotext, whole = client.predict(result, detail, api_name="/again")
+        (before, _), _, infotext, whole, _ = client.predict(result, detail, api_name="/again")
         assert Image.open(before).size[0] == 1024
         assert infotext_in(whole) == infotext
         return np.asarray(Image.open(whole), int), infotext
@@ -203,43 +213,47 @@ def test_another_kind_of_result_needs_no_new_edit(client, url, tmp_path, monkeyp
     assert working.shape == (341, 512, 3)
     same, said = again("full", 1)
     assert np.abs(same - full).max() <= 1 and said == first
-    used = client.predict(api_name="/use_result")
+    used, _ = client.predict(api_name="/use_result")
     assert Image.open(used).size == (1804, 1200)
     chained = client.predict(api_name="/step_back")
-    assert chained[1] == []
+    assert chained[3] == []
 
 
 def test_of_a_result_that_is_not_kept_it_says_so(client, url):
     photo = handle_file(ROOT / "ip2p" / "examples" / "chelsea.jpg")
     for seed in (7, 8):
-        client.predict(photo, *FIELDS[:4], seed, *FIELDS[5:], api_name="/edit")
+        client.predict(photo, *EDIT[:4], seed, *EDIT[5:], api_name="/edit")
     client.predict(api_name="/step_back")
     with pytest.raises(Exception, match="no longer kept here: press Generate again"):
         client.predict("full", 0.5, api_name="/again")
 
 
+def working_of(file: str) -> Working:
+    return Working({}, Painted(), file, np.zeros((8, 8, 3)), 7, (7.5, 1.5))
+
+
 def test_the_last_edits_of_some_sessions_are_kept_and_no_more():
     kept = Kept()
     for number in range(MOST + 1):
-        kept.put(f"session {number}", Working({}, "photo", "before", f"file {number}", None))
+        kept.put(f"session {number}", working_of(f"file {number}"))
     assert kept.get("session 1", "file 1").file == "file 1"
     for session, file in (("session 0", "file 0"), ("session 1", "file 2"), (None, "file 1"), ("", "file 1")):
         with pytest.raises(EditError, match="no longer kept"):
             kept.get(session, file)
-    kept.put("another", Working({}, "photo", "before", "file", None))
+    kept.put("another", working_of("file"))
     assert kept.get("session 1", "file 1"), "what was asked for last stays"
     with pytest.raises(EditError):
         kept.get("session 2", "file 2")
-    kept.put(None, Working({}, "photo", "before", "file", None))
+    kept.put(None, working_of("file"))
     assert len(kept.of_session) == MOST
 
 
 def test_stepping_back_gives_the_file_that_was_uploaded(client, tmp_path):
     photo = ROOT / "ip2p" / "examples" / "chelsea.jpg"
-    client.predict(handle_file(photo), *FIELDS, api_name="/edit")
-    picture, shown, instruction = client.predict(api_name="/step_back")
+    client.predict(handle_file(photo), *EDIT, api_name="/edit")
+    picture, _, instruction, shown, compared, infotext, result, _ = client.predict(api_name="/step_back")
     assert Path(picture).read_bytes() == photo.read_bytes()
-    assert (shown, instruction) == ([], "make it winter")
+    assert (shown, instruction, compared, infotext, result) == ([], "make it winter", None, "", None)
 
 
 @pytest.mark.parametrize(
@@ -263,21 +277,21 @@ def test_stepping_back_gives_the_file_that_was_uploaded(client, tmp_path):
     ],
 )
 def test_a_field_that_cannot_be_taken_is_a_sentence_that_names_it(url, place, value, said):
-    fields = [*FIELDS]
+    fields = [*EDIT]
     fields[place] = value
     whole, answer = call(url, "edit", [data_url(Image.new("RGB", (64, 64))), *fields])
     assert (whole, answer["error"]) == (False, said)
 
 
 def test_a_picture_beyond_what_is_taken_over_http_is_a_sentence(url):
-    whole, said = call(url, "edit", [data_url(Image.new("1", (20_000, 400))), *FIELDS])
+    whole, said = call(url, "edit", [data_url(Image.new("1", (20_000, 400))), *EDIT])
     assert not whole and "over HTTP" in said["error"]
 
 
 def test_an_example_is_loaded_wherever_the_page_was_started(model, tmp_path):
     """In a process of its own, because Gradio takes files of the working directory."""
     script = f"""
-from ip2p.app import build
+from ip2p.app import build, ready
 from gradio_client import Client
 page = build({model!r})
 _, url, _ = page.launch(prevent_thread_lock=True, quiet=True)
@@ -308,3 +322,128 @@ def test_an_edit_that_fails_leaves_nothing_to_stop():
     with pytest.raises(EditError), running.edit("one"):
         raise EditError("No.")
     assert running.stops == {}
+
+
+def painted(mask: Image.Image) -> str:
+    """What the browser sends of a mask: the brush's colour, clear where the picture is to stay."""
+    layer = Image.new("RGB", mask.size, (255, 64, 64))
+    layer.putalpha(mask)
+    return data_url(layer)["url"]
+
+
+@pytest.fixture
+def half():
+    """A mask of 512x341, its left half white."""
+    mask = Image.new("L", (512, 341))
+    mask.paste(255, (0, 0, 256, 341))
+    return mask
+
+
+def test_beside_what_is_painted_every_pixel_stays(client, half):
+    photo = ROOT / "ip2p" / "examples" / "chelsea.jpg"
+    *_, infotext, whole, _ = client.predict(handle_file(photo), *FIELDS, painted(half), api_name="/edit")
+    before, after = np.asarray(read_image(photo), int), np.asarray(Image.open(whole), int)
+    middle = before.shape[1] // 2
+    assert (before[:, middle + 4 :] == after[:, middle + 4 :]).all() and np.abs(before - after)[:, : middle - 4].mean() > 4
+    assert "Instruct edit mask: True" in infotext
+    *_, infotext, enlarged, _ = client.predict("own-size", 1, api_name="/again")
+    again = np.asarray(Image.open(enlarged), int)
+    assert (before[:, middle + 4 :] == again[:, middle + 4 :]).all() and np.abs(before - again)[:, : middle - 4].mean() > 4
+    assert "Instruct edit result: own-size" in infotext and "mask: True" in infotext
+    used, _ = client.predict(api_name="/use_result")
+    _, text, *_ = client.predict(api_name="/step_back")
+    assert Path(used).read_bytes() == Path(enlarged).read_bytes() and text == painted(half), "the mask comes back with its picture"
+
+
+def test_a_mask_file_keeps_its_own_pixels_where_nothing_was_painted_since():
+    size = 1804, 1200
+    left = Image.new("L", size)
+    left.paste(255, (0, 0, 901, 1200))
+    file, picture = as_png(left, "mask"), as_png(Image.new("RGB", size), "photo")
+    mask = painted_from(file, picture)
+    assert np.array_equal(mask.mask(size), left)
+    shown = Image.open(io.BytesIO(base64.b64decode(mask.text.partition(",")[2])))
+    shown.paste((255, 64, 64, 255), (800, 100, 900, 200))
+    more = np.asarray(Painted(data_url(shown)["url"], file).mask(size))
+    assert (more[180:350, 1415:1580] == 255).all() and (more[400:, 901:] == 0).all() and (more[:, :901] == 255).all()
+    assert Painted(painted(Image.new("L", (64, 64))), file).mask(size) is None, "all of it erased is nothing painted"
+
+
+def test_a_mask_of_another_size_than_its_picture_is_a_sentence():
+    file, picture = as_png(Image.new("L", (64, 64), 255), "mask"), as_png(Image.new("RGB", (64, 48)), "photo")
+    with pytest.raises(EditError, match="The mask is 64x64 but the picture is 64x48: make them the same size"):
+        painted_from(file, picture)
+
+
+def test_the_mask_file_of_another_picture_is_forgotten():
+    assert painted_on("this", "data:…", ("this", "mask")) == Painted("data:…", "mask")
+    assert painted_on("that", "data:…", ("this", "mask")) == Painted("data:…")
+    assert painted_on("that", None, None) == Painted()
+
+
+def test_a_size_of_one_s_own_is_the_one_that_is_edited_at(client):
+    photo = handle_file(ROOT / "ip2p" / "examples" / "chelsea.jpg")
+    *_, infotext, _, _ = client.predict(photo, *FIELDS[:11], "Custom", 512, 128, 64, "", api_name="/edit")
+    assert ", Size: 128x64," in infotext
+    *_, infotext, _, _ = client.predict(photo, *FIELDS[:11], "As the picture", 128, 512, 512, "", api_name="/edit")
+    assert ", Size: 128x128," in infotext and "longest side: 128" in infotext
+
+
+def test_of_a_result_no_picture_of_the_photograph_s_size_stays_in_memory(model, tmp_path):
+    """What a session holds weighs what the network's own size does: the rest lies in files."""
+    events = Events(model)
+    photo = save_file_to_cache(large(tmp_path), get_upload_folder())
+    request = gr.Request(session_hash="somebody")
+    values = [{"path": photo}, *FIELDS[:9], "own-size", 1, "Custom", 64, 64, 64, "", None, []]
+    *_, chain, _, _, whole, _ = next(events.generate(request, lambda *_, **__: None, *values))
+    held = pickle.dumps((events.kept.of_session, chain))
+    assert Image.open(whole).size == (1804, 1200)
+    assert len(held) < 100_000 < 1804 * 1200
+
+
+def test_many_pictures_are_edited_once_and_a_bad_file_is_named(client, tmp_path):
+    for name, colour in (("one.png", "red"), ("two.png", "green"), ("three.png", "blue")):
+        Image.new("RGB", (64, 64), colour).save(tmp_path / name)
+    (tmp_path / "notes.png").write_text("no picture")
+    at_64 = [*FIELDS[:11], "Custom", 64, 64, 64]
+
+    def edit_all(*names, fields=at_64):
+        said, packed, _ = client.predict([handle_file(tmp_path / name) for name in names], *fields, api_name="/edit_all")
+        return said, ZipFile(packed)
+
+    said, packed = edit_all("one.png", "notes.png", "two.png")
+    assert "2 edited, 0 there already, 1 failed." in said and "<b>notes.png</b>: The picture can't be read" in said.replace("&#x27;", "'")
+    assert packed.namelist() == ["one.png", "two.png"]
+    packed.extract("two.png", tmp_path / "results")
+    assert infotext_in(tmp_path / "results" / "two.png").startswith("make it winter\nSteps: 1")
+    said, packed = edit_all("one.png", "two.png", "three.png")
+    assert "1 edited, 2 there already, 0 failed." in said and packed.namelist() == ["one.png", "two.png", "three.png"]
+    said, packed = edit_all("one.png", fields=["make it night", *at_64[1:]])
+    assert "1 edited, 0 there already" in said and packed.namelist() == ["one (2).png"]
+
+
+def test_no_pictures_at_all_is_a_sentence(client):
+    with pytest.raises(Exception, match="no pictures to edit: drop some"):
+        client.predict([], *FIELDS, api_name="/edit_all")
+
+
+def test_what_is_drawn_for_every_picture_does_not_tell_finished_ones_apart():
+    settings = {"seed": 7, "text_scale": 6.5, "image_scale": 1.3, "steps": 4}
+    drawn = {"seed_mode": "Random", "scale_mode": "Random"}
+    other = {**settings, "seed": 8, "text_scale": 8.0, "image_scale": 1.7}
+    assert stamped(settings, drawn) == stamped(other, drawn)
+    assert stamped(settings, {**drawn, "seed_mode": "Fixed"}) != stamped(other, {**drawn, "seed_mode": "Fixed"})
+
+
+@pytest.mark.parametrize("keep_scales", [True, False])
+def test_ready_instructions_fill_the_fields(keep_scales):
+    name = names_of(load(), "weather")[0]
+    preset = chosen(load(), "weather", name)
+    instruction, text, image, steps, detail, *words = ready.picked(keep_scales, "weather", name)
+    assert (instruction, steps, detail) == (preset.instruction_for(), preset.steps, preset.detail)
+    assert [text, image] == ([gr.skip()] * 2 if keep_scales else [preset.text_scale, preset.image_scale])
+    assert [word["visible"] for word in words] == [place < len(preset.words) for place in range(len(words))]
+    assert ready.worded("weather", name, *["odd"] * len(preset.words)) == filled(preset, ["odd"] * len(preset.words))
+    assert ready.worded("weather", name, "x" * 10_000) == ready.worded("weather", "no such name") == gr.skip()
+    names, *words = ready.listed("season")
+    assert (names["choices"], names["value"]) == (names_of(load(), "season"), None) and not any(word["visible"] for word in words)

@@ -1,4 +1,4 @@
-"""The standalone page: what the official page of InstructPix2Pix offers, and a chain of edits. Ready to be a hosted Space.
+"""The standalone page: one picture or many, masks, ready instructions and a chain of edits. Ready to be a hosted Space.
 
     python -m ip2p app [--model …] [--port …]
 

@@ -20,6 +20,7 @@ from ..images import from_base64, picture_bytes
 NOT_UPLOADED = "This picture was not uploaded here: drop a file on the picture field."
 NO_LONGER = "The file of this picture is no longer kept here: upload the picture again."
 DATA_URL, ELSEWHERE = "data:", ("http://", "https://")
+SHOWN = 1024  # longest side in pixels of what is shown; what is downloaded and edited again is the whole result
 
 
 class GuardedBlocks(gr.Blocks):
@@ -73,6 +74,12 @@ def file_of(upload: dict | None) -> str:
     if upload.get("path") is None:
         raise EditError("There is no picture to edit: drop one on the picture field first.")
     return uploaded(upload["path"])
+
+
+def shown_size(size: tuple[int, int]) -> tuple[int, int]:
+    """(width, height) of what is shown of a picture."""
+    scale = min(SHOWN / max(size), 1)
+    return max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)
 
 
 def as_png(image: Image.Image, name: str, infotext: str = "") -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
@@ -17,6 +17,8 @@ from ..editor import Editor, Result
 from ..errors import EditError
 from ..infotext import infotext_of
 from ..result import finished
+from .painted import Painted
+from .steps import Step
 
 MOST = 16  # sessions, of some megabytes each; of the one that waited longest nothing is kept any more
 GONE = "What made this result is no longer kept here: press Generate again."
@@ -24,29 +26,39 @@ GONE = "What made this result is no longer kept here: press Generate again."
 
 @dataclass
 class Working:
-    """The last result of a session. settings: of its `Edit`, but for the picture; picture, before, file: the files of the photograph, of its
-    small picture for comparison and of the result; decoded: (h, w, 3) in [0, 255], the
-    photograph through the autoencoder alone, once it was asked for."""
+    """The last result of a session, from which no picture of the photograph's own size is kept: that lies in the step's files.
+
+    settings: of its `Edit`, but for picture and mask; painted: the latter; file: of the result; levels: (h, w, 3) in [0, 255], what the
+    network made; scales: text and image scale; decoded: the same as `levels` of the photograph through the autoencoder alone, once it
+    was asked for."""
 
     settings: dict[str, Any]
-    picture: str
-    before: str
+    painted: Painted
     file: str
-    result: Result
+    levels: np.ndarray
+    seed: int
+    scales: tuple[float, float]
     decoded: np.ndarray | None = field(default=None, repr=False)
 
-    def again(self, editor: Editor, photograph: Image.Image, result: str, detail: float, on_rows: Callable[[int, int], None]) -> Result:
-        """The result given back in another way. Raises EditError, and what `on_rows` raises."""
-        edit = Edit(image=photograph, **{**self.settings, "result": result, "detail": detail})
-        image = finished(edit, self.result.levels, edit.image, None, lambda: self._decoded(editor, edit), on_rows)
-        size = self.result.levels.shape[1::-1]
-        scales = self.result.text_scale, self.result.image_scale
-        infotext = infotext_of(edit, seed=self.result.seed, scales=scales, size=size, model=editor.name)
-        return replace(self.result, image=image, infotext=infotext)
+    @classmethod
+    def of(cls, result: Result, settings: dict[str, Any], step: Step) -> Working:
+        """Of the result of a chain's last step."""
+        return cls(settings, step.painted, step.result, result.levels, result.seed, (result.text_scale, result.image_scale))
 
-    def _decoded(self, editor: Editor, edit: Edit) -> np.ndarray:
+    def again(
+        self, editor: Editor, photograph: Image.Image, result: str, detail: float, on_rows: Callable[[int, int], None]
+    ) -> tuple[Image.Image, str]:
+        """The result given back in another way, and its infotext. Raises EditError, and what `on_rows` raises."""
+        settings = {**self.settings, "result": result, "detail": detail}
+        edit = Edit(image=photograph, mask=self.painted.mask(photograph.size), **settings)
+        picture, mask = edit.frame.place(edit.seen), edit.seen_mask and edit.frame.place(edit.seen_mask)
+        image = finished(edit, self.levels, picture, mask, lambda: self._decoded(editor, picture), on_rows)
+        size = self.levels.shape[1::-1]
+        return image, infotext_of(edit, seed=self.seed, scales=self.scales, size=size, model=editor.name)
+
+    def _decoded(self, editor: Editor, picture: Image.Image) -> np.ndarray:
         if self.decoded is None:
-            self.decoded = editor.reconstruct(edit.frame.place(edit.image))
+            self.decoded = editor.reconstruct(picture)
         return self.decoded
 
 
