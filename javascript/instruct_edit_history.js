@@ -100,7 +100,7 @@ function ip2p_apply_restored(text, ...now) {
         ip2p_select_result();
     }, 200);
     const result = ip2p_remembered('task_id') ? now.slice(1, 4) : [said.gallery, said.info, said.infotext];
-    return [said.picture, ...result, ...said.fields];
+    return [said.picture, ...result, ...said.fields.map((value, i) => value ?? now[4 + i])];
 }
 
 function ip2p_build_history() {

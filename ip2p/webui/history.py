@@ -121,7 +121,7 @@ def clear(page: str, request: gr.Request):
 
 
 def restored(place: Place, fields) -> str:
-    """What the page's script brings back, as JSON: `{picture, mask, before, gallery, info, infotext, fields}`."""
+    """What the page's script brings back, as JSON: `{picture, mask, before, gallery, info, infotext, fields}`, null for a field that stays."""
     if place.settings is None:
         return json.dumps({})
     settings, result = place.settings, place.result
@@ -133,7 +133,7 @@ def restored(place: Place, fields) -> str:
             "gallery": [{"name": str(result.result), "data": None, "is_file": True}] if result and pictures.served(result.result) else [],
             "info": json.dumps(result.info) if result else "",
             "infotext": ui_common.plaintext_to_html(result.infotext) if result else "",
-            "fields": paste.values_of(fields, settings.infotext),
+            "fields": [None if isinstance(value, dict) else value for value in paste.values_of(fields, settings.infotext)],
         }
     )
 
