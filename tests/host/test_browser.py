@@ -88,7 +88,7 @@ def test_only_what_is_painted_over_is_edited(tab, photo):
     paint(tab)
     screenshot(tab, "mask")
     info = tab.generate()
-    assert "Instruct edit mask: True" in info["infotexts"][0]
+    assert "Instruct edit region: painted" in info["infotexts"][0]
     source = np.asarray(photo, dtype=np.int16)
     result = np.asarray(tab.picture(RESULT).convert("RGB"), dtype=np.int16)
     changed = np.abs(result - source).max(-1) > 0

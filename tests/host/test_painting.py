@@ -37,7 +37,7 @@ def test_another_picture_has_no_mask_whatever_its_size(tab, photo, tmp_path, siz
     drawn_picture(*size).save(tmp_path / "other.png")
     tab.upload(tmp_path / "other.png")
     no_mask(tab)
-    assert "mask" not in tab.generate()["infotexts"][0]
+    assert "painted" not in tab.generate()["infotexts"][0]
 
 
 @pytest.mark.parametrize("kind", ["Working size", "Full size with detail"])
@@ -55,7 +55,7 @@ def test_a_result_that_becomes_the_picture_takes_the_mask_along(tab, tmp_path, k
     tab.page.wait_for_function(f"document.getElementById('ip2p_paint').width == {size[0]} && {MASK}")
     after = mask_of(tab)
     assert after.shape == size[::-1] and abs(after.mean() - before.mean()) < 0.03
-    assert "Instruct edit mask: True" in tab.generate()["infotexts"][0]
+    assert "Instruct edit region: painted" in tab.generate()["infotexts"][0]
     picture, result = (np.asarray(tab.picture(s).convert("RGB"), np.int16) for s in ("#ip2p_image img", RESULT))
     changed = abs(result - picture).max(-1) > 0
     assert changed.any() and not changed[:, size[0] // 2 :].any()
