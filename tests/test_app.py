@@ -28,6 +28,7 @@ from tiny_model import save_folder, tiny_editor
 ROOT = Path(__file__).resolve().parents[1]
 PHOTO = ROOT / "ip2p" / "examples" / "chelsea.jpg"
 AFTER = "#ip2p_compare img"
+AXE = Path(os.environ.get("IP2P_AXE", ROOT / ".cache" / "axe" / "node_modules" / "axe-core" / "axe.min.js"))
 assert CHROMIUM
 
 
@@ -65,6 +66,7 @@ def page(chromium, url):
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(url)
     page.locator("#ip2p_image input[type=file]").wait_for(state="attached")
+    page.wait_for_function("window.ip2p")  # what the page does once it is loaded
     yield page
     page.context.close()
     assert errors == []
@@ -434,7 +436,7 @@ def test_files_dropped_together_come_back_as_one_zip_and_finished_ones_are_passe
     assert ZipFile(download.value.path()).namelist() == ["one.png", "two.png"]
     if folder := os.environ.get("IP2P_SCREENSHOTS"):
         page.screenshot(path=Path(folder) / "app-many.png", full_page=True)
-    page.locator("#ip2p_edit_all").click()
+    field(page, "prompt").press("Enter")
     expect(page.locator("#ip2p_outcome")).to_contain_text("0 edited, 2 there already, 1 failed.")
 
 
@@ -456,3 +458,21 @@ def test_scales_are_moved_and_a_ready_instruction_fills_the_fields(page):
     page.locator("#ip2p_size_mode label", has_text="Custom").click()
     expect(page.locator("#ip2p_width")).to_be_visible()
     expect(page.locator("#ip2p_longest_side")).to_be_hidden()
+
+
+@pytest.mark.skipif(not AXE.is_file(), reason="axe-core is not here: npm install --prefix .cache/axe axe-core, or $IP2P_AXE")
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_no_serious_violation(page, url, theme):
+    page.goto(f"{url}?__theme={theme}")
+    page.wait_for_function("window.ip2p")
+    set_up(page, steps=1)
+    generate(page)
+    page.locator("#ip2p_mask_group .label-wrap").click()
+    page.locator("#ip2p_picker .label-wrap").click()
+    page.locator("#ip2p_preset_group").wait_for()
+    page.evaluate(AXE.read_text(encoding="utf8"))
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+    serious = [
+        (broken["id"], [node["html"][:200] for node in broken["nodes"]]) for broken in found if broken["impact"] in ("serious", "critical")
+    ]
+    assert serious == []

@@ -7,7 +7,8 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
-from ..edit import OFFICIAL_RANGES, ScaleRanges, random_scales
+from ..checkpoints.defaults import ModelDefaults
+from ..edit import random_scales
 from ..errors import EditError
 from ..wording import CUSTOM
 
@@ -19,12 +20,13 @@ NAMES = (
 )  # fmt: skip
 
 
-def settings_of(values: Mapping[str, Any], ranges: ScaleRanges = OFFICIAL_RANGES) -> dict[str, Any]:
-    """values: by `NAMES`, as a browser sent them, unchecked; a seed and scales that are to be random are drawn, the scales from `ranges`. Raises EditError."""
+def settings_of(values: Mapping[str, Any], defaults: ModelDefaults) -> dict[str, Any]:
+    """values: by `NAMES`, as a browser sent them, unchecked; a seed and scales that are to be random are drawn. defaults: of the model.
+    Raises EditError."""
     drawn = values["seed_mode"] == DRAWN
     seed = random.randrange(100_000) if drawn else whole("seed", values["seed"])
     scales = values["text_scale"], values["image_scale"]
-    text, image = random_scales(seed, ranges) if values["scale_mode"] == DRAWN else scales
+    text, image = random_scales(seed, defaults.scale_ranges) if values["scale_mode"] == DRAWN else scales
     sides = ("width", "height") if values["size_mode"] == CUSTOM else ("longest_side",)
     return {
         "instruction": str(values["instruction"] or ""),
@@ -37,6 +39,7 @@ def settings_of(values: Mapping[str, Any], ranges: ScaleRanges = OFFICIAL_RANGES
         "result": str(values["result"]),
         "detail": number("detail", values["detail"]),
         "crop": False,
+        "longest_side": defaults.longest_side,
         **{side: whole(side.replace("_", " "), values[side]) for side in sides},
     }
 

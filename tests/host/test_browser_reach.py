@@ -84,7 +84,7 @@ def test_a_chain_with_a_mask_keeps_the_size_and_every_pixel_outside(tab):
     paint(tab)
     tab.set(prompt="make it winter\nadd a hat")
     info = tab.generate()
-    assert len(info["infotexts"]) == 2 and all("Instruct edit mask: True" in text for text in info["infotexts"])
+    assert len(info["infotexts"]) == 2 and all("Instruct edit region: painted" in text for text in info["infotexts"])
 
 
 def test_a_history_that_can_t_be_kept_is_a_sentence_and_the_result_stays(tab, host):
