@@ -1,9 +1,9 @@
 """Runs commands one after the other, each in a fork of one process that has imported everything, and kills them where it is told to.
 
 A line of JSON on stdin is a command: argv, or fetch with its arguments; copies: how many run at once; root: the folder whose changes are
-counted; kill_at: of these changes the one at which the command kills itself, a file having been opened and nothing written to it; kill_after: seconds; kills: pairs of seconds and whom, "driver" (the command) or
-"worker" (one of the processes that work for it); largest_file: bytes, as on a full disk. A line of JSON on stdout is what came of it; left:
-processes that still worked for the command ten seconds after it.
+counted; kill_at: of these changes the one at which the command kills itself, a file having been opened and nothing written to it; kill_after: seconds; kills: seconds, whom, "driver" (the command) or "worker"
+(one of the processes that work for it), and "start", or "work" where the seconds count from the first item that was begun; largest_file: bytes, as on a full disk. A line of JSON on stdout is what came of it; left:
+processes that still worked for the command a minute after it.
 """
 
 import json
@@ -14,6 +14,7 @@ import resource
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -99,7 +100,7 @@ def outcome(command: dict) -> dict:
     os.close(to_said)
     killed, started_by = 0, set()
     for moment in command.get("kills", ()):
-        met, below = kill(children[0], started, *moment)
+        met, below = kill(Path(command["root"]), children[0], started, *moment)
         killed += met
         started_by.update(below)
     if "kill_after" in command:
@@ -110,16 +111,20 @@ def outcome(command: dict) -> dict:
         text, changes = output.read().decode(errors="replace"), [int(line) for line in numbers]
     statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
     ended = time.monotonic()
-    while (left := [process for process in started_by if is_running(process)]) and time.monotonic() - ended < 10:
+    while (left := [process for process in started_by if is_running(process)]) and time.monotonic() - ended < 60:
         time.sleep(0.05)
     return {"statuses": statuses, "said": text, "changes": changes, "seconds": ended - started, "killed": killed, "left": left}
 
 
-def kill(child: int, started: float, seconds: float, whom: str) -> tuple[bool, list[int]]:
+def kill(root: Path, child: int, started: float, seconds: float, whom: str, since: str) -> tuple[bool, list[int]]:
     """Waits until then, and for a worker until there is one → whether it was killed before the command ended, and the processes that
     there were for it."""
-    while time.monotonic() - started < seconds and is_running(child):
-        time.sleep(0.01)
+    began = time.time() - (time.monotonic() - started)
+    while since == "work" and is_running(child) and not has_begun(root, began):
+        time.sleep(0.005)
+    counted_from = time.monotonic() if since == "work" else started
+    while time.monotonic() - counted_from < seconds and is_running(child):
+        time.sleep(0.005)
     below = descendants(child)
     while whom == "worker" and is_running(child) and not (workers := [p for p in below if is_worker(p, child)]):
         time.sleep(0.02)
@@ -127,6 +132,15 @@ def kill(child: int, started: float, seconds: float, whom: str) -> tuple[bool, l
     if met := is_running(child):
         os.kill(random.choice(workers) if whom == "worker" else child, signal.SIGKILL)
     return met, below
+
+
+def has_begun(root: Path, since: float) -> bool:
+    """Whether a worker has begun an item: it leaves a file (`ip2p/runners/attempts.py`)."""
+    for file in root.glob("*/.ip2p-begun/*.json"):
+        with suppress(OSError):
+            if file.stat().st_mtime > since:
+                return True
+    return False
 
 
 def is_worker(process: int, child: int) -> bool:

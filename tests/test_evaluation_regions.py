@@ -45,7 +45,7 @@ def test_the_region_and_four_edits_are_measured_and_told(photographs, tmp_path, 
     assert line["region"]["outside"] > line["whole"]["outside"] + 6, "what the region leaves alone is the photograph"
     assert {"scoped", "even"} <= line.keys()
     table = (output / "regions.md").read_text()
-    assert table in capsys.readouterr().out and "| subject_colour | 1 |" in table and "| all | 1 |" in table
+    assert table in capsys.readouterr().out and "| subject_colour | 1 |" in table and "| all of the subject | 1 |" in table
     assert len(json.loads((output / "regions.json").read_text())) == 1
 
 

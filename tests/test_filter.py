@@ -169,6 +169,26 @@ def test_a_set_beside_its_scores_is_still_one_set(scenes, tmp_path, capsys):
     assert len(open_pairs(tmp_path)) == 12
 
 
+def test_a_picture_that_was_replaced_is_scored_again(tmp_path, capsys):
+    pair = scene_pair(0)
+    pair.original_image.save(tmp_path / "before.png")
+    (tmp_path / "set.csv").write_text("before,after,instruction\nbefore.png,after.png,recolour it\n")
+    for after, status in ((pair.edited_image, 0), (moved(pair.edited_image), 2)):
+        after.save(tmp_path / "after.png")
+        command = (
+            "filter",
+            tmp_path / "set.csv",
+            "--output",
+            tmp_path / "kept.parquet",
+            "--scorer",
+            "edges",
+            "--at-least",
+            "edges=0.8",
+            "--force",
+        )
+        assert ran(capsys, *command)[0] == status
+
+
 def test_scores_that_a_public_set_brings_are_criteria_without_a_scorer(tmp_path, capsys):
     write_set(tmp_path / "ultra.parquet", ULTRA_EDIT | {"ssim": ([0.5, 0.9], Value("float64"))})
     write_set(tmp_path / "omni.parquet", OMNI_EDIT | {"pq_score": ([7.0, 9.0], Value("float64"))})

@@ -17,8 +17,8 @@ from test_kills import SEED, Driver, content
 KILLS = {"local": int(os.environ.get("IP2P_KILLS", "2")), "ray": int(os.environ.get("IP2P_RAY_KILLS", "1"))}
 OF_A_FOLDER = 5  # kills; of workers two at most, for a row that loses three is set aside
 RUNNERS = {"local": ("--runner", "local", "--device", "cpu,cpu"), "ray": ("--runner", "ray", "--workers", "1,2")}
-LATEST = 0.9  # moment of a kill, as a share of what an undisturbed run takes
-STARTING = 8.0  # seconds that Ray takes to start, about
+LATEST = 0.8  # moment of a kill, as a share of what is left of an undisturbed run
+SHARDS = 5
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="it forks and sends signals")
 
@@ -40,25 +40,18 @@ def sources(tmp_path_factory):
 
 
 def command(sources, place, runner: str) -> dict:
-    settings = ["--model", sources / "painter", "--steps", 2, "--size", 64, "--samples", 2, "--batch", 2, "--shard", 2]
+    settings = ["--model", sources / "painter", "--steps", 2, "--size", 64, "--samples", 4, "--batch", 2, "--shard", 2]
     argv = ["dataset", "pairs", sources / "rows.jsonl", "--output", place / "set", *settings, *RUNNERS[runner]]
     return {"argv": [str(part) for part in argv], "root": str(place)}
 
 
 @pytest.fixture(scope="module")
 def undisturbed(driver, sources, tmp_path_factory):
-    """runner → (what an undisturbed run writes, its seconds)."""
-    runs = {}
-
-    def run(runner: str) -> tuple[dict[str, bytes], float]:
-        if runner not in runs:
-            place = tmp_path_factory.mktemp("undisturbed")
-            came = driver(**command(sources, place, runner))
-            assert came["statuses"] == [0], came["said"]
-            runs[runner] = content(place), came["seconds"]
-        return runs[runner]
-
-    return run
+    """→ (what an undisturbed run of the local runner writes, its seconds)."""
+    place = tmp_path_factory.mktemp("undisturbed")
+    came = driver(**command(sources, place, "local"))
+    assert came["statuses"] == [0], came["said"]
+    return content(place), came["seconds"]
 
 
 def victims(rng: random.Random, kills: int) -> list[str]:
@@ -68,20 +61,22 @@ def victims(rng: random.Random, kills: int) -> list[str]:
     return whom
 
 
-def moments_of(rng: random.Random, whom: list[str], seconds: float) -> list[tuple[float, str]]:
-    """Of those up to the one that ends the command, who are taken from the list."""
+def moments_of(rng: random.Random, whom: list[str], seconds: float, place) -> list[tuple[float, str, str]]:
+    """Of those up to the one that ends the command, who are taken from the list: some while it starts, most while it works on what is left."""
     last = next((i for i, one in enumerate(whom) if one == "driver"), len(whom) - 1)
     some, whom[: last + 1] = whom[: last + 1], []
-    return list(zip(sorted(rng.uniform(0.05, LATEST) * seconds for _ in some), some))
+    left = 1 - len(list((place / "set" / "finished").glob("*.json"))) / SHARDS
+    return [
+        (rng.uniform(0, LATEST * left * seconds / len(some)), one, "start" if i == 0 and rng.random() < 0.25 else "work")
+        for i, one in enumerate(some)
+    ]
 
 
 @pytest.mark.parametrize("runner", RUNNERS)
 def test_a_set_ends_the_same_whatever_was_killed_while_it_was_made(driver, sources, undisturbed, tmp_path, runner):
     if runner == "ray":
         pytest.importorskip("ray", reason="the runner ray needs ray (pip install -e '.[data]')")
-    expected, seconds = undisturbed("local")
-    if runner == "ray":
-        seconds += STARTING
+    expected, seconds = undisturbed
     rng = random.Random(f"{SEED} {runner}")
     killed, folders = 0, 0
     while killed < KILLS[runner] and folders < 3 * KILLS[runner]:  # a kill that comes too late is made up for in another folder
@@ -89,7 +84,7 @@ def test_a_set_ends_the_same_whatever_was_killed_while_it_was_made(driver, sourc
         place.mkdir()
         whom, status, folders = victims(rng, KILLS[runner] - killed), None, folders + 1
         while status != 0:
-            moments = moments_of(rng, whom, seconds)
+            moments = moments_of(rng, whom, seconds, place)
             came = driver(**command(sources, place, runner), kills=moments)
             (status,) = came["statuses"]
             where = f"IP2P_SEED={SEED}, {runner}, folder {folders}, killed at {moments}: {came['said']}"

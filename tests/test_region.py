@@ -129,7 +129,7 @@ def test_a_part_in_a_large_picture_needs_no_padding_and_fills_the_model_s_size(s
 
 def test_the_settings_of_a_region_are_told_in_a_line_and_read_from_it():
     for where in (
-        Where(), Where(INSTRUCTION, threshold=0.4), Where(NAME, "face", number=2, only=True, margin=0.5), Where(NAME, "hair", grow=-3.5, invert=True, feather=0),
+        Where(), Where(INSTRUCTION, threshold=0.4), Where(NAME, "face", number=2, only=True, margin=0.5), Where(NAME, "hair", grow=-3.5, invert=True, feather=0), Where(INSTRUCTION, scoped=True, keep_colour=0.25),
     ):  # fmt: skip
         assert where_of(where.text) == where and not {",", "\n"} & {*where.text}
     for text in ("nose", "", None, "face 2; loud", "face; feather -4", "face; feather 1.2.3", True):
@@ -147,6 +147,7 @@ def test_the_settings_of_a_region_are_told_in_a_line_and_read_from_it():
         ({"grow": float("nan")}, "grow"),
         ({"margin": 9}, "margin"),
         ({"threshold": 2}, "threshold"),
+        ({"keep_colour": 1.5}, "keep colour"),
         ({"number": 1.5}, "whole"),
         ({"number": 1, "invert": True}, "inverted"),
     ],

@@ -97,7 +97,7 @@ def measured(photograph: Photograph, kind: Kind, editor: Editor, source: Source,
     )  # fmt: skip
     inside = torch.from_numpy(kind.mask(photograph.subject).astype(np.float32))
     line = {
-        "model": source.name, "photograph": photograph.name, "kind": kind.name, "region": kind.region, "value": value,
+        "model": source.name, "photograph": photograph.name, "kind": kind.name, "value": value,
         "instruction": edit.instruction, **found(edit, editor, inside),
     }  # fmt: skip
     target = kind(photograph.pixels, photograph.subject, value)
@@ -176,7 +176,7 @@ def write_tables(options: RegionOptions, lines: Sequence[Mapping]) -> None:
 def section(model: str, lines: Sequence[Mapping]) -> str:
     names = [name for name in (EVERYWHERE, WITHIN, SCOPED, EVEN) if name in lines[0]]
     groups = {kind: [line for line in lines if line["kind"] == kind] for kind in local_kinds()}
-    groups |= {f"all of the {region}": [line for line in lines if line["region"] == region] for region in (SUBJECT, BACKGROUND)}
+    groups |= {f"all of the {region}": [line for line in lines if KINDS[line["kind"]].region == region] for region in (SUBJECT, BACKGROUND)}
     groups["all"] = list(lines)
     header = [
         "kind",

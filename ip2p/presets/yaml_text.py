@@ -45,7 +45,7 @@ def parse(text: str, path: Path) -> tuple[dict[Any, Any], bool]:
         raise EditError(f"{path} could not be read as YAML: {fault(e)}.") from e
     entries = {} if entries is None else entries
     if not isinstance(entries, dict):
-        raise EditError(f"{path} must have a key for every preset, but it is a list.")
+        raise EditError(f"{path} must have a name for every entry, but it is a list.")
     return entries, open_ended
 
 

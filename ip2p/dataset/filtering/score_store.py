@@ -52,7 +52,10 @@ def parts_of(pairs: PairSet) -> Iterator[Part]:
         if i == len(files) or files[i] != files[start] or i - start == ROWS:
             file = files[start]
             if file not in stamps:
-                stamps[file] = stamp([Path(file)]) if Path(file).is_file() else pairs.fingerprint
+                # Only parquet holds its pictures itself; of others the whole set's fingerprint changes with them.
+                stamps[file] = (
+                    stamp([Path(file)]) if Path(file).suffix.lower() == ".parquet" and Path(file).is_file() else pairs.fingerprint
+                )
             number = numbers[file] = numbers.get(file, -1) + 1
             yield Part(f"{stamps[file][:16]}-{number:05d}", range(start, i))
             start = i

@@ -61,9 +61,10 @@ def read_thresholds(file: Path) -> Thresholds:
     if not file.is_file():
         raise EditError(f"There is no file of thresholds {file}.")
     try:
-        content = parse(read_text(file), file)[0]
+        text = read_text(file)
     except EditError as e:
-        raise EditError(f"{file} can't be read: {str(e).rstrip('.')}.") from e
+        raise EditError(f"{file} {e}.") from e
+    content = parse(text, file)[0]
     at_least, scored_by, calibrated = (content.get(name) or {} for name in (AT_LEAST, SCORED_BY, CALIBRATED))
     numbers = isinstance(at_least, Mapping) and all(is_threshold(value) for value in at_least.values())
     if not numbers or not at_least or not isinstance(scored_by, Mapping) or not isinstance(calibrated, Mapping):

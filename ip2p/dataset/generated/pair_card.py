@@ -48,6 +48,7 @@ def filtered(settings: Mapping[str, Any], flagged: int) -> Iterator[str]:
 
 def cell(value: object) -> str:
     if isinstance(value, Mapping):
-        value = ", ".join(f"{name.replace('_', ' ')}: {part}" for name, part in value.items())
-    text = " to ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-    return text.replace("|", "\\|")
+        return ", ".join(f"{name.replace('_', ' ')} {cell(part)}" for name, part in value.items())
+    if isinstance(value, (list, tuple)):
+        return (" to " if all(isinstance(part, (int, float)) for part in value) else ", ").join(map(cell, value))
+    return str(value).replace("|", "\\|")
