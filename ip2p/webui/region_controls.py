@@ -17,9 +17,13 @@ from ..segmentation import missing
 from ..where import INSTRUCTION, MASK, MAX_NUMBER, NAME, NAMES, Where, where_of
 
 SOURCE_LABELS = {MASK: "What is painted", NAME: "By name", INSTRUCTION: "Where the instruction acts"}
+OWN_THRESHOLD = -0.05  # of the slider, for the threshold that suits the map
 SUITS = -1  # of the slider, for what suits the region's size
 MAX_GROW = 200  # pixels that the sliders offer
-FIELDS = ("region_from", "region_name", "region_number", "region_only", "region_feather", "region_grow", "region_invert")
+FIELDS = (
+    "region_from", "region_name", "region_number", "region_only", "region_feather", "region_grow", "region_invert",
+    "region_threshold", "region_keep_colour", "region_scoped",
+)  # fmt: skip
 
 
 def build() -> dict:
@@ -38,10 +42,19 @@ def build() -> dict:
         c["region_feather"] = gr.Slider(SUITS, MAX_GROW, SUITS, step=1, label="Soft edge, in pixels", elem_id="ip2p_region_feather",
                                         info="Inside the part; -1 suits its size")  # fmt: skip
         c["region_grow"] = gr.Slider(-MAX_GROW, MAX_GROW, 0, step=1, label="Grow, in pixels", elem_id="ip2p_region_grow")
+    with FormRow(elem_id="ip2p_region_more"):
+        c["region_threshold"] = gr.Slider(OWN_THRESHOLD, 1, OWN_THRESHOLD, step=0.05, label="Threshold", elem_id="ip2p_region_threshold", visible=False,
+                                          info="From how strongly the instruction acts; below 0 what suits it")  # fmt: skip
+        c["region_keep_colour"] = gr.Slider(0, 1, 0, step=0.05, label="Keep the photograph's colour", elem_id="ip2p_region_keep_colour",
+                                            info="Within the part, without its detail")  # fmt: skip
+        c["region_scoped"] = gr.Checkbox(False, label="Guidance only within that part", elem_id="ip2p_region_scoped")
     c["region_from"].change(
-        fn=lambda label: [gr.update(visible=label == SOURCE_LABELS[NAME])] * 2 + [gr.update(visible=label != SOURCE_LABELS[INSTRUCTION])],
+        fn=lambda label: (
+            [gr.update(visible=label == SOURCE_LABELS[NAME])] * 2
+            + [gr.update(visible=label != SOURCE_LABELS[INSTRUCTION]), gr.update(visible=label == SOURCE_LABELS[INSTRUCTION])]
+        ),
         inputs=[c["region_from"]],
-        outputs=[c["region_name"], not_here, c["region_number"]],
+        outputs=[c["region_name"], not_here, c["region_number"], c["region_threshold"]],
         show_progress=False,
     )
     return c
@@ -62,7 +75,7 @@ def take_where(settings: dict) -> Where | None:
     source = next((source for source, label in SOURCE_LABELS.items() if label == value["from"]), value["from"])
     if source == MASK and settings["mask"] is None:
         return None
-    feather = value["feather"]
+    feather, threshold = value["feather"], value["threshold"] if source == INSTRUCTION else None
     return Where(
         source,
         value["name"] if source == NAME else "",
@@ -71,6 +84,9 @@ def take_where(settings: dict) -> Where | None:
         grow=value["grow"] or 0,
         invert=bool(value["invert"]),
         only=bool(value["only"]),
+        threshold=None if threshold is None or threshold < 0 else threshold,
+        keep_colour=value["keep_colour"] or 0,
+        scoped=bool(value["scoped"]),
     )
 
 
@@ -78,7 +94,11 @@ def values_of(where: Where | None) -> list:
     """What the controls hold for it, in the order of FIELDS; None is what is painted, or the whole picture."""
     where = where or Where(MASK)
     feather = SUITS if where.feather is None else where.feather
-    return [SOURCE_LABELS[where.source], where.name or NAMES[0], where.number, where.only, feather, where.grow, where.invert]
+    threshold = OWN_THRESHOLD if where.threshold is None else where.threshold
+    return [
+        SOURCE_LABELS[where.source], where.name or NAMES[0], where.number, where.only, feather, where.grow, where.invert,
+        threshold, where.keep_colour, where.scoped,
+    ]  # fmt: skip
 
 
 def paste_fields(controls: dict, is_edit: Callable[[dict], bool]) -> list[PasteField]:

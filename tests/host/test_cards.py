@@ -47,6 +47,14 @@ def test_a_region_by_name_is_edited_from_the_tab_and_told_in_the_infotext(parsed
     assert not texts and "no hat number 3" in log
 
 
+def test_an_edit_keeps_to_where_its_instruction_acts_from_the_tab(host, sent):
+    acting = {"ip2p_region_from": "Where the instruction acts", "ip2p_region_threshold": 0.3, "ip2p_region_keep_colour": 0.5}
+    (text,), _ = pressed(host, sent | acting | {"ip2p_region_scoped": True})
+    assert "Instruct edit region: from the instruction; threshold 0.3; keep colour 0.5; scoped" in text
+    (text,), _ = pressed(host, sent | acting | {"ip2p_region_threshold": -0.05, "ip2p_region_keep_colour": 0})
+    assert text.count("Instruct edit region: from the instruction") == 1 and "threshold" not in text
+
+
 def test_at_12_megapixels_every_pixel_outside_a_part_stays_in_the_tab(parsed, sent):
     large = portrait().resize((3500, 3500))
     sent["ip2p_image"] = "data:image/png;base64," + to_base64(large)
