@@ -14,7 +14,7 @@ from . import history_store
 SECTION = ("instruct_edit", "Instruct edit")
 MEGABYTE = 1_000_000
 MAX_LONGEST_SIDE = 2048  # of the tab's slider
-CLEAR = "<button type='button' class='lg secondary gradio-button' onclick='ip2p_clear_history()'>Clear history</button> <span id='ip2p_cleared'></span>"
+CLEAR = "<button type='button' class='ip2p-button' onclick='ip2p_clear_history()'>Clear history</button> <span id='ip2p_cleared'></span>"
 AS_HOST, ONE_BATCH, SEQUENTIAL = "As the WebUI batches them", "All passes in one batch", "One pass after another"
 
 

@@ -10,7 +10,7 @@ from modules import call_queue, infotext_utils, progress, shared, ui_common
 from modules.ui_components import FormRow, ResizeHandleRow
 
 from ..errors import EditError
-from . import cards, history, many, notice, paste, picker, settings, sheet, shown_result
+from . import batch_part, cards, history, notice, paste, picker, settings, sheet, shown_result
 from .chain_run import heat_infotext, run_chain
 from .controls import build_controls, edit_of, seed_of_selected, show_size
 from .kept_results import Kept, kept, with_job
@@ -42,7 +42,7 @@ def build(faults) -> gr.Blocks:
                     full = shown_result.build(tools)
                     chain = history.build()
                     cells = sheet.build()
-                    batch = many.build()
+                    batch = batch_part.build()
             build_extra_networks(blocks, generation_tab, panel)
 
         reuse_seed.click(
@@ -77,7 +77,7 @@ def build(faults) -> gr.Blocks:
         sheet.connect(cells, dummy, checkpoint, inputs, controls, panel.html_log)
         for event in (toprow.restore_progress_button.click, blocks.load):
             event(fn=restoring(outputs), _js="ip2p_restore", inputs=[dummy], outputs=outputs, show_progress=False)
-        of_batch = many.connect(batch, dummy, chain["page"], checkpoint, texts, controls)
+        of_batch = batch_part.connect(batch, dummy, chain["page"], checkpoint, texts, controls)
         blocks.load(fn=restoring(of_batch), _js="ip2p_restore_batch", inputs=[dummy], outputs=of_batch, show_progress=False)
         shown_result.connect(full, chain["page"], controls["detail"], panel)
         notice.connect(top, controls, blocks.load)

@@ -29,7 +29,7 @@ from .controls import edit_of
 from .denoiser import check_edit_model
 from .history_store import THUMBNAIL, WINDOW_ID
 from .loan import lent
-from .processing import check_ready
+from .processing import check_ready, results_of_line
 
 PLACEHOLDER = Image.new("RGB", (64, 64))
 OWN_OF_A_PICTURE = ("image", "mask")  # controls that every picture of a batch has its own of
@@ -77,15 +77,24 @@ def build() -> dict:
                 label="Input folder", elem_id="ip2p_batch_input", placeholder="in place of dropped pictures", **shared.hide_dirs
             )
             b["output"] = gr.Textbox(
-                label="Output folder", elem_id="ip2p_batch_output", placeholder=str(default_folder()), **shared.hide_dirs
+                label="Output folder",
+                elem_id="ip2p_batch_output",
+                placeholder=str(default_folder()) if shared.hide_dirs["visible"] else "",
+                **shared.hide_dirs,
             )
         b["metadata"] = gr.Checkbox(True, label="Keep the photographs' date, place and camera", elem_id="ip2p_batch_metadata")
         b["run"] = gr.Button("Edit all of them", elem_id="ip2p_batch_run", variant="primary")
         with gr.Group(elem_id="ip2p_batch_container"):
             b["gallery"] = gr.Gallery(
-                label="Results of the batch", show_label=False, elem_id="ip2p_batch_results", columns=4, height="auto", preview=False
+                label="Results of the batch",
+                show_label=False,
+                elem_id="ip2p_batch_results",
+                columns=4,
+                height="auto",
+                preview=False,
+                visible=False,
             )
-        b["zip"] = FileOutput(label="All results in one ZIP", interactive=False, elem_id="ip2p_batch_zip")
+        b["zip"] = FileOutput(label="All results in one ZIP", interactive=False, elem_id="ip2p_batch_zip", visible=False)
         b["report"] = gr.HTML(elem_id="ip2p_batch_report")
     return b
 
@@ -104,7 +113,8 @@ def connect(b: dict, dummy, page, checkpoint: Sequence, texts: Sequence, control
             packed, fault = packed_results(outcome, task.folder, page)
         except EditError as e:
             return gr.update(), None, f"<div class='error'>{html.escape(str(e))}</div>"
-        return shown, packed, report(outcome, task, fault)
+        gallery = gr.update(value=shown, visible=True) if shown else gr.update()
+        return gallery, gr.update(value=packed, visible=packed is not None), report(outcome, task, fault)
 
     outputs = [b["gallery"], b["zip"], b["report"]]
     b["run"].click(fn=None, _js="() => [null, '']", outputs=outputs[1:])  # those of the batch before
@@ -157,7 +167,7 @@ class Task:
         check_edit_model(shared.sd_model)
         shown: list[tuple[Image.Image, str]] = []
         limit = int(shared.opts.img2img_batch_show_results_limit)
-        jobs = edit.count * len(lines_of(edit))
+        jobs = (len(edit.variations) or edit.count) * len(lines_of(edit))
         shared.state.job_count = len(self.sources) * jobs
         begun = 0
 
@@ -179,7 +189,7 @@ class Task:
 
         stamps = Stamps(settings_of(edit), shared.sd_model.sd_checkpoint_info.filename)
         outcome = Batch(
-            self.sources, self.stems, self.folder, stamps, edit.count * edit.batch_size, suffix(), int(shared.opts.jpeg_quality), metadata,
+            self.sources, self.stems, self.folder, stamps, results_of_line(edit), suffix(), int(shared.opts.jpeg_quality), metadata,
             shared.opts.img2img_background_color, images.HTTP,
         ).run(edited, is_over, begin)  # fmt: skip
         return outcome, shown
