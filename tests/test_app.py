@@ -437,7 +437,7 @@ def test_files_dropped_together_come_back_as_one_zip_and_finished_ones_are_passe
     assert ZipFile(download.value.path()).namelist() == ["one.png", "two.png"]
     if folder := os.environ.get("IP2P_SCREENSHOTS"):
         page.screenshot(path=Path(folder) / "app-many.png", full_page=True)
-    page.locator("#ip2p_edit_all").click()
+    field(page, "prompt").press("Enter")
     expect(page.locator("#ip2p_outcome")).to_contain_text("0 edited, 2 there already, 1 failed.")
 
 

@@ -38,6 +38,7 @@ DETAIL = 1.0
 CSS = Path(__file__).with_name("browser.css").read_text(encoding="utf8")
 BROWSER = Path(__file__).with_name("browser.js")
 NOTHING_PAINTED = "() => ''"
+PRESS = "() => document.querySelector('#ip2p_generate, #ip2p_edit_all').click()"  # whichever of them is shown
 
 
 def build(model: str) -> gr.Blocks:
@@ -78,7 +79,7 @@ class Page:
         """The picture or the pictures, what to change, and the button."""
         fields = self.fields
         with gr.Tabs():
-            with gr.Tab("One picture", elem_id="ip2p_one"):
+            with gr.Tab("One picture", elem_id="ip2p_one") as self.one:
                 self.picture = gr.Image(label="Picture", type="filepath", elem_id="ip2p_image", height=380, sources=["upload", "clipboard"])
                 with gr.Accordion("Edit only here", open=False, elem_id="ip2p_mask_group") as self.mask_group:
                     gr.Markdown("Paint over the picture where it may change: every pixel beside it stays as it is.")
@@ -89,12 +90,8 @@ class Page:
                         self.clear = gr.Button("Clear", size="sm", elem_id="ip2p_clear_mask", min_width=80)
                         self.mask_file = gr.UploadButton("Upload a mask", size="sm", elem_id="ip2p_mask_file", file_types=["image"])
                 self.painted = gr.Textbox("", visible="hidden", elem_id="ip2p_mask", label="Painted")
-            with gr.Tab("Many pictures", elem_id="ip2p_many"):
+            with gr.Tab("Many pictures", elem_id="ip2p_many") as self.many:
                 self.files = gr.File(file_count="multiple", label="Pictures", elem_id="ip2p_files", height=240)
-                self.edit_all = gr.Button("Edit all", variant="primary", elem_id="ip2p_edit_all")
-                self.outcome = gr.HTML(elem_id="ip2p_outcome")
-                self.packed = gr.DownloadButton("Download all results (ZIP)", elem_id="ip2p_packed")
-                self.folder = gr.State(None)
         fields["instruction"] = gr.Textbox(
             label="Instruction",
             placeholder="make it winter",
@@ -103,12 +100,17 @@ class Page:
         )
         fields["negative_prompt"] = gr.Textbox(label="Negative prompt", placeholder="what to keep out", elem_id="ip2p_neg_prompt")
         with gr.Row():
-            self.generate = gr.Button("Generate", variant="primary", elem_id="ip2p_generate")
-            self.stop = gr.Button("Stop", elem_id="ip2p_interrupt")
+            self.generate = gr.Button("Generate", variant="primary", elem_id="ip2p_generate", min_width=100)
+            self.edit_all = gr.Button("Edit all", variant="primary", elem_id="ip2p_edit_all", min_width=100, visible=False)
+            self.stop = gr.Button("Stop", elem_id="ip2p_interrupt", min_width=100)
         self.message = gr.HTML(elem_id="ip2p_message")
+        with gr.Column(visible=False) as self.of_many:
+            self.outcome = gr.HTML(elem_id="ip2p_outcome")
+            self.packed = gr.DownloadButton("Download all results (ZIP)", elem_id="ip2p_packed")
+            self.folder = gr.State(None)
         with gr.Row():
-            self.example = gr.Button("Load example", elem_id="ip2p_example")
-            self.reset = gr.Button("Reset", elem_id="ip2p_reset")
+            self.example = gr.Button("Load example", elem_id="ip2p_example", min_width=100)
+            self.reset = gr.Button("Reset", elem_id="ip2p_reset", min_width=100)
 
     def lay_out_result(self) -> None:
         """The result over the original, what kind of result it is, and the chain."""
@@ -123,9 +125,9 @@ class Page:
             buttons=["fullscreen"],
         )
         with gr.Row():
-            self.hold = gr.Button("Hold to see the original", elem_id="ip2p_hold", size="sm")
-            self.use = gr.Button("Use result as picture", elem_id="ip2p_use_result", size="sm")
-            self.back = gr.Button("Step back", elem_id="ip2p_history_back", size="sm")
+            self.hold = gr.Button("Hold to see the original", elem_id="ip2p_hold", size="sm", min_width=90)
+            self.use = gr.Button("Use result as picture", elem_id="ip2p_use_result", size="sm", min_width=90)
+            self.back = gr.Button("Step back", elem_id="ip2p_history_back", size="sm", min_width=90)
         self.download = gr.DownloadButton("Download the result", elem_id="ip2p_download")
         kinds = [(label, result) for result, label in RESULT_LABELS.items()]
         fields["result"] = gr.Radio(kinds, value=FULL, label="Result", elem_id="ip2p_result")
@@ -185,9 +187,9 @@ class Page:
         inputs = [self.picture, *(fields[name] for name in NAMES), self.painted, self.exact, chain]
         shown = [chain, self.history, self.infotext, self.download, self.message]
         outputs = [self.compared, fields["seed"], fields["text_scale"], fields["image_scale"], *shown]
-        pressed = [self.generate.click, fields["instruction"].submit]
-        self.hush(*pressed)
-        self.offer(pressed, self.events.generate, inputs, outputs, "edit", progress_on=self.compared)
+        self.hush(self.generate.click)
+        fields["instruction"].submit(fn=None, js=PRESS)
+        self.offer([self.generate.click], self.events.generate, inputs, outputs, "edit", progress_on=self.compared)
         moved = [fields["detail"].release, fields["result"].input]
         self.offer(
             moved, self.events.again, [fields["result"], fields["detail"], chain], [self.compared, *shown], "again",
@@ -226,6 +228,9 @@ class Page:
         self.reset.click(self.fresh, None, [*(fields[name] for name in NAMES), *others], api_name="reset")
 
     def connect_many(self) -> None:
+        for tab, many in ((self.one, False), (self.many, True)):
+            parts = [self.generate, self.edit_all, self.of_many]
+            tab.select(partial(shown_parts, many), None, parts, api_name=False, queue=False, show_progress="hidden")
         inputs = [self.files, *(self.fields[name] for name in NAMES), self.folder]
         outputs = [self.outcome, self.packed, self.folder, self.message]
         self.hush(self.edit_all.click)
@@ -262,6 +267,11 @@ class Page:
 def scales_moved(direction: int, text: float | None, image: float | None) -> tuple[float, float]:
     """Both scales a step on; an empty field counts as 0."""
     return move_scales(text or 0, image or 0, direction)
+
+
+def shown_parts(many: bool) -> list:
+    """Generate for one picture; its own button and results for many."""
+    return [gr.update(visible=not many), gr.update(visible=many), gr.update(visible=many)]
 
 
 def shown_sides(mode: str) -> list:

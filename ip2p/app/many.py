@@ -49,7 +49,7 @@ class Many:
             raise EditError("There are no pictures to edit: drop some on the field first.")
         if len(sources) > MOST_FILES:
             raise EditError(f"There are {len(sources)} pictures, and at most {MOST_FILES} are edited at once.")
-        settings = self._settings(fields)
+        settings = settings_of(fields, self.events.defaults)
         folder = folder or tempfile.mkdtemp(prefix="many-", dir=get_upload_folder())
         progress(0, desc="Loading the model")
         editor = self.events.editor
@@ -59,7 +59,7 @@ class Many:
             described = ""
 
             def edit_one(picture: Image.Image) -> Sequence[tuple[Image.Image, str]]:
-                edit = Edit(image=picture, **self._settings(fields))
+                edit = Edit(image=picture, **settings_of(fields, self.events.defaults))
                 try:
                     results = editor.edit(edit, on_step=on_step(progress, stop, described), on_rows=on_rows(progress, stop))
                 except Interrupted:
@@ -76,9 +76,6 @@ class Many:
         if packed:
             zip_files(outcome.results, Path(folder), packed)
         yield report(outcome), packed and str(packed), folder, said(*(["The edit was stopped."] if outcome.stopped else []))
-
-    def _settings(self, fields: dict[str, Any]) -> dict[str, Any]:
-        return {"longest_side": self.events.defaults.longest_side, **settings_of(fields)}
 
 
 def files_of(uploads: Any) -> list[str]:

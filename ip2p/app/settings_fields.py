@@ -7,6 +7,7 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
+from ..checkpoints.defaults import ModelDefaults
 from ..edit import random_scales
 from ..errors import EditError
 from ..where import MASK, NAME, Where
@@ -21,9 +22,9 @@ NAMES = (
 )  # fmt: skip
 
 
-def settings_of(values: Mapping[str, Any], painted: bool = False) -> dict[str, Any]:
-    """values: by `NAMES`, as a browser sent them, unchecked; a seed and scales that are to be random are drawn. painted: whether there is a
-    mask. Raises EditError."""
+def settings_of(values: Mapping[str, Any], defaults: ModelDefaults, painted: bool = False) -> dict[str, Any]:
+    """values: by `NAMES`, as a browser sent them, unchecked; a seed and scales that are to be random are drawn. defaults: of the model;
+    painted: whether there is a mask. Raises EditError."""
     drawn = values["seed_mode"] == DRAWN
     seed = random.randrange(100_000) if drawn else whole("seed", values["seed"])
     scales = values["text_scale"], values["image_scale"]
@@ -41,6 +42,7 @@ def settings_of(values: Mapping[str, Any], painted: bool = False) -> dict[str, A
         "detail": number("detail", values["detail"]),
         "crop": False,
         "region": where_of(values["region"], bool(values["only"]), painted),
+        "longest_side": defaults.longest_side,
         **{side: whole(side.replace("_", " "), values[side]) for side in sides},
     }
 
