@@ -3,7 +3,7 @@
 A line of JSON on stdin is a command: argv, or fetch with its arguments; copies: how many run at once; root: the folder whose changes are
 counted; kill_at: of these changes the one at which the command kills itself, a file having been opened and nothing written to it; kill_after: seconds; kills: seconds, whom, "driver" (the command) or "worker"
 (one of the processes that work for it), and "start", or "work" where the seconds count from the first item that was begun; largest_file: bytes, as on a full disk. A line of JSON on stdout is what came of it; left:
-processes that still worked for the command a minute after it.
+those that worked for the command and are still there ten seconds after it.
 """
 
 import json
@@ -100,9 +100,9 @@ def outcome(command: dict) -> dict:
     os.close(to_said)
     killed, started_by = 0, set()
     for moment in command.get("kills", ()):
-        met, below = kill(Path(command["root"]), children[0], started, *moment)
+        met, workers = kill(Path(command["root"]), children[0], started, *moment)
         killed += met
-        started_by.update(below)
+        started_by.update(workers)
     if "kill_after" in command:
         time.sleep(command["kill_after"])
         for child in children:
@@ -111,27 +111,27 @@ def outcome(command: dict) -> dict:
         text, changes = output.read().decode(errors="replace"), [int(line) for line in numbers]
     statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
     ended = time.monotonic()
-    while (left := [process for process in started_by if is_running(process)]) and time.monotonic() - ended < 60:
+    while (left := [process for process in started_by if is_running(process)]) and time.monotonic() - ended < 10:
         time.sleep(0.05)
     return {"statuses": statuses, "said": text, "changes": changes, "seconds": ended - started, "killed": killed, "left": left}
 
 
 def kill(root: Path, child: int, started: float, seconds: float, whom: str, since: str) -> tuple[bool, list[int]]:
-    """Waits until then, and for a worker until there is one → whether it was killed before the command ended, and the processes that
-    there were for it."""
+    """Waits until then, and for a worker until there is one → whether it was killed before the command ended, and the workers that
+    there were then."""
     began = time.time() - (time.monotonic() - started)
     while since == "work" and is_running(child) and not has_begun(root, began):
         time.sleep(0.005)
     counted_from = time.monotonic() if since == "work" else started
     while time.monotonic() - counted_from < seconds and is_running(child):
         time.sleep(0.005)
-    below = descendants(child)
-    while whom == "worker" and is_running(child) and not (workers := [p for p in below if is_worker(p, child)]):
+    workers = workers_of(child)
+    while whom == "worker" and is_running(child) and not workers:
         time.sleep(0.02)
-        below = descendants(child)
+        workers = workers_of(child)
     if met := is_running(child):
         os.kill(random.choice(workers) if whom == "worker" else child, signal.SIGKILL)
-    return met, below
+    return met, workers
 
 
 def has_begun(root: Path, since: float) -> bool:
@@ -143,8 +143,9 @@ def has_begun(root: Path, since: float) -> bool:
     return False
 
 
-def is_worker(process: int, child: int) -> bool:
-    return cmdline(process) == cmdline(child) or cmdline(process).startswith(b"ray::MapWorker")
+def workers_of(child: int) -> list[int]:
+    """Not the processes of Ray itself, which end up to a minute after it."""
+    return [p for p in descendants(child) if cmdline(p) == cmdline(child) or cmdline(p).startswith(b"ray::MapWorker")]
 
 
 def descendants(process: int) -> list[int]:

@@ -131,7 +131,8 @@ def join(address: str | None) -> None:
     import ray
 
     try:
-        ray.init(address, include_dashboard=False if address is None else None, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError, RuntimeError) as e:
+        ray.init(address or "local", include_dashboard=None if address else False, log_to_driver=False, logging_level=logging.ERROR)
+    except Exception as e:  # Ray raises many, some of them of no class of their own
         where = f"at {address}" if address else "to start here"
-        raise EditError(f"There is no Ray cluster {where}: {why(e)}.") from e
+        hint = " One that asks for a token needs RAY_AUTH_MODE=token." if address else ""
+        raise EditError(f"There is no Ray cluster {where}: {why(e)}.{hint}") from e
