@@ -68,6 +68,7 @@ def page(chromium, url):
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(url)
     page.locator("#ip2p_image input[type=file]").wait_for(state="attached")
+    page.wait_for_function("window.ip2p")  # what the page does once it is loaded
     yield page
     page.context.close()
     assert errors == []
