@@ -439,7 +439,8 @@ def test_what_is_drawn_for_every_picture_does_not_tell_finished_ones_apart():
 def test_ready_instructions_fill_the_fields(keep_scales):
     name = names_of(load(), "weather")[0]
     preset = chosen(load(), "weather", name)
-    instruction, text, image, steps, detail, *words = ready.picked(keep_scales, "weather", name)
+    instruction, text, image, steps, detail, region, only, *words = ready.picked(keep_scales, "weather", name)
+    assert (region, only) == ("What is painted, or everywhere", False)
     assert (instruction, steps, detail) == (preset.instruction_for(), preset.steps, preset.detail)
     assert [text, image] == ([gr.skip()] * 2 if keep_scales else [preset.text_scale, preset.image_scale])
     assert [word["visible"] for word in words] == [place < len(preset.words) for place in range(len(words))]
