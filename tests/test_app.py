@@ -31,6 +31,7 @@ from tiny_model import save_folder, tiny_editor
 ROOT = Path(__file__).resolve().parents[1]
 PHOTO = ROOT / "ip2p" / "examples" / "chelsea.jpg"
 AFTER = "#ip2p_compare img"
+AXE = Path(os.environ.get("IP2P_AXE", ROOT / ".cache" / "axe" / "node_modules" / "axe-core" / "axe.min.js"))
 assert CHROMIUM
 
 
@@ -481,3 +482,21 @@ def test_the_card_make_up_edits_the_lips_of_a_portrait_and_leaves_everything_els
     (lips,) = regions_named(Edit(Image.fromarray(photograph), "x", region=Where(NAME, "lips")))
     inside = lips.levels() > 0
     assert (result[~inside] == photograph[~inside]).all() and (result != photograph).any(-1)[inside].mean() > 0.3
+
+
+@pytest.mark.skipif(not AXE.is_file(), reason="axe-core is not here: npm install --prefix .cache/axe axe-core, or $IP2P_AXE")
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_no_serious_violation(page, url, theme):
+    page.goto(f"{url}?__theme={theme}")
+    page.wait_for_function("window.ip2p")
+    set_up(page, steps=1)
+    generate(page)
+    page.locator("#ip2p_mask_group .label-wrap").click()
+    page.locator("#ip2p_picker .label-wrap").click()
+    page.locator("#ip2p_preset_group").wait_for()
+    page.evaluate(AXE.read_text(encoding="utf8"))
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+    serious = [
+        (broken["id"], [node["html"][:200] for node in broken["nodes"]]) for broken in found if broken["impact"] in ("serious", "critical")
+    ]
+    assert serious == []

@@ -151,6 +151,10 @@
         const [original, result] = document.querySelectorAll('#ip2p_compare img');
         original?.setAttribute('alt', 'The original');
         result?.setAttribute('alt', 'The result');
+        for (const item of document.querySelectorAll('#ip2p_history .thumbnail-item')) {
+            const caption = item.querySelector('.caption-label')?.textContent.trim();
+            if (caption) item.setAttribute('aria-label', caption); // Gradio's says which one of how many it is
+        }
         const handle = document.querySelector('#ip2p_compare [data-testid=slider]');
         if (!handle || handle.getAttribute('role') === 'slider') return;
         const roles = {role: 'slider', tabindex: '0', 'aria-label': 'Share of the original that is shown', 'aria-valuemin': '0', 'aria-valuemax': '100'};
