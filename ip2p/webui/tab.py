@@ -10,11 +10,7 @@ from modules import call_queue, progress, shared, ui_common
 from modules.ui_components import FormRow, ResizeHandleRow
 
 from ..errors import EditError
-<<<<<<< HEAD
-from . import batch_part, cards, history, notice, paste, picker, pictures, settings, sheet, shown_result
-=======
-from . import cards, found_region, history, many, notice, paste, picker, pictures, settings, sheet, shown_result
->>>>>>> 5b12a98 (The tab paints where the instruction acts, at a threshold, to be mended by the brush)
+from . import batch_part, cards, found_region, history, notice, paste, picker, pictures, settings, sheet, shown_result
 from .chain_run import heat_infotext, run_chain
 from .controls import build_controls, edit_of, seed_of_selected, show_size
 from .kept_results import Kept, kept, with_job
