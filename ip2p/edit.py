@@ -17,10 +17,13 @@ from .region import Region
 from .where import MASK, Where
 
 TEXT_SCALE, IMAGE_SCALE = 7.5, 1.5
+OFFICIAL_RANGES = (6.0, 9.0), (1.2, 1.8)  # of text and image scale, in which the official page of InstructPix2Pix draws them
+ScaleRanges = tuple[tuple[float, float], tuple[float, float]]
 MAX_SCALE = 100.0
 SLIDER_TEXT, SLIDER_IMAGE = 20.0, 5.0  # how far the scales' fields go
 MAX_STEPS, MAX_COUNT, MAX_BATCH = 200, 64, 16
 MAX_CELLS = 49
+AROUND = {"text_scale": (0.5, 1, 1.6), "image_scale": (0.75, 1, 1.4)}  # a smaller step is hard to see beside the next one
 MAX_TEXT = 10_000  # characters of an instruction; the network reads about 300
 WORKING, OWN_SIZE, FULL = RESULTS = "working", "own-size", "full"
 MAX_SEED = 2**53  # what a number in JSON and in a browser holds exactly
@@ -49,6 +52,7 @@ class Edit:
         "full", at that size with the picture's own detail (`detail.py`), of which `detail` tells how much, from 0 to 1.
     crop: cut the picture around its middle to the working size's aspect, as the paper does, and not shown whole with its reflection
         round it; by default only for the result "working". own_size: the former name of the result "own-size".
+    scale_ranges: of the text and the image scale, from which `randomise_scales` draws both, by each result's seed.
     variants: a contact sheet of these cells in place of `count` results.
     variations: instructions in place of `instruction`, a result of each, all from one seed.
     """
@@ -63,6 +67,7 @@ class Edit:
     image_start: float = 0.0
     image_end: float = 1.0
     randomise_scales: bool = False
+    scale_ranges: ScaleRanges = OFFICIAL_RANGES
     steps: int = 20
     sampler_name: str = "Euler a"
     scheduler: str = "Automatic"
@@ -165,12 +170,12 @@ class Edit:
 
     def guidance(self, seed: int | None = None, index: int | None = None) -> Guidance:
         """Both scales and when they act, of the result with this seed and place in the job: those of its variant, or, with
-        `randomise_scales`, drawn from the seed as the official page draws them."""
+        `randomise_scales`, drawn from the seed."""
         text, image = self.text_scale, self.image_scale
         if self.variants and index is not None:
             text, image = self.variants[index].text_scale, self.variants[index].image_scale
         elif self.randomise_scales and seed is not None:
-            text, image = random_scales(seed)
+            text, image = random_scales(seed, self.scale_ranges)
         return Guidance(text, image, Interval(self.text_start, self.text_end), Interval(self.image_start, self.image_end))
 
     @property
@@ -222,9 +227,12 @@ def read_scales(text: str, name: str) -> list[float]:
         raise EditError(f"The {name} of a contact sheet are numbers with commas between them, for example 5, 7.5, 10.") from e
 
 
-def scales_around(scale: float) -> list[float]:
-    """The scales of a contact sheet where none are given: two thirds of this one, itself, four thirds."""
-    return [round(scale * share, 2) for share in (2 / 3, 1, 4 / 3)]
+def scales_around(which: str, scale: float) -> list[float]:
+    """The scales of a contact sheet where none are given: this one in the middle of one that shows less of it and one that shows more.
+
+    which: "text_scale" or "image_scale".
+    """
+    return [round(scale * share, 2) for share in AROUND[which]]
 
 
 def move_scales(text: float, image: float, direction: int) -> tuple[float, float]:
@@ -261,7 +269,8 @@ def check_whole(name: str, value: float, low: int, high: int) -> None:
         raise EditError(f"The {name} must be a whole number, not {value}.")
 
 
-def random_scales(seed: int) -> tuple[float, float]:
-    """(text scale in 6–9, image scale in 1.2–1.8), as the official page of InstructPix2Pix draws them; one pair a seed."""
+def random_scales(seed: int, ranges: ScaleRanges = OFFICIAL_RANGES) -> tuple[float, float]:
+    """(text scale, image scale) drawn from these ranges; one pair a seed."""
     draw = random.Random(int(seed))
-    return round(draw.uniform(6.0, 9.0), 2), round(draw.uniform(1.2, 1.8), 2)
+    text, image = (round(draw.uniform(*ends), 2) for ends in ranges)
+    return text, image

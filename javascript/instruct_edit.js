@@ -2,6 +2,9 @@
 // All scripts of the WebUI share one global scope, so every name here starts with ip2p_.
 
 let ip2p_before = null; // the picture of the edit in the gallery, for the comparison
+const ip2p_jobs = new Set(); // ids of those that run or wait
+let ip2p_chosen_tile = ''; // the number of the cell of the contact sheet that was pressed
+let ip2p_error_is_of_log = false;
 let ip2p_checkpoint = null;
 let ip2p_detail_timer = null;
 
@@ -9,56 +12,63 @@ function ip2p_element(id) {
     return gradioApp().getElementById('ip2p_' + id);
 }
 
-function ip2p_submit() {
+async function ip2p_submit() {
     const id = randomId();
-    localSet('ip2p_task_id', id);
-    ip2p_before = ip2p_element('image').querySelector('img')?.src ?? null;
+    ip2p_remember('task_id', id);
+    ip2p_clear_error();
+    ip2p_before = ip2p_shown_picture();
     ip2p_close_compare();
     ip2p_watch(id);
-    const res = create_submit_args(arguments);
+    const res = await ip2p_with_keys(arguments);
     res[0] = id;
     res[1] = ip2p_page()[0]; // the field of it is still empty on a page whose loading is not over
     return res;
 }
 
-function ip2p_submit_sheet() {
+async function ip2p_submit_sheet() {
     const id = randomId();
-    requestProgress(id, ip2p_element('sheet_container'), ip2p_element('sheet_cells'), function() {});
-    const res = create_submit_args(arguments);
+    ip2p_clear_error();
+    ip2p_job_runs(id, true);
+    requestProgress(id, ip2p_element('sheet_progress'), null, () => ip2p_job_runs(id, false));
+    const res = await ip2p_with_keys(arguments);
     res[0] = id;
     return res;
 }
 
-// The page's own id, under which the WebUI keeps its history; it stays after a reload.
-function ip2p_page() {
-    let page = localGet('ip2p_page');
-    if (!page) {
-        page = Array.from(crypto.getRandomValues(new Uint8Array(16)), byte => byte.toString(16).padStart(2, '0')).join('');
-        localSet('ip2p_page', page);
-    }
-    return [page];
+// Interrupt is there, and Esc works, as long as a job of this window runs or waits.
+function ip2p_job_runs(id, runs) {
+    if (runs) ip2p_jobs.add(id);
+    else ip2p_jobs.delete(id);
+    if (!runs) setTimeout(() => ip2p_say_error_of_log(true), 300); // the same sentence twice changes nothing that could be observed
+    showSubmitButtons('ip2p', !ip2p_jobs.size);
+    gradioApp().getElementById('tab_ip2p').classList.toggle('ip2p-busy', ip2p_jobs.size > 0);
+}
+
+function ip2p_interrupt_job() {
+    ip2p_element(ip2p_element('interrupting').style.display === 'block' ? 'interrupting' : 'interrupt').click();
+    return [];
 }
 
 function ip2p_watch(id, inactivityTimeout) {
-    showSubmitButtons('ip2p', false);
+    ip2p_job_runs(id, true);
     const container = ip2p_element('gallery_container');
     requestProgress(id, container, ip2p_element('gallery'), function() {
-        showSubmitButtons('ip2p', true);
+        ip2p_job_runs(id, false);
         showRestoreProgressButton('ip2p', false);
     }, function() {}, inactivityTimeout);
 }
 
 // The id stays after the job is done, so that a reload brings back its result too.
 function ip2p_restore() {
-    const id = localGet('ip2p_task_id');
+    const id = ip2p_remembered('task_id');
     showRestoreProgressButton('ip2p', false);
     if (id) ip2p_watch(id, 0);
     return [id ?? null];
 }
 
-// A result finished otherwise: the place of the selected one in the gallery goes along.
-function ip2p_change_result() {
-    return [ip2p_page()[0], selected_gallery_index(), ...Array.from(arguments).slice(2, 5)]; // the gallery, its description, the detail
+// A cell of the contact sheet: its scales and its seed, and no drawing of others.
+function ip2p_chosen_cell(settings) {
+    return [...JSON.parse(settings)[ip2p_chosen_tile], false];
 }
 
 // A person moved the slider: only then, not where a paste or a ready instruction sets it.
@@ -70,59 +80,43 @@ function ip2p_detail_moved() {
     }, 200);
 }
 
-function ip2p_selected_result(gallery) {
-    return extract_image_from_gallery(gallery ?? []);
+// A sentence above everything, read out, which goes with the next press or with ×.
+function ip2p_say_error(text) {
+    const box = ip2p_element('error');
+    box.querySelector('span').textContent = text;
+    box.hidden = false;
+    box.scrollIntoView({block: 'nearest'});
+}
+
+function ip2p_clear_error() {
+    ip2p_error_is_of_log = false;
+    ip2p_element('error').hidden = true;
+}
+
+// What the WebUI says of the last press, once; a press that went well takes it away again.
+function ip2p_say_error_of_log(again) {
+    const error = gradioApp().querySelector('#html_log_ip2p .error');
+    if (error && (again || !error.dataset.said)) {
+        error.dataset.said = 'said';
+        ip2p_say_error(error.textContent);
+        ip2p_error_is_of_log = true;
+    } else if (!error && ip2p_error_is_of_log) {
+        ip2p_clear_error();
+    }
+}
+
+function ip2p_build_error() {
+    const box = Object.assign(document.createElement('div'), {id: 'ip2p_error', hidden: true});
+    box.setAttribute('role', 'alert');
+    const close = Object.assign(document.createElement('button'), {type: 'button', textContent: '×', ariaLabel: 'Close'});
+    close.addEventListener('click', ip2p_clear_error);
+    box.append(document.createElement('span'), close);
+    ip2p_element('toprow').after(box);
+    new MutationObserver(() => ip2p_say_error_of_log(false)).observe(gradioApp().querySelector('#html_log_ip2p'), {subtree: true, childList: true});
 }
 
 function ip2p_use_checkpoint(title) {
     if (title) selectCheckpoint(title);
-    return [];
-}
-
-function ip2p_close_compare() {
-    const box = ip2p_element('compare');
-    box.hidden = true;
-    box.replaceChildren();
-}
-
-function ip2p_toggle_compare() {
-    const box = ip2p_element('compare');
-    const selected = ip2p_element('gallery').querySelector('.preview img, .thumbnail-item.selected img, .thumbnail-item img');
-    const before = ip2p_before ?? ip2p_element('image').querySelector('img')?.src;
-    if (!box.hidden) {
-        ip2p_close_compare();
-        return [];
-    }
-    if (!selected || !before) {
-        box.textContent = 'There is no result to compare yet: edit a picture first.';
-        box.hidden = false;
-        return [];
-    }
-    const after = Object.assign(new Image(), {src: selected.src, alt: 'after', className: 'ip2p-after'});
-    const under = Object.assign(new Image(), {src: before, alt: 'before', className: 'ip2p-before'});
-    const slider = Object.assign(document.createElement('input'), {type: 'range', min: 0, max: 100, value: 50, ariaLabel: 'Before and after'});
-    const place = () => box.style.setProperty('--ip2p-split', slider.value + '%');
-    slider.addEventListener('input', place);
-    const stage = document.createElement('div');
-    stage.className = 'ip2p-stage';
-    // A result at working size is squeezed by a pixel or two; a cropped one shows the middle of the picture.
-    const aspect = image => image.naturalWidth / image.naturalHeight || 1;
-    const fill = () => under.style.objectFit = Math.abs(Math.log(aspect(after) / aspect(under))) < 0.03 ? 'fill' : 'cover';
-    Promise.all([after.decode(), under.decode()]).then(fill, function() {});
-    stage.append(after, under);
-    box.replaceChildren(stage, slider);
-    place();
-    box.hidden = false;
-    return [];
-}
-
-// On the options page: clears the history by a button of the tab, which then says so beside the button that was pressed.
-function ip2p_clear_history() {
-    if (confirm('Clear the history of all your edits?')) ip2p_element('clear_history')?.click();
-}
-
-function ip2p_show_cleared(text) {
-    ip2p_element('cleared').textContent = text;
     return [];
 }
 
@@ -142,6 +136,16 @@ function recalculate_prompts_ip2p() {
 
 onUiLoaded(function() {
     if (!ip2p_element('generate')) return; // the tab is hidden, or says why it could not be built
+    ip2p_build_error();
+    ip2p_build_painter();
+    ip2p_build_history();
+    ip2p_build_keys();
+    ip2p_element('sheet_cells').addEventListener('click', function(event) {
+        const cell = event.target.closest('[data-tile]');
+        if (!cell) return;
+        ip2p_chosen_tile = cell.dataset.tile;
+        ip2p_element('sheet_chosen').click();
+    });
     attachGalleryListeners('ip2p');
     setupExtraNetworksForTab('ip2p');
     ip2p_element('detail').addEventListener('change', ip2p_detail_moved);

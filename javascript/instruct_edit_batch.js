@@ -11,9 +11,9 @@ function ip2p_submit_batch() {
 }
 
 function ip2p_watch_batch(id, inactivityTimeout) {
-    showSubmitButtons('ip2p', false);
+    ip2p_job_runs(id, true);
     requestProgress(id, ip2p_element('batch_container'), ip2p_element('batch_results'), function() {
-        showSubmitButtons('ip2p', true);
+        ip2p_job_runs(id, false);
     }, null, inactivityTimeout);
 }
 

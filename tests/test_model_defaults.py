@@ -2,6 +2,7 @@
 
 import json
 import struct
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,7 +11,9 @@ from safetensors.torch import save_file
 
 from ip2p.checkpoints import small
 from ip2p.checkpoints.defaults import FOLDER_FILE, ModelDefaults, defaults_for, instructions_for, metadata_of
+from ip2p.edit import OFFICIAL_RANGES
 from ip2p.errors import EditError
+from ip2p.presets import Preset
 
 SAID = {"text_scale": "3", "image_scale": "1.25", "steps": "30", "size": "384", "instructions": "make it winter\nmake it night"}
 OWN = ModelDefaults(384, 3.0, 1.25, 30)
@@ -116,3 +119,16 @@ def test_training_writes_them_and_refuses_what_no_edit_can_take(tmp_path):
     for change in ("defaults.text_scale=1000", "defaults.size=8", "defaults.steps=0"):
         with pytest.raises(EditError, match="defaults names what no edit can take"):
             load(path, [change])
+
+
+def test_scales_are_drawn_from_a_fifth_around_the_model_s_which_for_the_published_one_is_the_official_range():
+    assert ModelDefaults().scale_ranges == OFFICIAL_RANGES == ((6.0, 9.0), (1.2, 1.8))
+    assert OWN.scale_ranges == ((2.4, 3.6), (1.0, 1.5))
+
+
+def test_a_ready_instruction_s_scales_are_the_published_checkpoint_s_and_one_s_own_are_for_any():
+    shipped = Preset("Rain", "add rain", text_scale=8, image_scale=1.6, steps=25)
+    ours = {"text_scale": 8.0, "image_scale": 1.6, "steps": 25, "detail": 1.0}
+    assert ModelDefaults().ready(shipped) == ModelDefaults(longest_side=768, steps=30).ready(shipped) == ours
+    assert OWN.ready(shipped) == ours | {"text_scale": OWN.text_scale, "image_scale": OWN.image_scale}
+    assert OWN.ready(replace(shipped, own=True)) == ours

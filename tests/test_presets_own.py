@@ -18,9 +18,11 @@ from ip2p.presets import (
     Preset,
     delete_own,
     folder_of,
+    groups_known,
     load,
     own,
     preset_named,
+    rename_own,
     save_own,
 )  # fmt: skip
 from ip2p.presets.preset import from_entry
@@ -392,3 +394,24 @@ def test_a_file_that_would_become_too_large_is_not_written(tmp_path, monkeypatch
 def test_the_shipped_file_reads_the_same_by_the_quick_way_and_by_that_of_own_files():
     entries, _ = parse(presets.SHIPPED.read_text(encoding="utf8"), presets.SHIPPED)
     assert {key: from_entry(presets.SHIPPED, key, entry, own=False) for key, entry in entries.items()} == presets.shipped()
+
+
+def test_an_own_preset_is_renamed_at_its_place_and_nothing_else(tmp_path):
+    for name in ("One", "Two", "Three"):
+        save_own(tmp_path, Preset(name, f"make it {name}", text_scale=9))
+    renamed = rename_own(tmp_path, "two", "Zwei")
+    own = [preset for preset in load(tmp_path).values() if preset.own]
+    assert [preset.name for preset in own] == ["One", "Zwei", "Three"] and own[1] == renamed
+    assert (renamed.key, renamed.instruction, renamed.text_scale) == ("zwei", "make it Two", 9)
+    assert rename_own(tmp_path, "zwei", "zwei").name == "zwei", "the same key"
+    with pytest.raises(EditError, match="already have"):
+        rename_own(tmp_path, "zwei", "One")
+    with pytest.raises(EditError, match="only your own"):
+        rename_own(tmp_path, "rain", "Mine")
+    assert rename_own(tmp_path, "one", "Rain").key != "rain", "a shipped one's key"
+
+
+def test_what_a_model_names_tells_which_kinds_of_change_it_knows():
+    small = ("make it winter", "make it look like a sunset", "add fog", "make it a pencil drawing", "make it black and white")
+    assert groups_known(load(), small) == {"season", "time of day", "weather", "art medium and style"}
+    assert groups_known(load(), ("give her blond hair",)) >= {"hair"} and not groups_known(load(), ())

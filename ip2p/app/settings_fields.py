@@ -26,7 +26,7 @@ def settings_of(values: Mapping[str, Any], defaults: ModelDefaults) -> dict[str,
     drawn = values["seed_mode"] == DRAWN
     seed = random.randrange(100_000) if drawn else whole("seed", values["seed"])
     scales = values["text_scale"], values["image_scale"]
-    text, image = random_scales(seed) if values["scale_mode"] == DRAWN else scales
+    text, image = random_scales(seed, defaults.scale_ranges) if values["scale_mode"] == DRAWN else scales
     sides = ("width", "height") if values["size_mode"] == CUSTOM else ("longest_side",)
     return {
         "instruction": str(values["instruction"] or ""),

@@ -13,9 +13,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..edit import IMAGE_SCALE, MAX_COUNT, MAX_SCALE, MAX_STEPS, TEXT_SCALE, Edit, check_number, check_text, check_whole
+from ..edit import IMAGE_SCALE, MAX_COUNT, MAX_SCALE, MAX_STEPS, TEXT_SCALE, Edit, ScaleRanges, check_number, check_text, check_whole
 from ..errors import EditError
 from ..images import MAX_SIDE, MIN_SIDE
+from ..presets import Preset
 from .header import is_safetensors, safetensors_metadata
 
 PACKAGED = {"small": Path(__file__).parents[1] / "small" / "small.safetensors"}  # an LDM file, with its yaml and its .clip folder beside it
@@ -32,6 +33,19 @@ class ModelDefaults:
     text_scale: float = TEXT_SCALE
     image_scale: float = IMAGE_SCALE
     steps: int = Edit.steps
+
+    @property
+    def scale_ranges(self) -> ScaleRanges:
+        """From which scales are drawn: a fifth less to a fifth more, as the official page does with the published checkpoint's."""
+        text, image = ((round(0.8 * scale, 2), round(1.2 * scale, 2)) for scale in (self.text_scale, self.image_scale))
+        return text, image
+
+    def ready(self, preset: Preset) -> dict[str, float]:
+        """What a ready instruction sets by name. The scales of those that are shipped suit the published checkpoint and its like; any other
+        model keeps its own."""
+        suits = preset.own or (self.text_scale, self.image_scale) == (TEXT_SCALE, IMAGE_SCALE)
+        text, image = (preset.text_scale, preset.image_scale) if suits else (self.text_scale, self.image_scale)
+        return {"text_scale": text, "image_scale": image, "steps": preset.steps, "detail": preset.detail}
 
 
 def defaults_for(model: str) -> ModelDefaults:

@@ -184,9 +184,7 @@ def request_of(args: argparse.Namespace, where: Where | None = None) -> Request:
             variations = preset.variations(args.variations, **choices_of(args.choice))
             words = preset.choices[args.variations]
         where = where or (None if args.region or args.mask else region_options.of_preset(preset))
-        chosen = {"steps": preset.steps, "detail": preset.detail}
-        if defaults != small.DEFAULTS:  # a preset's scales are the published checkpoint's
-            chosen |= {"text_scale": preset.text_scale, "image_scale": preset.image_scale}
+        chosen = defaults.ready(preset)
     elif args.choice or args.variations:
         raise EditError(f"--{'choice' if args.choice else 'variations'} fills in a word of a preset: name one by --preset.")
     elif instruction is None:
@@ -198,7 +196,7 @@ def request_of(args: argparse.Namespace, where: Where | None = None) -> Request:
         if asked is not None:
             scales[name] = read_scales(asked, name.replace("_", " ") + "s")
         else:
-            scales[name] = scales_around(default) if args.grid else [default]
+            scales[name] = scales_around(name, default) if args.grid else [default]
         if not scales[name] or (len(scales[name]) > 1 and not args.grid):
             raise EditError(f"--{name.replace('_', '-')} takes one number; several, with commas, go with --grid.")
     if args.grid and args.count != 1:

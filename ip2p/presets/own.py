@@ -89,6 +89,27 @@ def delete_own(user_folder: Path, key: str) -> Preset:
     return own.presets[key]
 
 
+def rename_own(user_folder: Path, key: str, name: str) -> Preset:
+    """Gives a preset of the person's own another name, and the key that goes with it, at its place in the file; returns it as saved.
+
+    Raises EditError as `save_own` does, and when there is none of this key.
+    """
+    path = Path(user_folder) / FILE_NAME
+    with _saving:
+        own = read(path)
+        if key not in own.presets:
+            raise EditError(f"You have no preset {quoted(key)} of your own: only your own can be renamed.")
+        renamed = replace(own.presets[key], name=name, key="")
+        if renamed.key in shipped():
+            renamed = beside_shipped(renamed, set(shipped()))
+        if renamed.key != key and (renamed.key in own.presets or renamed.key in own.entries):
+            raise EditError(f"You already have a preset {quoted(renamed.key)}: choose another name.")
+        settings, old = renamed.as_dict(), own.key_in_file[key]
+        entry = {name: settings[name] for name in IN_FILE}
+        rewrite(path, {renamed.key if other == old else other: entry if other == old else kept for other, kept in own.entries.items()})
+    return renamed
+
+
 def append(path: Path, own: OwnFile, preset: Preset, entry: dict[str, Any]) -> None:
     """Writes an entry below the last one, which takes as long whatever is above it. Raises EditError as `write` does."""
     addition = dumped({preset.key: entry})

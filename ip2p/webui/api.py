@@ -22,11 +22,11 @@ from ..errors import EditError
 from ..presets import preset_named, quoted
 from ..segmentation import missing
 from ..where import NAMES
-from . import picker
+from . import picker, pictures
 from .api_models import MAX_NAME, EditRequest, EditResponse, PresetResponse, RegionRequest, StatusResponse
 from .chain_run import heat_infotext, run_chain
 from .loan import lent
-from .models import model_status
+from .models import chosen_defaults, model_status
 from .processing import NO_ROOM, is_lack_of_memory
 
 PREFIX = "/instruct-edit/v1"
@@ -37,6 +37,7 @@ MAX_MARKS = 50_000  # commas and brackets of a body, base64 has none: each can c
 def register(demo, app: FastAPI) -> None:
     """Adds the routes; those of the API when the WebUI was started with --api. `demo` is None under --nowebui."""
     router = APIRouter(route_class=Route)
+    router.add_api_route("/internal/instruct-edit-picture", pictures.take, methods=["POST"], include_in_schema=False)
     if shared.cmd_opts.api or shared.cmd_opts.nowebui:
         protected = [Depends(_authentication())] if shared.cmd_opts.api_auth else []
 
@@ -137,19 +138,14 @@ def user_of(request: Request) -> str | None:
 def edit(request: EditRequest, user: str | None = Depends(user_of)) -> EditResponse:
     """Edits a picture by an instruction."""
     try:
+        suited = chosen_defaults(request.model)
         fields = request.dict(exclude={"preset", "choices", "variations", "own_size", "model"})
         asked = request.result if "result" in request.__fields_set__ else None
         fields["result"] = None if asked is request.own_size is None else result_asked(asked, request.own_size)
         fields["region"] = request.region and request.region.where()
         if request.preset is not None:
             preset = preset_named(request.preset, picker.presets(user), picker.LISTED)
-            ready = dict(
-                instruction=preset.instruction_for(**request.choices),
-                text_scale=preset.text_scale,
-                image_scale=preset.image_scale,
-                steps=preset.steps,
-                detail=preset.detail,
-            )
+            ready = {"instruction": preset.instruction_for(**request.choices), **suited.ready(preset)}
             if request.mask is None and not missing(preset.region):
                 ready["region"] = preset.where
             fields.update((k, v) for k, v in ready.items() if k not in request.__fields_set__)
@@ -159,6 +155,8 @@ def edit(request: EditRequest, user: str | None = Depends(user_of)) -> EditRespo
         fields["image"] = read_picture(request.image) if request.image else None
         fields["mask"] = read_mask(request.mask) if request.mask else None
         fields["styles"] = tuple(request.styles)
+        taken = {name: value for name, value in vars(suited).items() if fields[name] is None}
+        fields |= {**taken, "scale_ranges": suited.scale_ranges}
         settings = Edit(**fields)
         task = progress.create_task_id("instruct-edit")
         progress.add_task_to_queue(task)
@@ -187,7 +185,7 @@ def edit(request: EditRequest, user: str | None = Depends(user_of)) -> EditRespo
         infotexts=infotexts,
         seeds=[result.seed for result in run.results],
         heat_maps=heat_maps if settings.heat_map else [],
-        info={**json.loads(run.processed.js()), "comments": run.processed.comments, "interrupted": run.interrupted},
+        info={**json.loads(run.processed.js()), "comments": run.processed.comments, "interrupted": run.interrupted, "taken": taken},
     )
 
 

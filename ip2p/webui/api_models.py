@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pydantic import BaseModel, Field, root_validator, validator
 
-from ..checkpoints import small
 from ..edit import (
     FULL,
     IMAGE_SCALE,
@@ -18,12 +17,14 @@ from ..edit import (
     OWN_SIZE,
     TEXT_SCALE,
     WORKING,
+    Edit,
 )
 from ..presets import MAX_FIELDS, quoted
 from ..where import INSTRUCTION, MARGIN, MASK, MAX_MARGIN, MAX_NUMBER, MAX_PIXELS, NAME, NAMES, Where
 
 MAX_NAME = 200  # characters of a preset's key, a sampler, a schedule type, a style
 MAX_STYLES = 100
+LEFT_OUT = "left out, what the loaded model names"
 
 
 class Strict(BaseModel):
@@ -114,26 +115,28 @@ class EditRequest(Strict):
         description="An edit checkpoint for this request alone, one of those that status lists: it is loaded for it, and the WebUI's own is given back after it.",
     )
     negative_prompt: str = Field("", title="Negative prompt", description="What the result should not be.")
-    text_scale: float = Field(
-        TEXT_SCALE,
+    text_scale: float | None = Field(
+        None,
         ge=0,
         le=MAX_SCALE,
         title="Text scale",
-        description=f"How strongly the instruction acts. For the small checkpoint send {small.DEFAULTS.text_scale:g}.",
+        description=f"How strongly the instruction acts; {LEFT_OUT}, {TEXT_SCALE:g} of the published one.",
     )
-    image_scale: float = Field(
-        IMAGE_SCALE,
+    image_scale: float | None = Field(
+        None,
         ge=0,
         le=MAX_SCALE,
         title="Image scale",
-        description=f"How closely the result keeps to the picture. For the small checkpoint send {small.DEFAULTS.image_scale:g}.",
+        description=f"How closely the result keeps to the picture; {LEFT_OUT}, {IMAGE_SCALE:g} of the published one.",
     )
     text_start: float = Field(0.0, ge=0, le=1, description="Share of the noise levels from which the text scale acts; it is 1 before.")
     text_end: float = Field(1.0, ge=0, le=1, description="… and up to which; it is 1 after.")
     image_start: float = Field(0.0, ge=0, le=1, description="The same for the image scale.")
     image_end: float = Field(1.0, ge=0, le=1, description="… and up to which; it is 1 after.")
-    randomise_scales: bool = Field(False, description="Draw text scale from 6–9 and image scale from 1.2–1.8, by the picture's seed.")
-    steps: int = Field(20, ge=1, le=MAX_STEPS)
+    randomise_scales: bool = Field(
+        False, description="Draw both scales by the picture's seed, from a fifth below to a fifth above those of the model."
+    )
+    steps: int | None = Field(None, ge=1, le=MAX_STEPS, description=f"{LEFT_OUT.capitalize()}, {Edit.steps} of the published one.")
     sampler_name: str = Field("Euler a", max_length=MAX_NAME, title="Sampler", description="One of those that status lists.")
     scheduler: str = Field("Automatic", max_length=MAX_NAME, title="Schedule type", description="One of those that status lists.")
     seed: int = Field(-1, ge=-1, le=MAX_SEED, description="-1 draws one.")
@@ -141,11 +144,11 @@ class EditRequest(Strict):
     batch_size: int = Field(1, ge=1, le=MAX_BATCH, description="Results computed at once; count × batch size are returned.")
     width: int | None = Field(None, ge=MIN_SIDE, le=MAX_SIDE, description="Working size; left out, it is fitted to the picture.")
     height: int | None = Field(None, ge=MIN_SIDE, le=MAX_SIDE, description="The same.")
-    longest_side: int = Field(
-        512,
+    longest_side: int | None = Field(
+        None,
         ge=MIN_SIDE,
         le=MAX_SIDE,
-        description=f"Limit of the fitted working size. For the small checkpoint send {small.DEFAULTS.longest_side}.",
+        description=f"Limit of the fitted working size; {LEFT_OUT}, {Edit.longest_side} of the published one.",
     )
     result: str = Field(
         WORKING,
@@ -201,7 +204,7 @@ class EditResponse(BaseModel):
         description="Where the instruction acts on what each result was made of, if that was asked for: PNG in base64."
     )
     info: dict = Field(
-        description="The WebUI's description of the job, its comments, and as interrupted whether a result is half done or missing."
+        description="The WebUI's description of the job, its comments, as interrupted whether a result is half done or missing, and as taken the scales, the steps and the size that were left out."
     )
 
 

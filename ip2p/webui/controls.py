@@ -12,10 +12,11 @@ from modules.ui_components import FormRow, ToolButton
 
 from .. import __version__, images
 from ..edit import MAX_COUNT, MAX_SIDE, MAX_STEPS, MIN_SIDE, SLIDER_IMAGE, SLIDER_TEXT, Edit, move_scales
-from ..errors import EditError
 from ..wording import AS_PICTURE, CUSTOM
 from . import cards, picker, region_controls
+from .models import chosen_defaults
 from .paste import RESULTS_BY_LABEL
+from .pictures import PictureInput, picture_of
 from .settings import MAX_LONGEST_SIDE
 
 TIPS = """
@@ -29,26 +30,15 @@ TIPS = """
 - To move, count or tell left from right is beyond InstructPix2Pix. One change at a time, then *Use result as picture*.
 """
 
-
-class PictureInput(gr.Image):
-    """A picture field that hands the uploaded file on as it is, so that `images.read_base64` checks and reads it."""
-
-    def get_block_name(self):
-        return "image"
-
-    def preprocess(self, x):
-        return x
-
-
-class PaintInput(gr.Image):
-    """A picture field to paint on, which hands on what was sent. Gradio's own decodes it unchecked, where nothing else is answered
-    meanwhile, and fails on what the page sends before it has put its canvas up: the picture alone."""
-
-    def get_block_name(self):
-        return "image"
-
-    def preprocess(self, x):
-        return x
+PAINTING = """
+<p>Paint over the picture above where it may change: every pixel beside it stays as it is. With nothing painted, the whole picture is edited.</p>
+<div class='ip2p-brush'>
+<label>Brush <input id='ip2p_brush' type='range' min='1' max='50' value='12' aria-label='Size of the brush'></label>
+<label><input id='ip2p_erase' type='checkbox'> Erase</label>
+<button id='ip2p_unpaint' type='button' class='lg secondary'>Undo stroke</button>
+<button id='ip2p_clear_mask' type='button' class='lg secondary'>Clear</button>
+</div>
+"""
 
 
 def build_controls() -> tuple[dict, gr.Button, dict]:
@@ -57,12 +47,10 @@ def build_controls() -> tuple[dict, gr.Button, dict]:
     c = {}
     c["image"] = PictureInput(label="Picture", elem_id="ip2p_image", source="upload", interactive=True, type="pil", height=420)
     with gr.Accordion("Edit only here", open=False, elem_id="ip2p_mask_accordion"):
-        take = gr.Button("Take the picture to paint on", elem_id="ip2p_mask_take", size="sm")
-        c["mask"] = PaintInput(label="Paint over what may change", elem_id="ip2p_mask", source="upload", interactive=True, type="pil",
-                               tool="sketch", height=420, brush_color=shared.opts.img2img_inpaint_mask_brush_color)  # fmt: skip
-        gr.HTML("<p>Every pixel that is not painted over stays as it is. With nothing painted, the whole picture is edited.</p>")
+        gr.HTML(PAINTING, elem_id="ip2p_painting")
+        c["mask"] = gr.Textbox("", visible=False, elem_id="ip2p_mask")
+        c["mask"].do_not_save_to_config = True
         c |= region_controls.build()
-    take.click(fn=picture_to_paint_on, inputs=[c["image"]], outputs=[c["mask"]], show_progress=False)
     shown_cards = cards.build()
     c["variations"] = shown_cards["variations"]
     ready = picker.build()
@@ -146,38 +134,25 @@ def edit_of(names, values, **more) -> Edit:
         settings["width"] = settings["height"] = None
     settings["result"] = RESULTS_BY_LABEL.get(settings["result"], settings["result"])
     settings["image"] = settings["image"] and picture_of(settings["image"])
-    settings["mask"] = painted_mask(settings["mask"])
+    settings["mask"] = settings["image"] and painted_mask(settings["mask"], settings["image"].size)
     settings["region"] = region_controls.take_where(settings)
     settings["variations"] = tuple(filter(None, map(str.strip, settings["variations"].splitlines())))
     if settings["variations"]:
         settings["count"] = settings["batch_size"] = 1
-    settings = {**whole_numbers(settings), **more}
+    settings = {**whole_numbers(settings), "scale_ranges": chosen_defaults().scale_ranges, **more}
     return Edit(instruction=instruction, negative_prompt=negative_prompt, styles=tuple(styles), **settings)
 
 
-def picture_to_paint_on(picture: str | None):
-    try:
-        return picture and picture_of(picture)
-    except EditError:
-        return None
+def painted_mask(text: str | None, size: tuple[int, int]) -> Image.Image | None:
+    """The mask that the page sent, white where it is painted over, at this size; None when nothing is.
 
-
-def picture_of(text: str) -> Image.Image:
-    """A picture that the page sent. Raises EditError."""
-    return images.read_base64(text, background=shared.opts.img2img_background_color, limits=images.HTTP)
-
-
-def painted_mask(sketch: dict | str | None) -> Image.Image | None:
-    """The mask of a sketch field, white where it is painted over, whatever the colour of the brush; None when nothing is.
-
-    Raises EditError for what can't be read.
+    text: a data URL of a picture of any size that shows the whole of the one to edit, clear where it may not change. Raises EditError.
     """
-    text = sketch.get("mask") if isinstance(sketch, dict) else None
     if not text:
         return None
     mask = images.read_as_it_is(images.from_base64(text, "mask"), "mask", limits=images.HTTP)
     mask = mask.getchannel("A") if mask.mode == "RGBA" else mask.convert("L")
-    return mask if mask.getbbox() else None
+    return mask.resize(size, Image.Resampling.BILINEAR) if mask.getbbox() else None
 
 
 def whole_numbers(settings: dict) -> dict:

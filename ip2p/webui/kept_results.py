@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
 MAX_JOBS = 2  # of one window: two tabs of a browser share its id
 MAX_BYTES = 512_000_000  # of all
-JOB_FIELD = "instruct_edit_job"  # in the host's description of a job, which the page keeps
+JOB_FIELD, RESULTS_FIELD, SHOWN_FIELD = (
+    "instruct_edit_job",
+    "instruct_edit_results",
+    "instruct_edit_shown",
+)  # in the host's description of a job, which the page keeps
 
 _lock = RLock()  # Gradio answers several events at once
 
@@ -105,9 +109,11 @@ def size_of(jobs: Iterable[Job]) -> int:
     return sum(parts.values())
 
 
-def with_job(info: str, key: str | None) -> str:
-    """The host's description of a job, as JSON, with the id under which its results are kept."""
-    return json.dumps({**json.loads(info), JOB_FIELD: key}) if key else info
+def with_job(info: str, key: str | None, results: Sequence[int], shown: int) -> str:
+    """The host's description of a job, as JSON, with the id under which its results are kept, their places in the gallery, where a grid and
+    pictures of where the edit acts are too, and the place of the one to show first."""
+    of_job = {JOB_FIELD: key} if key else {}
+    return json.dumps({**json.loads(info), **of_job, RESULTS_FIELD: list(results), SHOWN_FIELD: shown})
 
 
 kept = KeptResults()

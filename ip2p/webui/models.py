@@ -7,6 +7,7 @@ from contextlib import suppress
 from modules import errors, sd_models, shared
 
 from ..checkpoints import small
+from ..checkpoints.defaults import ModelDefaults, defaults_for, instructions_for
 from ..checkpoints.recognise import is_edit_checkpoint
 from ..errors import EditError
 from ..files import why
@@ -37,11 +38,33 @@ def edits_once_loaded() -> bool:
     return chosen is not None and is_edit_checkpoint(chosen.filename)
 
 
-def small_is_chosen() -> bool:
-    """Whether the checkpoint that is loaded, or is being loaded at the start, is the small one."""
+def chosen_checkpoint() -> sd_models.CheckpointInfo | None:
+    """The one that is loaded, or is being loaded at the start."""
     model = sd_models.model_data.sd_model
-    info = model.sd_checkpoint_info if model is not None else sd_models.checkpoint_aliases.get(shared.opts.sd_model_checkpoint)
+    return model.sd_checkpoint_info if model is not None else sd_models.checkpoint_aliases.get(shared.opts.sd_model_checkpoint)
+
+
+def small_is_chosen() -> bool:
+    info = chosen_checkpoint()
     return info is not None and info.name_for_extra == small.IN_WEBUI
+
+
+def chosen_defaults(named: str | None = None) -> ModelDefaults:
+    """What suits the chosen checkpoint, or the one of this title, file name or hash."""
+    info = sd_models.checkpoint_aliases.get(named) if named else chosen_checkpoint()
+    return defaults_for(info.filename) if info is not None else ModelDefaults()
+
+
+def chosen_knows() -> tuple[str, tuple[str, ...]]:
+    """The chosen checkpoint's name, and examples of what it was made for; none where it names none."""
+    info = chosen_checkpoint()
+    return (info.name_for_extra, instructions_for(info.filename)) if info is not None else ("", ())
+
+
+def found_defaults() -> set[ModelDefaults]:
+    """What suits each of the edit checkpoints found in the model folders."""
+    files = {info.filename for info in sd_models.checkpoints_list.values() if is_edit_checkpoint(info.filename)}
+    return {defaults_for(file) for file in files}
 
 
 def checkpoint_is_frozen() -> bool:

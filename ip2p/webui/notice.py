@@ -12,10 +12,20 @@ from modules import call_queue, sd_models, shared
 from modules.ui_components import FormRow
 
 from ..checkpoints import small
+from ..checkpoints.defaults import ModelDefaults
 from ..checkpoints.fetch import URL
 from ..errors import EditError
 from . import former, loan, settings
-from .models import FROZEN, checkpoint_is_frozen, edits_once_loaded, load_checkpoint, model_status, small_is_chosen
+from .models import (
+    FROZEN,
+    checkpoint_is_frozen,
+    chosen_defaults,
+    edits_once_loaded,
+    found_defaults,
+    load_checkpoint,
+    model_status,
+    small_is_chosen,
+)
 
 
 def build() -> dict:
@@ -39,14 +49,15 @@ def build() -> dict:
 def connect(parts: dict, controls: dict, load) -> None:
     """controls: the tab's, by their name; load: the event of the page's loading."""
     defaults = [controls[name] for name in vars(small.DEFAULTS)]
+    randomise = controls["randomise_scales"]
     shown = [parts[name] for name in ("line", "switch_row", "checkpoint", "lend", "install_row", "former_row", "give_back", "former")]
     for event in (parts["refresh"].click, load):
-        event(fn=lambda *values: notice() + suited(values), inputs=defaults, outputs=shown + defaults, show_progress=False)
+        event(fn=lambda *values: notice() + suited(values), inputs=defaults, outputs=[*shown, *defaults, randomise], show_progress=False)
     parts["switch"].click(fn=former.remember, show_progress=False).then(fn=None, _js="ip2p_use_checkpoint", inputs=[parts["checkpoint"]])
     parts["give_back"].click(fn=None, _js="ip2p_use_checkpoint", inputs=[parts["former"]])
     # The WebUI's own event for another checkpoint brings its list at the top of the page up to date.
     parts["install"].click(
-        fn=call_queue.wrap_queued_call(install), outputs=[parts["line"], parts["install_row"], parts["installed"], *defaults]
+        fn=call_queue.wrap_queued_call(install), outputs=[parts["line"], parts["install_row"], parts["installed"], *defaults, randomise]
     ).then(fn=None, _js="ip2p_use_checkpoint", inputs=[parts["installed"]])
 
 
@@ -78,10 +89,19 @@ def notice() -> list:
 
 
 def suited(values: Sequence[float]) -> list:
-    """The tab's size, scales and steps: where they are those that suit the other kind of checkpoint, and nobody's own, this one's."""
-    own, others = (tuple(vars(defaults).values()) for defaults in (small.DEFAULTS, settings.usual_defaults()))
-    wanted, other = (own, others) if small_is_chosen() else (others, own)
-    return list(wanted) if tuple(values) == other else [gr.update() for _ in values]
+    """The tab's size, scales and steps, and what Randomise draws from: the model's own, where they are those of another one and nobody's."""
+    in_new_tab = settings.usual_defaults()
+    of_model = chosen_defaults()
+    wanted = in_new_tab if of_model == ModelDefaults() else of_model
+    someones = {in_new_tab, ModelDefaults(), *found_defaults()}
+    kept = tuple(values) not in {tuple(vars(defaults).values()) for defaults in someones}
+    return [*([gr.update()] * len(values) if kept else vars(wanted).values()), randomising(of_model)]
+
+
+def randomising(defaults: ModelDefaults) -> dict:
+    """The label of the box, with the ranges that suit the model."""
+    (text, most_text), (image, most_image) = defaults.scale_ranges
+    return gr.update(label=f"Randomise both (text {text:g}–{most_text:g}, image {image:g}–{most_image:g})")
 
 
 def advice(checkpoints: Sequence[str], offered: bool) -> str:
@@ -111,8 +131,8 @@ def install() -> list:
         former.remember()
         title = load(small.install(checkpoint_folder()))
     except EditError as e:
-        return [line(html.escape(str(e)), error=True), gr.update(), "", *(gr.update() for _ in vars(small.DEFAULTS))]
-    return [line(small_text()), gr.update(visible=False), title, *vars(small.DEFAULTS).values()]
+        return [line(html.escape(str(e)), error=True), gr.update(), "", *[gr.update()] * (len(vars(small.DEFAULTS)) + 1)]
+    return [line(small_text()), gr.update(visible=False), title, *vars(small.DEFAULTS).values(), randomising(small.DEFAULTS)]
 
 
 def load(file: Path) -> str:

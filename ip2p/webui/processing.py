@@ -38,6 +38,7 @@ from .encoding import encoded
 from .finishing import Made, finished_in_job, small_grid, to_host
 from .kept_results import MAX_BYTES
 from .one_by_one import OneByOne
+from .previews import own_colours
 from .prompts import check_prompts
 
 TIMESTEPS = 1000
@@ -277,7 +278,7 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
         args = (conditioning, unconditional_conditioning)
         scope = Scope(latent_share(self.mask_for_result, self.modes.shape[-2:])) if self.mask_for_result and self.edit.scoped else None
         guidance = [replace(paste.guidance_of(self.edit, self, i), scope=scope) for i in range(len(self.seeds))]
-        with edit_denoiser(self.sampler, guidance) as run:
+        with edit_denoiser(self.sampler, guidance) as run, own_colours(self.sd_model):
             self.sampler.model_wrap_cfg.init_latent = self.init_latent
             if self.denoising_strength < 1:
                 latents = self.sampler.sample_img2img(self, self.init_latent, noise, *args, image_conditioning=self.image_conditioning)

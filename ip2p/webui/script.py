@@ -14,7 +14,7 @@ from modules.processing import StableDiffusionProcessingImg2Img, decode_latent_b
 from modules.ui_components import FormRow
 
 from ..detail import DetailMap
-from ..edit import FULL, IMAGE_SCALE, OWN_SIZE, WORKING, check_number, result_asked
+from ..edit import FULL, OWN_SIZE, WORKING, check_number, result_asked
 from ..errors import EditError
 from ..guidance import Guidance, Interval
 from ..images import Frame
@@ -25,6 +25,7 @@ from ..wording import RESULT_LABELS
 from . import paste, picker, script_region
 from .denoiser import edit_denoiser, is_edit_model
 from .finishing import full_or_enlarged
+from .models import chosen_defaults
 from .processing import check_host_can
 from .prompts import check_prompts
 
@@ -87,6 +88,7 @@ class InstructEdit(scripts.Script):
             return
         if not enabled:
             return
+        p.image_cfg_scale = chosen_defaults().image_scale if p.image_cfg_scale is None else p.image_cfg_scale
         try:
             check_host_can(p, from_noise=from_noise)
             check_prompts(p)
@@ -97,7 +99,6 @@ class InstructEdit(scripts.Script):
         except (EditError, ValueError) as e:
             refuse(p, str(e))
             return
-        p.image_cfg_scale = IMAGE_SCALE if p.image_cfg_scale is None else p.image_cfg_scale
         p.inpainting_fill = 1  # the picture is what is edited: never one with the masked part filled in
         # A dictionary of its own: the X/Y/Z plot's cells share one, and a cell would have the schedule of another in its infotext.
         others = {
@@ -153,8 +154,7 @@ class InstructEdit(scripts.Script):
 
     def guidance_of(self, p, interval) -> Guidance:
         text_start, text_end, image_start, image_end = self.interval_of(p, interval)
-        image_scale = IMAGE_SCALE if p.image_cfg_scale is None else p.image_cfg_scale
-        return Guidance(p.cfg_scale, image_scale, Interval(text_start, text_end), Interval(image_start, image_end))
+        return Guidance(p.cfg_scale, p.image_cfg_scale, Interval(text_start, text_end), Interval(image_start, image_end))
 
 
 class FullResults:
@@ -271,10 +271,10 @@ def add_axes() -> None:
         preset = preset_named(key, picker.presets(p.user), picker.LISTED)
         p.prompt = preset.instruction_for()
         others = {info.axis.label for info in (shared.state.xyz_plot_x, shared.state.xyz_plot_y, shared.state.xyz_plot_z)}
+        scales = chosen_defaults().ready(preset)  # and not the steps, which stay those that were asked for
         for field, value, labels in (
-            ("cfg_scale", preset.text_scale, {"CFG Scale", f"[{TITLE}] Text scale"}),
-            ("image_cfg_scale", preset.image_scale, {"Image CFG Scale", f"[{TITLE}] Image scale"}),
-            ("steps", preset.steps, {"Steps"}),
+            ("cfg_scale", scales["text_scale"], {"CFG Scale", f"[{TITLE}] Text scale"}),
+            ("image_cfg_scale", scales["image_scale"], {"Image CFG Scale", f"[{TITLE}] Image scale"}),
         ):
             if not labels & others:  # else another axis of the sheet goes over it
                 setattr(p, field, value)

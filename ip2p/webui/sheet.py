@@ -18,6 +18,8 @@ from ..errors import EditError
 from .chain_run import run_chain
 from .controls import edit_of
 from .loan import lent
+from .picture_buttons import Tile, tiles
+from .shown_result import results_folder, written
 
 SCALES, SEEDS = "Text × image scale", "Seeds"
 
@@ -37,13 +39,15 @@ def build() -> dict:
                     placeholder=f"three around the {which} scale",
                 )
             s["seeds"] = gr.Slider(1, MAX_CELLS, 9, step=1, label="Number of seeds", elem_id="ip2p_sheet_seeds", visible=False)
-        s["draw"] = gr.Button("Draw the contact sheet", elem_id="ip2p_sheet_draw")
-        with gr.Group(elem_id="ip2p_sheet_container"):
-            s["cells"] = gr.Gallery(
-                label="Contact sheet", show_label=False, elem_id="ip2p_sheet_cells", columns=3, height="auto", preview=False
-            )
+        with FormRow():
+            s["draw"] = gr.Button("Draw the contact sheet", elem_id="ip2p_sheet_draw")
+            gr.Button("Interrupt", elem_id="ip2p_sheet_stop", elem_classes="ip2p-running").click(fn=None, _js="ip2p_interrupt_job")
+        with gr.Group():
+            gr.HTML(elem_id="ip2p_sheet_progress")
+        s["cells"] = gr.HTML(elem_id="ip2p_sheet_cells")
         s["settings"] = gr.Textbox(visible=False, elem_id="ip2p_sheet_settings")
-        gr.HTML("<p>Click a cell: its scales and its seed go into the controls, ready for full size.</p>")
+        s["chosen"] = gr.Button(visible=False, elem_id="ip2p_sheet_chosen")
+        gr.HTML("<p>Press a cell: its scales and its seed go into the controls, ready for full size.</p>")
     s["over"].change(**show_axes(s))
     return s
 
@@ -75,8 +79,8 @@ def connect(s: dict, dummy, checkpoint, inputs, controls: dict, html_log) -> Non
             edit = edit_of(controls, values, **cell, batch_size=1)
             seed = random.randrange(2**32 - MAX_CELLS) if edit.seed == -1 else edit.seed
             if over == SCALES:
-                across = read_scales(image_scales, "image scales") or scales_around(edit.image_scale)
-                down = read_scales(text_scales, "text scales") or scales_around(edit.text_scale)
+                across = read_scales(image_scales, "image scales") or scales_around("image_scale", edit.image_scale)
+                down = read_scales(text_scales, "text scales") or scales_around("text_scale", edit.text_scale)
                 cells, columns = sheet_over_scales(down, across, seed), len(across)
             else:
                 cells = sheet_over_seeds(edit.text_scale, edit.image_scale, seed, int(seeds))
@@ -87,11 +91,9 @@ def connect(s: dict, dummy, checkpoint, inputs, controls: dict, html_log) -> Non
             return gr.update(), "", f"<div class='error'>{html.escape(str(e))}</div>"
         labels = [f"text {c.text_scale:g}, image {c.image_scale:g}" if over == SCALES else f"seed {c.seed}" for c in cells]
         settings = json.dumps([[c.text_scale, c.image_scale, c.seed] for c in cells])
-        sheet = gr.update(value=list(zip(processed.images, labels)), columns=columns)
+        files = [written(image, infotext, results_folder()) for image, infotext in zip(processed.images, processed.infotexts)]
+        sheet = tiles((Tile(i, label, file, file) for i, (label, file) in enumerate(zip(labels, files))), columns)
         return sheet, settings, ui_common.plaintext_to_html(processed.comments, classname="comments")
-
-    def choose(settings: str, event: gr.SelectData):
-        return [*json.loads(settings)[event.index], False]
 
     fields = [s["over"], s["side"], s["text_scales"], s["image_scales"], s["seeds"]]
     s["draw"].click(
@@ -102,4 +104,4 @@ def connect(s: dict, dummy, checkpoint, inputs, controls: dict, html_log) -> Non
         show_progress=False,
     )
     chosen = [controls[name] for name in ("text_scale", "image_scale", "seed", "randomise_scales")]
-    s["cells"].select(fn=choose, inputs=[s["settings"]], outputs=chosen, show_progress=False)
+    s["chosen"].click(fn=None, _js="ip2p_chosen_cell", inputs=[s["settings"]], outputs=chosen)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import NamedTemporaryFile, gettempdir
 from threading import Lock
 
 import gradio as gr
@@ -79,7 +80,6 @@ def build(tools) -> dict:
 
 def connect(f: dict, page, detail, panel) -> None:
     """page: the field of the window's id; detail: the slider."""
-    folder = Path(shared.opts.temp_dir or panel.gallery.DEFAULT_TEMP_DIR)
 
     def full(page: str, place: float, gallery: list, info: str, detail: float, request: gr.Request):
         shown = Shown.of(place, gallery, info)
@@ -91,7 +91,7 @@ def connect(f: dict, page, detail, panel) -> None:
         shown = Shown.of(place, gallery, info)
         if not shown.is_full:
             return [*unchanged(), gr.update()]  # the slider is for the next edit
-        return changed(shown, page, detail, request.username, folder)
+        return changed(shown, page, detail, request.username, results_folder())
 
     for button, function in ((f["full"], full), (f["change"], change)):
         button.click(
@@ -136,6 +136,11 @@ def changed_infotext(infotext: str, edit: Edit, detail: float) -> str:
     parameters = re.sub(rf", (?:{'|'.join(RESULT_FIELDS)}): [^,]*", "", parameters)
     own = "".join(f", {name}: {now[name]}" for name in RESULT_FIELDS if name in now)
     return "\n".join([*texts, re.sub(rf"({PREFIX}: [^,]*)", lambda match: match[1] + own, parameters, count=1)])
+
+
+def results_folder() -> Path:
+    """Where pictures lie that the page shows and nobody has saved."""
+    return Path(shared.opts.temp_dir or os.environ.get("GRADIO_TEMP_DIR") or Path(gettempdir()) / "gradio")
 
 
 def written(picture: Image.Image, infotext: str, folder: Path) -> Path:

@@ -6,16 +6,18 @@ import html
 
 import gradio as gr
 
-from modules import call_queue, infotext_utils, progress, shared, ui_common
+from modules import call_queue, progress, shared, ui_common
 from modules.ui_components import FormRow, ResizeHandleRow
 
 from ..errors import EditError
-from . import batch_part, cards, history, notice, paste, picker, settings, sheet, shown_result
+from . import batch_part, cards, history, notice, paste, picker, pictures, settings, sheet, shown_result
 from .chain_run import heat_infotext, run_chain
 from .controls import build_controls, edit_of, seed_of_selected, show_size
 from .kept_results import Kept, kept, with_job
 from .loan import lent
 from .names import TAB_ID
+
+TEXTS = 3  # the instruction, the negative prompt and the styles, which stand before the controls' values
 
 
 def build(faults) -> gr.Blocks:
@@ -63,20 +65,16 @@ def build(faults) -> gr.Blocks:
         show_history = dict(
             fn=history.shown, _js="ip2p_page", inputs=[chain["page"]], outputs=[chain["strip"], chain["message"]], show_progress=False
         )
+        select_result = dict(fn=None, _js="ip2p_select_result")
         for event in (toprow.submit.click, toprow.prompt.submit):
-            event(**submit).then(**show_history)
-        blocks.load(
-            fn=history.of_page,
-            _js="ip2p_page",
-            inputs=[chain["page"]],
-            outputs=[chain["page"], chain["strip"], chain["message"]],
-            show_progress=False,
-        )
+            answered = event(**submit)
+            answered.then(**select_result)
+            answered.then(**show_history)
         blocks.load(**show_size(controls))
         blocks.load(**sheet.show_axes(cells))
         sheet.connect(cells, dummy, checkpoint, inputs, controls, panel.html_log)
         for event in (toprow.restore_progress_button.click, blocks.load):
-            event(fn=restoring(outputs), _js="ip2p_restore", inputs=[dummy], outputs=outputs, show_progress=False)
+            event(fn=restoring(outputs), _js="ip2p_restore", inputs=[dummy], outputs=outputs, show_progress=False).then(**select_result)
         of_batch = batch_part.connect(batch, dummy, chain["page"], checkpoint, texts, controls)
         blocks.load(fn=restoring(of_batch), _js="ip2p_restore_batch", inputs=[dummy], outputs=of_batch, show_progress=False)
         shown_result.connect(full, chain["page"], controls["detail"], panel)
@@ -85,7 +83,7 @@ def build(faults) -> gr.Blocks:
         picking = picker.connect(ready, toprow.prompt, controls)
         cards.connect(ready["cards"], ready, picking, controls)
         fields = paste.connect(toprow, controls)
-        history.connect(chain, controls["image"], fields)
+        history.connect(chain, blocks.load, controls["image"], panel, fields)
     return blocks
 
 
@@ -95,9 +93,9 @@ def build_result_tools(image, panel) -> FormRow:
         use = gr.Button("Use result as picture", elem_id="ip2p_use_result", size="sm")
         compare = gr.Button("Compare before and after", elem_id="ip2p_compare_button", size="sm")
     gr.HTML("<div id='ip2p_compare' hidden></div>")
-    use.click(
-        fn=infotext_utils.image_from_url_text, _js="ip2p_selected_result", inputs=[panel.gallery], outputs=[image], show_progress=False
-    )
+    use.click(fn=None, _js="ip2p_use_result", inputs=[panel.gallery])
+    set_picture = gr.Button(visible=False, elem_id="ip2p_set_picture")
+    set_picture.click(fn=None, _js="ip2p_give_picture", outputs=[image])
     compare.click(fn=None, _js="ip2p_toggle_compare")
     info_button = gr.Button(visible=False, elem_id="ip2p_generation_info_button")
     info_button.click(
@@ -141,16 +139,17 @@ def make_generate(names: tuple[str, ...]):
             return gr.update(), "", "", f"<div class='error'>{html.escape(str(e))}</div>"
 
         processed = run.processed
-        of_image = {id(result.image): result for result in run.results if result.made}
-        shown = {place: of_image[id(image)] for place, image in enumerate(processed.images) if id(image) in of_image}
+        of_image = {id(result.image): result for result in run.results}
+        places = {place: of_image[id(image)] for place, image in enumerate(processed.images) if id(image) in of_image}
         for result in run.results:
             if result.heat_map:
                 processed.images.append(result.heat_map)
                 processed.infotexts.append(heat_infotext(result))
-        for line in filter(None, run.lines):
-            history.add(request.username, window, line[0].picture, line[0].image, line[0].infotext)
-        job = kept.add(request.username, window, {place: Kept(result.made, result.seed) for place, result in shown.items()})
-        info = with_job(processed.js(), job)
+        history.add(request.username, window, pictures.file_of(values[TEXTS + names.index("image")]), edit.mask, run)
+        job = kept.add(request.username, window, {place: Kept(one.made, one.seed) for place, one in places.items() if one.made})
+        last_line = next(filter(None, reversed(run.lines)), [None])
+        first = next((place for place, result in places.items() if result is last_line[0]), 0)
+        info = with_job(processed.js(), job, [*places], first)
         if shared.opts.samples_log_stdout:
             print(info)
         if shared.opts.do_not_show_images:

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 try:
     from playwright.sync_api import Page, expect, sync_playwright
@@ -75,14 +74,14 @@ NEW = {
 }
 # What no control takes back, or only with an answer of the WebUI that the next test would have to wait for.
 USED = """() => document.querySelector('#ip2p_detail input').value !== '1'
-    || document.querySelector('#ip2p_styles .token, #ip2p_picker .label-wrap.open, #ip2p_mask_accordion .label-wrap.open')
+    || document.querySelector('#ip2p_styles .token, #ip2p_picker .label-wrap.open')
     || !document.querySelector('#ip2p_extra_tabs > .tab-nav > button').matches('.selected')"""
-
-
-def numbered(n: int) -> PngInfo:
-    info = PngInfo()
-    info.add_text("Comment", str(n))
-    return info
+UNPAINT = """() => {
+    document.querySelector('#ip2p_mask_accordion .label-wrap.open')?.click();
+    document.getElementById('ip2p_clear_mask')?.click();
+    Object.assign(document.getElementById('ip2p_erase') ?? {}, {checked: false});
+    Object.assign(document.getElementById('ip2p_brush') ?? {}, {value: 12});
+}"""
 
 
 class Tab:
@@ -108,12 +107,12 @@ class Tab:
         self.upload(photo)
         self.set(**SMALL)
         self.photo, self.source = photo, self["image"].locator("img").get_attribute("src")
-        self.uploads = 0
         return self
 
     def reset(self) -> None:
         """The controls and the picture as `make_ready` left them. Results, history and what stands in other tabs stay."""
         self.page.set_viewport_size(WIDE)
+        self.page.evaluate(UNPAINT)
         if self.page.evaluate(USED):
             self.open().make_ready(self.photo)
             return
@@ -122,12 +121,7 @@ class Tab:
             expect(self["generate"]).to_be_visible()
         picture = self["image"].locator("img")
         if not picture.count() or picture.get_attribute("src") != self.source:
-            # Other bytes each time: Gradio's field does not show a file again whose place a result has taken.
-            self.uploads += 1
-            again = self.photo.with_name(f"again-{self.uploads}.png")
-            with Image.open(self.photo) as image:
-                image.save(again, pnginfo=numbered(self.uploads))
-            self.upload(again)
+            self.upload(self.photo)
             self.source = picture.get_attribute("src")
         now = shown(self, NEW)
         for name, value in NEW.items():
@@ -150,7 +144,7 @@ class Tab:
         if self["image"].locator("button[aria-label=Clear]").count():
             self["image"].locator("button[aria-label=Clear]").click()
         self["image"].locator("input[type=file]").set_input_files(file)
-        expect(self["image"].locator("img")).to_be_visible()
+        expect(self["image"].locator("img").first).to_be_visible()
 
     def set(self, **controls) -> None:
         """Text, number and slider fields by value, checkboxes by truth, radios and dropdowns by label."""
@@ -228,28 +222,34 @@ class Tab:
         return Image.open(io.BytesIO(base64.b64decode(data)))
 
 
-PAINTED = """() => {
-    const canvas = document.querySelector('#ip2p_mask canvas[key=mask]');
-    return canvas?.width && canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(level => level)
-}"""
+INFO = "document.querySelector('#generation_info_ip2p textarea').value"
+MASK = "document.querySelector('#ip2p_mask textarea').value"
 
 
 def paint(tab: Tab) -> None:
     """Paints a stroke on the left half of the picture, as where it may be edited."""
+    stroke(tab)
+    tab.page.wait_for_function(MASK)
+
+
+def stroke(tab: Tab) -> None:
     tab.open_accordion("mask_accordion")
-    tab["mask_take"].click()
-    canvas = tab["mask"].locator("canvas").last
-    expect(canvas).to_be_visible()
+    canvas = tab["paint"]
+    tab.page.wait_for_function("document.getElementById('ip2p_paint').width > 1")
     canvas.scroll_into_view_if_needed()
-    for _ in range(120):  # the field takes a moment before it can be painted on
-        box = canvas.bounding_box()
-        tab.page.mouse.move(box["x"] + box["width"] * 0.2, box["y"] + box["height"] * 0.5)
-        tab.page.mouse.down()
-        tab.page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + box["height"] * 0.5, steps=5)
-        tab.page.mouse.up()
-        tab.page.wait_for_timeout(500)
-        if tab.page.evaluate(PAINTED):
-            break
+    shown = tab.page.evaluate(
+        """() => {
+            const canvas = document.getElementById('ip2p_paint'), box = canvas.getBoundingClientRect();
+            const scale = Math.min(box.width / canvas.width, box.height / canvas.height);
+            const [width, height] = [canvas.width * scale, canvas.height * scale];
+            return [box.x + (box.width - width) / 2, box.y + (box.height - height) / 2, width, height];
+        }"""
+    )
+    x, y, width, height = shown
+    tab.page.mouse.move(x + width * 0.2, y + height * 0.5)
+    tab.page.mouse.down()
+    tab.page.mouse.move(x + width * 0.3, y + height * 0.5, steps=5)
+    tab.page.mouse.up()
 
 
 def shown(tab: Tab, names) -> dict:

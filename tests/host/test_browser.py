@@ -88,7 +88,7 @@ def test_only_what_is_painted_over_is_edited(tab, photo):
     paint(tab)
     screenshot(tab, "mask")
     info = tab.generate()
-    assert "Instruct edit mask: True" in info["infotexts"][0]
+    assert "Instruct edit region: painted" in info["infotexts"][0]
     source = np.asarray(photo, dtype=np.int16)
     result = np.asarray(tab.picture(RESULT).convert("RGB"), dtype=np.int16)
     changed = np.abs(result - source).max(-1) > 0
@@ -238,14 +238,45 @@ def test_what_is_missing_is_a_sentence_under_the_gallery(tab, host, what, prompt
     assert host.log.count("Traceback") == logged
 
 
-def test_a_file_that_is_no_picture_is_a_sentence(tab, tmp_path):
-    file = tmp_path / "broken.png"
-    file.write_bytes(b"\x89PNG\r\n\x1a\n" + b"nonsense" * 20)
-    tab["image"].locator("button[aria-label=Clear]").click()
-    tab["image"].locator("input[type=file]").set_input_files(file)
-    tab.page.wait_for_selector("#ip2p_image img", state="attached")
-    tab.start()
-    expect(tab.page.locator("#html_log_ip2p .error")).to_contain_text("can't be read")
+@pytest.mark.parametrize(
+    "name, content", [("broken.png", b"\x89PNG\r\n\x1a\n" + b"nonsense" * 20), ("notes.txt", b"a text"), ("a.pdf", b"%PDF-1.7")]
+)
+def test_a_file_that_is_no_picture_is_refused_at_once_and_the_field_stays_as_it_is(tab, tmp_path, name, content):
+    shown = tab["image"].locator("img").get_attribute("src")
+    (tmp_path / name).write_bytes(content)
+    tab["image"].locator("input[type=file]").set_input_files(tmp_path / name)
+    expect(tab["error"]).to_contain_text("can't be read")
+    assert tab["image"].locator("img").get_attribute("src") == shown
+    tab["error"].locator("button").click()
+    expect(tab["error"]).to_be_hidden()
+
+
+def test_a_picture_is_sent_once_and_a_key_in_its_place_from_then_on(tab, photo, tmp_path):
+    sent = []
+    tab.page.on("request", lambda request: sent.append((request.url, len(request.post_data_buffer or b""))))
+    photo.resize((600, 400)).save(tmp_path / "photo.png")
+    size = (tmp_path / "photo.png").stat().st_size
+    tab.upload(tmp_path / "photo.png")
+    tab.generate()
+    tab.generate()
+    assert [name.rsplit("/", 1)[1] for name, length in sent if length >= size] == ["instruct-edit-picture"]
+
+
+def test_a_picture_that_browsers_don_t_show_is_shown_by_the_webui(tab, photo, tmp_path):
+    photo.save(tmp_path / "photo.tif")
+    tab.upload(tmp_path / "photo.tif")
+    assert tuple(tab.pixels("#ip2p_image img")[:2]) == photo.size
+    tab.generate()
+    assert tuple(tab.pixels(RESULT)[:2]) == photo.size
+
+
+def test_a_picture_is_shown_again_after_a_result_took_its_place(tab):
+    tab.upload(tab.photo)
+    tab.generate()
+    for act in (tab["use_result"].click, lambda: tab["image"].locator("input[type=file]").set_input_files(tab.photo)):
+        shown = tab["image"].locator("img").get_attribute("src")
+        act()
+        expect(tab["image"].locator("img")).not_to_have_attribute("src", shown)
 
 
 def pictures_of_all_kinds(folder: Path, photo: Image.Image) -> dict[str, Path]:

@@ -145,8 +145,7 @@ def test_a_costly_picture_is_a_sentence_in_a_moment_and_stops_no_other_answer(ho
 @pytest.mark.parametrize("field", ("ip2p_image", "ip2p_mask"))
 def test_a_costly_picture_in_the_tab_is_a_sentence(host, field):  # noqa: F811
     costly = base64_of(COSTLY["JPEG 2000"][0])
-    value = {"image": to_base64(PICTURE), "mask": costly} if field == "ip2p_mask" else costly
-    answer = generate(host.session, host.url, WINDOW, **{field: value, "ip2p_steps": 2})
+    answer = generate(host.session, host.url, WINDOW, **{field: costly, "ip2p_steps": 2})
     assert answer.ok, answer.text
     assert "not taken over HTTP" in answer.json()["data"][3]
 

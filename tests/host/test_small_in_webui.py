@@ -1,5 +1,6 @@
 """The small checkpoint in a real WebUI: from a clean one to an edit with one button, and the command line's picture in the tab."""
 
+import re
 import shutil
 
 import numpy as np
@@ -120,6 +121,9 @@ def test_a_ready_instruction_leaves_the_scales_that_suit_it(installed, tab):
     tab.set(preset_name="Rain")
     expect(tab["prompt"].locator("textarea")).to_have_value("add heavy rain")
     assert suiting(tab) == SUITING
+    expect(tab["preset_suits"]).to_be_empty()
+    tab.set(preset_group="hair")
+    expect(tab["preset_suits"]).to_contain_text("was not made for this. What it knows: make it winter")
 
 
 @pytest.mark.parametrize("sampler", ("Euler", "DDIM"))
@@ -135,13 +139,17 @@ def test_the_tab_gives_the_command_line_s_picture(installed, tab, tmp_path, samp
     assert f"Sampler: {sampler}," in tab.generate()["infotexts"][0]
     theirs = np.asarray(tab.picture(RESULT).convert("RGB"), dtype=np.int16)
     assert ours.std() > 5 and abs(ours - theirs).max() <= 2, "tab"
-    fields = dict(
-        instruction=INSTRUCTION,
-        steps=STEPS,
-        seed=SEED,
-        sampler_name=sampler,
-        text_scale=small.DEFAULTS.text_scale,
-        image_scale=small.DEFAULTS.image_scale,
-    )
-    sent = installed.edit(image=Image.open(PICTURE), longest_side=small.DEFAULTS.longest_side, result="full", **fields)
+    fields = dict(instruction=INSTRUCTION, steps=STEPS, seed=SEED, sampler_name=sampler)
+    sent = installed.edit(image=Image.open(PICTURE), result="full", **fields)
     assert abs(ours - sent.pixels[0]).max() <= 2, "API"
+    taken = {name: value for name, value in vars(small.DEFAULTS).items() if name != "steps"}
+    assert sent.info["taken"] == taken
+
+
+def test_scales_are_drawn_from_what_suits_it(installed, tab):
+    (text, most_text), (image, most_image) = small.DEFAULTS.scale_ranges
+    assert most_text < 6, "the published checkpoint's begin there"
+    expect(tab["randomise_scales"]).to_contain_text(f"text {text:g}–{most_text:g}, image {image:g}–{most_image:g}")
+    sent = installed.edit(image=Image.open(PICTURE), instruction=INSTRUCTION, randomise_scales=True, steps=1, longest_side=64)
+    drawn = [float(re.search(rf"{name}: ([\d.]+)", sent.infotexts[0])[1]) for name in (", CFG scale", "Image CFG scale")]
+    assert text <= drawn[0] <= most_text and image <= drawn[1] <= most_image
