@@ -220,7 +220,7 @@ class Page:
     def connect_many(self) -> None:
         for tab, many in ((self.one, False), (self.many, True)):
             parts = [self.generate, self.edit_all, self.of_many]
-            tab.select(partial(shown_parts, many), None, parts, api_visibility="private", queue=False, show_progress="hidden")
+            tab.select(partial(shown_parts, many), None, parts, api_visibility="private", show_progress="hidden")
         inputs = [self.files, *(self.fields[name] for name in NAMES), self.folder]
         outputs = [self.outcome, self.packed, self.folder, self.message]
         self.hush(self.edit_all.click)
