@@ -23,6 +23,9 @@ from ip2p.app.uploads import as_png
 from ip2p.edit import Edit
 from ip2p.errors import EditError
 from ip2p.images import infotext_in
+from ip2p.segmentation import missing, regions_named
+from ip2p.where import NAME, Where
+from portraits import ASTRONAUT
 from tiny_model import save_folder, tiny_editor
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -458,6 +461,27 @@ def test_scales_are_moved_and_a_ready_instruction_fills_the_fields(page):
     page.locator("#ip2p_size_mode label", has_text="Custom").click()
     expect(page.locator("#ip2p_width")).to_be_visible()
     expect(page.locator("#ip2p_longest_side")).to_be_hidden()
+
+
+@pytest.mark.skipif(bool(missing("lips")), reason=missing("lips"))
+def test_the_card_make_up_edits_the_lips_of_a_portrait_and_leaves_everything_else(page, tmp_path):
+    page.locator("#ip2p_image input[type=file]").set_input_files(ASTRONAUT)
+    page.locator("#ip2p_image img").wait_for()
+    page.locator("#ip2p_card_make-up").click()
+    expect(page.locator("#ip2p_region input").first).to_have_value("lips")
+    expect(page.locator("#ip2p_region_only input")).to_be_checked()
+    field(page, "steps").fill("1")
+    field(page, "steps").blur()
+    infotext = generate(page)
+    assert "lipstick" in infotext and "Instruct edit region: lips; only" in infotext
+    expect(page.locator("#ip2p_download")).to_be_enabled()
+    with page.expect_download() as download:
+        page.locator("#ip2p_download").click()
+    download.value.save_as(tmp_path / "lips.png")
+    result, photograph = (np.asarray(Image.open(file).convert("RGB")) for file in (tmp_path / "lips.png", ASTRONAUT))
+    (lips,) = regions_named(Edit(Image.fromarray(photograph), "x", region=Where(NAME, "lips")))
+    inside = lips.levels() > 0
+    assert (result[~inside] == photograph[~inside]).all() and (result != photograph).any(-1)[inside].mean() > 0.3
 
 
 @pytest.mark.skipif(not AXE.is_file(), reason="axe-core is not here: npm install --prefix .cache/axe axe-core, or $IP2P_AXE")

@@ -37,7 +37,7 @@ from ip2p.presets import chosen, filled, load, names_of
 from tiny_model import save_folder, tiny_editor
 
 ROOT = Path(__file__).resolve().parents[1]
-FIELDS = ["make it winter", "", 1, "Fixed", 7, "Fixed", 7.5, 1.5, "Euler", "full", 1, "As the picture", 512, 512, 512]
+FIELDS = ["make it winter", "", 1, "Fixed", 7, "Fixed", 7.5, 1.5, "Euler", "full", 1, "As the picture", 512, 512, 512, "", False]
 EDIT = [*FIELDS, ""]  # nothing painted
 META = {"_type": "gradio.FileData"}
 
@@ -383,9 +383,9 @@ def test_the_mask_file_of_another_picture_is_forgotten():
 
 def test_a_size_of_one_s_own_is_the_one_that_is_edited_at(client):
     photo = handle_file(ROOT / "ip2p" / "examples" / "chelsea.jpg")
-    *_, infotext, _, _ = client.predict(photo, *FIELDS[:11], "Custom", 512, 128, 64, "", api_name="/edit")
+    *_, infotext, _, _ = client.predict(photo, *FIELDS[:11], "Custom", 512, 128, 64, "", False, "", api_name="/edit")
     assert ", Size: 128x64," in infotext
-    *_, infotext, _, _ = client.predict(photo, *FIELDS[:11], "As the picture", 128, 512, 512, "", api_name="/edit")
+    *_, infotext, _, _ = client.predict(photo, *FIELDS[:11], "As the picture", 128, 512, 512, "", False, "", api_name="/edit")
     assert ", Size: 128x128," in infotext and "longest side: 128" in infotext
 
 
@@ -394,7 +394,7 @@ def test_of_a_result_no_picture_of_the_photograph_s_size_stays_in_memory(model, 
     events = Events(model)
     photo = save_file_to_cache(large(tmp_path), get_upload_folder())
     request = gr.Request(session_hash="somebody")
-    values = [{"path": photo}, *FIELDS[:9], "own-size", 1, "Custom", 64, 64, 64, "", None, []]
+    values = [{"path": photo}, *FIELDS[:9], "own-size", 1, "Custom", 64, 64, 64, "", False, "", None, []]
     *_, chain, _, _, whole, _ = next(events.generate(request, lambda *_, **__: None, *values))
     held = pickle.dumps((events.kept.of_session, chain))
     assert Image.open(whole).size == (1804, 1200)
@@ -405,7 +405,7 @@ def test_many_pictures_are_edited_once_and_a_bad_file_is_named(client, tmp_path)
     for name, colour in (("one.png", "red"), ("two.png", "green"), ("three.png", "blue")):
         Image.new("RGB", (64, 64), colour).save(tmp_path / name)
     (tmp_path / "notes.png").write_text("no picture")
-    at_64 = [*FIELDS[:11], "Custom", 64, 64, 64]
+    at_64 = [*FIELDS[:11], "Custom", 64, 64, 64, "", False]
 
     def edit_all(*names, fields=at_64):
         said, packed, _ = client.predict([handle_file(tmp_path / name) for name in names], *fields, api_name="/edit_all")
@@ -439,7 +439,8 @@ def test_what_is_drawn_for_every_picture_does_not_tell_finished_ones_apart():
 def test_ready_instructions_fill_the_fields(keep_scales):
     name = names_of(load(), "weather")[0]
     preset = chosen(load(), "weather", name)
-    instruction, text, image, steps, detail, *words = ready.picked(keep_scales, "weather", name)
+    instruction, text, image, steps, detail, region, only, *words = ready.picked(keep_scales, "weather", name)
+    assert (region, only) == ("What is painted, or everywhere", False)
     assert (instruction, steps, detail) == (preset.instruction_for(), preset.steps, preset.detail)
     assert [text, image] == ([gr.skip()] * 2 if keep_scales else [preset.text_scale, preset.image_scale])
     assert [word["visible"] for word in words] == [place < len(preset.words) for place in range(len(words))]

@@ -54,7 +54,7 @@ class Events:
         picture, *fields, text, exact, chain = values
         with self.running.edit(request.session_hash) as stop:
             file = file_of(picture)
-            settings = settings_of(dict(zip(NAMES, fields)), self.defaults)
+            settings = settings_of(dict(zip(NAMES, fields)), self.defaults, painted=bool(text or exact))
             image, painted = read_image(file, limits=HTTP), painted_on(file, text, exact)
             edit = Edit(image=image, mask=painted.mask(image.size), **settings)
             sentences = [f"The picture: {note}." for note in notes_of(image)]

@@ -16,12 +16,14 @@ from ..checkpoints import small
 from ..edit import FULL, MAX_SEED, MAX_STEPS, move_scales
 from ..editor import SAMPLERS
 from ..images import MAX_SIDE, MIN_SIDE
+from ..segmentation import missing
+from ..where import NAMES as REGION_NAMES
 from ..wording import AS_PICTURE, CUSTOM, RESULT_LABELS, SIZES
 from .events import Events, take_mask
 from .many import Many
 from .ready import build_ready
 from .said import for_programs, in_page
-from .settings_fields import DRAWN, FIXED, NAMES
+from .settings_fields import DRAWN, FIXED, NAMES, PAINTED
 from .steps import step_back, use_result
 from .uploads import GuardedBlocks
 
@@ -168,6 +170,14 @@ class Page:
                 fields[side] = gr.Slider(
                     MIN_SIDE, MAX_SIDE // 2, defaults.longest_side, step=8, label=side.capitalize(), elem_id=f"ip2p_{side}", visible=False
                 )
+        with gr.Row():
+            fields["region"] = gr.Dropdown(
+                [PAINTED, *REGION_NAMES], value=PAINTED, label="Where the edit acts", elem_id="ip2p_region", info=not_here()
+            )
+            fields["only"] = gr.Checkbox(
+                False, label="Only that part, at the model's own size", elem_id="ip2p_region_only",
+                info="It is cut out with its surroundings, edited and put back",
+            )  # fmt: skip
         with ready:
             build_ready(fields, keep_scales=defaults == small.DEFAULTS)
 
@@ -284,3 +294,9 @@ def about(model: str) -> str:
         return f"This page uses the **small** checkpoint that comes with the package. {small.ABOUT} {small.PUBLISHED}: {command}."
     name = small.HUB if model == small.OFFICIAL else Path(model).name if Path(model).suffix or Path(model).is_dir() else model
     return f"This page uses **{name}**; `python -m ip2p app --model …` takes another."
+
+
+def not_here() -> str | None:
+    """Which regions can't be found by their names here."""
+    names = [name for name in REGION_NAMES if missing(name)]
+    return f"Not found here: {', '.join(names)}" if names else None

@@ -7,15 +7,19 @@ from functools import partial
 import gradio as gr
 
 from ..errors import EditError
-from ..presets import GROUPS, MOST_WORDS, chosen, filled, load, names_of
+from ..presets import CARDS, GROUPS, MOST_WORDS, chosen, filled, load, names_of, preset_named
+from ..segmentation import missing
+from .settings_fields import PAINTED
 
-FILLED = ("instruction", "text_scale", "image_scale", "steps", "detail")
+FILLED = ("instruction", "text_scale", "image_scale", "steps", "detail", "region", "only")
 
 
 def build_ready(fields: dict[str, gr.Component], keep_scales: bool) -> None:
     """Lays them out; a choice fills the fields of `FILLED`.
 
     keep_scales: those of the ready instructions are the published checkpoint's, and the model wants its own."""
+    with gr.Row(elem_id="ip2p_cards"):
+        cards = {label: gr.Button(label, size="sm", min_width=80, elem_id=f"ip2p_card_{label.lower()}") for label in CARDS}
     with gr.Accordion("Ready instructions", open=False, elem_id="ip2p_picker"):
         with gr.Row():
             group = gr.Dropdown(list(GROUPS), value=GROUPS[0], label="Kind of change", elem_id="ip2p_preset_group")
@@ -28,6 +32,8 @@ def build_ready(fields: dict[str, gr.Component], keep_scales: bool) -> None:
     quiet = {"api_visibility": "private", "show_progress": "hidden"}
     group.input(listed, [group], [name, *words], **quiet)
     name.input(partial(picked, keep_scales), [group, name], [*(fields[setting] for setting in FILLED), *words], **quiet)
+    for label, button in cards.items():
+        button.click(partial(dealt, keep_scales, label), None, [group, name, *(fields[setting] for setting in FILLED), *words], **quiet)
     for word in words:
         word.input(worded, [group, name, *words], [fields["instruction"]], **quiet)
 
@@ -35,6 +41,13 @@ def build_ready(fields: dict[str, gr.Component], keep_scales: bool) -> None:
 def listed(group: str) -> list:
     """The instructions of a kind, none of them chosen, and no words."""
     return [gr.update(choices=names_of(load(), group), value=None), *hidden(MOST_WORDS)]
+
+
+def dealt(keep_scales: bool, label: str) -> list:
+    """Of a card its kind and its instruction, and what `picked` gives."""
+    preset = preset_named(CARDS[label], load())
+    names = gr.update(choices=names_of(load(), preset.group), value=preset.name)
+    return [preset.group, names, *picked(keep_scales, preset.group, preset.name)]
 
 
 def picked(keep_scales: bool, group: str, name: str) -> list:
@@ -47,7 +60,9 @@ def picked(keep_scales: bool, group: str, name: str) -> list:
         for word in preset.words[:MOST_WORDS]
     ]
     scales = [gr.skip()] * 2 if keep_scales else [preset.text_scale, preset.image_scale]
-    return [preset.instruction_for(), *scales, preset.steps, preset.detail, *shown, *hidden(MOST_WORDS - len(shown))]
+    where = None if missing(preset.region) else preset.where
+    region = [where.name, where.only] if where else [PAINTED, False]
+    return [preset.instruction_for(), *scales, preset.steps, preset.detail, *region, *shown, *hidden(MOST_WORDS - len(shown))]
 
 
 def worded(group: str, name: str, *texts: str) -> object:

@@ -10,19 +10,21 @@ from typing import Any
 from ..checkpoints.defaults import ModelDefaults
 from ..edit import random_scales
 from ..errors import EditError
+from ..where import MASK, NAME, Where
 from ..wording import CUSTOM
 
 FIXED, DRAWN = "Fixed", "Random"
+PAINTED = "What is painted, or everywhere"
 # As a program gives their values, after the picture.
 NAMES = (
     "instruction", "negative_prompt", "steps", "seed_mode", "seed", "scale_mode", "text_scale", "image_scale", "sampler_name", "result", "detail",
-    "size_mode", "longest_side", "width", "height",
+    "size_mode", "longest_side", "width", "height", "region", "only",
 )  # fmt: skip
 
 
-def settings_of(values: Mapping[str, Any], defaults: ModelDefaults) -> dict[str, Any]:
-    """values: by `NAMES`, as a browser sent them, unchecked; a seed and scales that are to be random are drawn. defaults: of the model.
-    Raises EditError."""
+def settings_of(values: Mapping[str, Any], defaults: ModelDefaults, painted: bool = False) -> dict[str, Any]:
+    """values: by `NAMES`, as a browser sent them, unchecked; a seed and scales that are to be random are drawn. defaults: of the model;
+    painted: whether there is a mask. Raises EditError."""
     drawn = values["seed_mode"] == DRAWN
     seed = random.randrange(100_000) if drawn else whole("seed", values["seed"])
     scales = values["text_scale"], values["image_scale"]
@@ -39,9 +41,17 @@ def settings_of(values: Mapping[str, Any], defaults: ModelDefaults) -> dict[str,
         "result": str(values["result"]),
         "detail": number("detail", values["detail"]),
         "crop": False,
+        "region": where_of(values["region"], bool(values["only"]), painted),
         "longest_side": defaults.longest_side,
         **{side: whole(side.replace("_", " "), values[side]) for side in sides},
     }
+
+
+def where_of(name: Any, only: bool, painted: bool) -> Where | None:
+    """Where the edit acts: on what has the name, else on what is painted. Raises EditError for a name that is none."""
+    if name not in (None, "", PAINTED):
+        return Where(NAME, str(name), only=only)
+    return Where(MASK, only=True) if only and painted else None
 
 
 def whole(name: str, value: Any) -> int:

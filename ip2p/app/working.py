@@ -16,6 +16,7 @@ from ..edit import Edit
 from ..editor import Editor, Result
 from ..errors import EditError
 from ..infotext import infotext_of
+from ..located import located
 from ..result import finished
 from .painted import Painted
 from .steps import Step
@@ -50,7 +51,9 @@ class Working:
     ) -> tuple[Image.Image, str]:
         """The result given back in another way, and its infotext. Raises EditError, and what `on_rows` raises."""
         settings = {**self.settings, "result": result, "detail": detail}
-        edit = Edit(image=photograph, mask=self.painted.mask(photograph.size), **settings)
+        edit = located(Edit(image=photograph, mask=self.painted.mask(photograph.size), **settings), editor.finders)
+        if edit.alone and len(edit.parts) > 1:
+            raise EditError(f"This result was made of {len(edit.parts)} parts one after another: press Generate again.")
         picture, mask = edit.frame.place(edit.seen), edit.seen_mask and edit.frame.place(edit.seen_mask)
         image = finished(edit, self.levels, picture, mask, lambda: self._decoded(editor, picture), on_rows)
         size = self.levels.shape[1::-1]

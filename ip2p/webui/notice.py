@@ -53,6 +53,12 @@ def connect(parts: dict, controls: dict, load) -> None:
     shown = [parts[name] for name in ("line", "switch_row", "checkpoint", "lend", "install_row", "former_row", "give_back", "former")]
     for event in (parts["refresh"].click, load):
         event(fn=lambda *values: notice() + suited(values), inputs=defaults, outputs=[*shown, *defaults, randomise], show_progress=False)
+    lend = [parts["checkpoint"], parts["lend"]]
+    for chosen in lend:  # what suits the checkpoint that is lent
+        chosen.input(
+            fn=lambda title, lent, *values: suited(values, title if lent else None), inputs=[*lend, *defaults], outputs=[*defaults, randomise],
+            show_progress=False,
+        )  # fmt: skip
     parts["switch"].click(fn=former.remember, show_progress=False).then(fn=None, _js="ip2p_use_checkpoint", inputs=[parts["checkpoint"]])
     parts["give_back"].click(fn=None, _js="ip2p_use_checkpoint", inputs=[parts["former"]])
     # The WebUI's own event for another checkpoint brings its list at the top of the page up to date.
@@ -88,10 +94,11 @@ def notice() -> list:
     ]
 
 
-def suited(values: Sequence[float]) -> list:
-    """The tab's size, scales and steps, and what Randomise draws from: the model's own, where they are those of another one and nobody's."""
+def suited(values: Sequence[float], lent: str | None = None) -> list:
+    """The tab's size, scales and steps, and what Randomise draws from: the model's own, where they are those of another one and nobody's.
+    lent: the checkpoint that edits in place of the loaded one."""
     in_new_tab = settings.usual_defaults()
-    of_model = chosen_defaults()
+    of_model = chosen_defaults(lent)
     wanted = in_new_tab if of_model == ModelDefaults() else of_model
     someones = {in_new_tab, ModelDefaults(), *found_defaults()}
     kept = tuple(values) not in {tuple(vars(defaults).values()) for defaults in someones}

@@ -50,7 +50,7 @@ def on_ui_settings() -> None:
         ).info("from the next edit on"),
         "instruct_edit_history_megabytes": shared.OptionInfo(
             history_store.MAX_BYTES // MEGABYTE, "Megabytes that the history may take", gr.Slider, {"minimum": 10, "maximum": 10_000, "step": 10}
-        ).info("of all windows of one user; the oldest edits go first, the newest stays; an edit of 12 megapixels takes about 40"),
+        ).info("of all windows of one user; the oldest edits go first, the newest stays"),
         "instruct_edit_clear_history": shared.OptionHTML(CLEAR),
     }  # fmt: skip
     for name, option in options.items():

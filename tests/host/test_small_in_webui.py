@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from browser import RESULT, WIDE, Tab, expect, screenshot
+from browser import RESULT, WIDE, Tab, expect, screenshot, wait_for
 from webui import REPOSITORY, WebUI, checkpoints, find_webui
 
 pytest.importorskip("diffusers", reason="the parity of the small checkpoint needs diffusers and transformers (pip install -e '.[edit]')")
@@ -113,6 +113,9 @@ def test_where_an_edit_model_is_there_the_button_is_hidden(installed, tab):
         assert suiting(tab) == ["512", "7.5", "1.5", "20"]
         expect(tab["install_small"]).to_be_hidden()
         expect(tab["use_checkpoint"]).to_be_visible()
+        for lend, suits in ((True, SUITING), (False, ["512", "7.5", "1.5", "20"])):
+            tab.set(lend=lend)
+            wait_for(tab, dict(zip(("longest_side", "text_scale", "image_scale", "steps"), suits)))
 
 
 def test_a_ready_instruction_leaves_the_scales_that_suit_it(installed, tab):
