@@ -35,6 +35,16 @@ async function ip2p_submit_sheet() {
     return res;
 }
 
+async function ip2p_submit_find() {
+    const id = randomId();
+    ip2p_clear_error();
+    ip2p_job_runs(id, true);
+    requestProgress(id, ip2p_element('gallery_container'), null, () => ip2p_job_runs(id, false));
+    const res = await ip2p_with_keys(arguments);
+    res[0] = id;
+    return res;
+}
+
 // Interrupt is there, and Esc works, as long as a job of this window runs or waits.
 function ip2p_job_runs(id, runs) {
     if (runs) ip2p_jobs.add(id);

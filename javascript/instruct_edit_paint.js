@@ -4,6 +4,7 @@ const IP2P_MASK_SIDE = 1024; // of the longer side, in pixels: the WebUI enlarge
 let ip2p_canvas = null; // over the picture: what is painted, opaque in the brush's colour, clear beside it
 let ip2p_under = null; // a canvas of what was there before the strokes
 let ip2p_strokes = []; // {erase, width, points}, in pixels of the canvas
+let ip2p_found = null; // a grey picture of where the instruction acts, from which the threshold cuts what is painted
 let ip2p_painted_on = null; // the picture that the mask belongs to
 
 function ip2p_painting() {
@@ -77,7 +78,7 @@ async function ip2p_mask_for(shown) {
     const mask = ip2p_next_picture?.shown === shown ? ip2p_next_picture.mask : null;
     const before = mask === 'scaled' && !ip2p_mask_is_empty() ? ip2p_covering(ip2p_canvas, ip2p_canvas.width, ip2p_canvas.height) : null;
     ip2p_strokes = [];
-    ip2p_under = null;
+    ip2p_under = ip2p_found = null;
     ip2p_draw_mask();
     ip2p_keep_mask();
     if (!shown) return;
@@ -91,6 +92,32 @@ async function ip2p_mask_for(shown) {
     const under = before ?? (painted?.naturalWidth ? painted : null);
     ip2p_under = under && ip2p_covering(under, ip2p_canvas.width, ip2p_canvas.height);
     if (ip2p_under) ip2p_tint(ip2p_under);
+    ip2p_draw_mask();
+    ip2p_keep_mask();
+}
+
+// What was found takes the place of what is painted; strokes mend it afterwards.
+async function ip2p_paint_found(levels) {
+    if (!levels) return [];
+    const picture = Object.assign(new Image(), {src: levels});
+    await picture.decode();
+    ip2p_found = picture;
+    ip2p_strokes = [];
+    ip2p_cut_found();
+    return [];
+}
+
+const IP2P_SOFT = 0.2; // as SOFT in relevance.py: width of the step from nothing to all
+
+function ip2p_cut_found() {
+    if (!ip2p_found) return;
+    ip2p_under = ip2p_covering(ip2p_found, ip2p_canvas.width, ip2p_canvas.height);
+    const pen = ip2p_pen(ip2p_under);
+    const pixels = pen.getImageData(0, 0, ip2p_under.width, ip2p_under.height);
+    const threshold = ip2p_element('threshold').value / 100;
+    for (let i = 0; i < pixels.data.length; i += 4) pixels.data[i + 3] = 255 * ((pixels.data[i] / 255 - threshold) / IP2P_SOFT + 0.5);
+    pen.putImageData(pixels, 0, 0);
+    ip2p_tint(ip2p_under);
     ip2p_draw_mask();
     ip2p_keep_mask();
 }
@@ -148,10 +175,12 @@ function ip2p_build_painter() {
     });
     ip2p_element('clear_mask').addEventListener('click', function() {
         ip2p_strokes = [];
-        ip2p_under = null;
+        ip2p_under = ip2p_found = null;
         ip2p_draw_mask();
         ip2p_keep_mask();
     });
+    ip2p_element('find').addEventListener('click', () => ip2p_element('find_region').click());
+    ip2p_element('threshold').addEventListener('input', ip2p_cut_found);
     new MutationObserver(ip2p_picture_changed).observe(ip2p_element('image'), {subtree: true, childList: true, attributeFilter: ['src']});
     const accordion = ip2p_element('mask_accordion').querySelector('.label-wrap');
     new MutationObserver(() => ip2p_canvas.classList.toggle('ip2p-open', ip2p_painting())).observe(accordion, {attributeFilter: ['class']});

@@ -38,6 +38,10 @@ PAINTING = """
 <button id='ip2p_unpaint' type='button' class='lg secondary'>Undo stroke</button>
 <button id='ip2p_clear_mask' type='button' class='lg secondary'>Clear</button>
 </div>
+<div class='ip2p-brush'>
+<button id='ip2p_find' type='button' class='lg secondary'>Paint where the instruction acts</button>
+<label>Threshold <input id='ip2p_threshold' type='range' min='0' max='100' value='50' aria-label='From how strongly it acts it is painted'></label>
+</div>
 """
 
 

@@ -10,7 +10,7 @@ from modules import call_queue, progress, shared, ui_common
 from modules.ui_components import FormRow, ResizeHandleRow
 
 from ..errors import EditError
-from . import batch_part, cards, history, notice, paste, picker, pictures, settings, sheet, shown_result
+from . import batch_part, cards, found_region, history, notice, paste, picker, pictures, settings, sheet, shown_result
 from .chain_run import heat_infotext, run_chain
 from .controls import build_controls, edit_of, seed_of_selected, show_size
 from .kept_results import Kept, kept, with_job
@@ -73,6 +73,7 @@ def build(faults) -> gr.Blocks:
         blocks.load(**show_size(controls))
         blocks.load(**sheet.show_axes(cells))
         sheet.connect(cells, dummy, checkpoint, inputs, controls, panel.html_log)
+        found_region.connect(dummy, checkpoint, inputs, tuple(controls), panel.html_log)
         for event in (toprow.restore_progress_button.click, blocks.load):
             event(fn=restoring(outputs), _js="ip2p_restore", inputs=[dummy], outputs=outputs, show_progress=False).then(**select_result)
         of_batch = batch_part.connect(batch, dummy, chain["page"], checkpoint, texts, controls)

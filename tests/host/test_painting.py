@@ -74,3 +74,23 @@ def test_strokes_are_undone_and_erased_and_cleared(tab):
     tab["erase"].uncheck()
     tab["clear_mask"].click()
     no_mask(tab)
+
+
+def test_where_the_instruction_acts_is_painted_cut_by_a_threshold_and_mended(tab, tmp_path):
+    drawn_picture(192, 128).save(tmp_path / "picture.png")
+    tab.upload(tmp_path / "picture.png")
+    tab["mask_accordion"].locator(".label-wrap").click()
+    tab["find"].click()
+    tab.page.wait_for_function(MASK)
+    found = mask_of(tab)
+    assert found.shape == (128, 192) and 0 < found.mean() < 1 and label(tab) == ON
+    shares = []
+    for threshold in ("20", "80"):
+        tab["threshold"].evaluate("(slider, value) => { slider.value = value; slider.dispatchEvent(new Event('input')); }", threshold)
+        shares.append(mask_of(tab).mean())
+    assert shares[0] > found.mean() > shares[1]
+    stroke(tab)
+    assert mask_of(tab).mean() > shares[1], "the brush mends it"
+    screenshot(tab, "found")
+    tab["clear_mask"].click()
+    no_mask(tab)
