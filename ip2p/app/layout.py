@@ -198,9 +198,9 @@ class Page:
         self.stop.click(self.events.stop_edit, queue=False)
         scales = [fields["text_scale"], fields["image_scale"]]
         for button, direction in ((self.less, -1), (self.more, +1)):
-            button.click(partial(scales_moved, direction), scales, scales, api_name=False, show_progress="hidden")
+            button.click(partial(scales_moved, direction), scales, scales, api_visibility="private", show_progress="hidden")
         sides = [fields[side] for side in ("longest_side", "width", "height")]
-        fields["size_mode"].change(shown_sides, [fields["size_mode"]], sides, api_name=False, show_progress="hidden")
+        fields["size_mode"].change(shown_sides, [fields["size_mode"]], sides, api_visibility="private", show_progress="hidden")
 
     def connect_mask(self) -> None:
         """Painting is in browser.js. Another picture has nothing painted on it yet."""
@@ -230,7 +230,7 @@ class Page:
     def connect_many(self) -> None:
         for tab, many in ((self.one, False), (self.many, True)):
             parts = [self.generate, self.edit_all, self.of_many]
-            tab.select(partial(shown_parts, many), None, parts, api_name=False, queue=False, show_progress="hidden")
+            tab.select(partial(shown_parts, many), None, parts, api_visibility="private", show_progress="hidden")
         inputs = [self.files, *(self.fields[name] for name in NAMES), self.folder]
         outputs = [self.outcome, self.packed, self.folder, self.message]
         self.hush(self.edit_all.click)
@@ -255,7 +255,8 @@ class Page:
         options |= {"preprocess": preprocess, "show_progress": "full" if progress_on else "hidden"}
         if progress_on:
             options |= {"show_progress_on": progress_on, "concurrency_id": "model"}  # which does one thing at a time
-        gr.on(pressed, in_page(event, len(outputs)), inputs, outputs, api_name=False, **options)
+        shown = in_page(event, len(outputs))
+        gr.on(pressed, shown, inputs, outputs, api_name=f"{name}_in_page", api_visibility="private", **options)
         gr.on([], for_programs(event), inputs, outputs, api_name=name, **options)
 
     def fresh(self) -> tuple:

@@ -29,7 +29,7 @@ def build_ready(fields: dict[str, gr.Component], keep_scales: bool) -> None:
                 gr.Dropdown([], label=f"Choice {i + 1}", elem_id=f"ip2p_preset_word_{i + 1}", allow_custom_value=True, visible=False)
                 for i in range(MOST_WORDS)
             ]
-    quiet = {"api_name": False, "show_progress": "hidden"}
+    quiet = {"api_visibility": "private", "show_progress": "hidden"}
     group.input(listed, [group], [name, *words], **quiet)
     name.input(partial(picked, keep_scales), [group, name], [*(fields[setting] for setting in FILLED), *words], **quiet)
     for label, button in cards.items():
