@@ -17,6 +17,7 @@ from .local import MOST_OPENINGS, sent
 from .stage import EndsTheProcess, Progress, Result, Stage, Unit, Worker
 
 MOST_BLOCKS = 10_000  # into which Ray divides the units; each is given to one worker
+STARTS = 3  # of a cluster of our own
 NUMBER, UNIT, RESULT = "number", "unit", "result"
 
 
@@ -128,11 +129,23 @@ def cluster(address: str | None) -> Iterator[None]:
 
 
 def join(address: str | None) -> None:
+    """A cluster of our own is started anew where its start takes too long: one that ends on this machine slows it."""
+    for left in reversed(range(1 if address else STARTS)):
+        try:
+            start(address)
+            return
+        except EditError:
+            if not left:
+                raise
+
+
+def start(address: str | None) -> None:
     import ray
 
     try:
         ray.init(address or "local", include_dashboard=None if address else False, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as e:  # Ray raises many, some of them of no class of their own
+        ray.shutdown()
         where = f"at {address}" if address else "to start here"
         hint = " One that asks for a token needs RAY_AUTH_MODE=token." if address else ""
         raise EditError(f"There is no Ray cluster {where}: {why(e)}.{hint}") from e
