@@ -13,8 +13,14 @@ pytest.importorskip("cv2", reason="procedural edits need OpenCV (pip install -e 
 from ip2p.__main__ import main
 from ip2p.evaluation import metrics
 from ip2p.evaluation.full_size import Photograph
+from ip2p.region import Region
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers' own, with numpy 2
+
+
+def disc_mask():
+    y, x = np.mgrid[:96, :128]
+    return ((y - 48) ** 2 + (x - 64) ** 2 < 26**2).astype(np.float32)
 
 
 @pytest.fixture
@@ -49,11 +55,27 @@ def test_the_region_and_four_edits_are_measured_and_told(photographs, tmp_path, 
     assert len(json.loads((output / "regions.json").read_text())) == 1
 
 
+def test_a_subject_edited_by_itself_is_compared_with_one_within_the_picture(photographs, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("ip2p.editor.editor.Editor.finders", {"name": lambda edit: [Region.of(disc_mask(), "subject")]})
+    monkeypatch.setattr("ip2p.evaluation.only_region.LARGEST", 0.5)
+    output = tmp_path / "out"
+    assert evaluate(photographs, output, "--edits", "only", "--kinds", "subject_colour", "--longest-side", 128) == 0
+    (line,) = [json.loads(line) for line in (output / "edits.jsonl").read_text().splitlines()]
+    assert line["share"] == pytest.approx(np.pi * 26**2 / (96 * 128), rel=0.01)
+    assert line["region"]["inside"] != line["only"]["inside"] and 0 < line["only"]["seam"] < 3
+    assert "| subject_colour | 1 | 0.17 |" in capsys.readouterr().out
+
+
+def test_no_small_subject_is_a_sentence(photographs, tmp_path, capsys):
+    assert evaluate(photographs, tmp_path / "out", "--edits", "only") == 2
+    assert "has a subject of 5% to 15% that was found" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "more, said",
     [
         (["--kinds", "sepia"], "no kind of edit “sepia” that has a region"),
-        (["--edits", "true"], "With --regions --edits is one of none, region, scoped and both"),
+        (["--edits", "true"], "With --regions --edits is one of none, region, scoped, only and both"),
         (["--full-size", "x"], "Name what to measure on"),
         (["--size", "64x96"], "the longest side of photographs and edits"),
     ],

@@ -12,6 +12,7 @@ from ..errors import EditError
 from ..evaluation.options import (
     EDITS,
     IMAGE_SCALES,
+    ONLY,
     PROCEDURAL_SIZE,
     SCOPED,
     SIZE,
@@ -26,7 +27,7 @@ from ..evaluation.options import (
 )
 
 FULL_SIZE_ONLY = ("longest_side", "kinds", "per_photo", "edits")
-REGION_EDITS = {"none": (), "region": (WITHIN,), "scoped": (SCOPED,)}
+REGION_EDITS = {"none": (), "region": (WITHIN,), "scoped": (SCOPED,), "only": (ONLY,)}
 LOWEST = {"count": 1, "per_photo": 1, "longest_side": 64, "steps": 1, "batch": 1, "sweep_photos": 0, "pictures": 0}
 
 
@@ -56,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="in place of --data, a folder of photographs with a clear subject: how well the region that an instruction means is found, and "
         "what an edit gains by keeping to it",
     )
-    add("--longest-side", type=int, metavar="N", help="with --full-size: photographs are shrunk to it (default: 2400)")
+    add("--longest-side", type=int, metavar="N", help="with --full-size or --edits only: photographs are shrunk to it (default: 2400)")
     add(
         "--kinds",
         metavar="A,B",
@@ -70,9 +71,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--edits",
-        choices=("true", "model", "both", "none", "region", "scoped"),
+        choices=("true", "model", "both", "none", "region", "scoped", "only"),
         help="with --full-size: the true edit made small at 512 px, through the model's autoencoder alone, the model's own, or both; with "
-        "--regions: none, to measure the map alone, within the region, with guidance scoped by it, or both (default: both)",
+        "--regions: none, to measure the map alone, within the region, with guidance scoped by it, or both; or only, to compare small "
+        "subjects edited by themselves with those edited within the picture (default: both)",
     )
     add("--output", type=Path, required=True, metavar="DIR", help="folder of the report; an unfinished run continues there")
     add("--split", help="a split of the pair set (default: all of it)")
@@ -129,19 +131,23 @@ def run(args: argparse.Namespace) -> int:
             "Name what to measure on: a pair set, --data PAIRS, or a folder of photographs, --full-size FOLDER or --regions FOLDER."
         )
     if args.regions:
+        options = region_options(args)
+        if ONLY in options.edits:
+            from ..evaluation.only_region import evaluate_only_region
+
+            return 1 if evaluate_only_region(options) else 0
         from ..evaluation.regions import evaluate_regions
 
-        return 1 if evaluate_regions(region_options(args)) else 0
+        return 1 if evaluate_regions(options) else 0
     if args.full_size:
         from ..evaluation.full_size import evaluate_full_size
 
         return 1 if evaluate_full_size(full_size_options(args)) else 0
     if given := [name for name in FULL_SIZE_ONLY if getattr(args, name) is not None]:
         raise EditError(f"--{given[0].replace('_', '-')} goes with --full-size or --regions.")
-    options = options_of(args)
     from ..evaluation.evaluate import evaluate
 
-    return 1 if evaluate(options) else 0
+    return 1 if evaluate(options_of(args)) else 0
 
 
 def options_of(args: argparse.Namespace) -> EvaluationOptions:
@@ -216,13 +222,14 @@ def region_options(args: argparse.Namespace) -> RegionOptions:
 
     check(args)
     size = size_of(args.size)
-    if "width" in size or args.longest_side is not None:
+    if "width" in size or (args.longest_side is not None and args.edits != ONLY):
         raise EditError("With --regions --size is the longest side of photographs and edits, for example 512.")
     if args.edits not in (None, "both", *REGION_EDITS):
         raise EditError(f"With --regions --edits is one of {', '.join(REGION_EDITS)} and both, not “{args.edits}”.")
     asked = {
         "kinds": args.kinds and tuple(filter(None, map(str.strip, args.kinds.split(",")))),
         "edits": REGION_EDITS.get(args.edits),
+        "longest_side": args.longest_side,
     }
     return RegionOptions(
         models=args.model,

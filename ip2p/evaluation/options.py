@@ -92,14 +92,15 @@ class FullSizeOptions:
 
 
 LOCAL = tuple(name for name in STRUCTURE if name.startswith(("subject", "background")))
-WITHIN, SCOPED = "region", "scoped"
+WITHIN, SCOPED, ONLY = "region", "scoped", "only"
 
 
 @dataclass(frozen=True)
 class RegionOptions:
     """models: folders, files or names; photographs: a folder; output: the report's; count: the first photographs, all for None; kinds:
     of procedural edits, those of a region; per_photo: how many of them each photograph gets, all for None; size: longest side in pixels
-    of photographs and edits, the model's own for None; edits: which are made beside that of the whole picture, none for the map alone."""
+    of photographs and edits, the model's own for None; edits: which are made beside that of the whole picture, none for the map alone, or
+    ONLY for subjects edited by themselves, whose photographs are shrunk to longest_side."""
 
     models: Sequence[str]
     photographs: Path
@@ -109,6 +110,7 @@ class RegionOptions:
     per_photo: int | None = None
     size: int | None = None
     edits: Sequence[str] = (WITHIN, SCOPED)
+    longest_side: int = 2400
     steps: int = 20
     sampler: str = "Euler a"
     seed: int = 0
