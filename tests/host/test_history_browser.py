@@ -32,7 +32,7 @@ def walked(tab) -> list:
 
 def is_at(tab: Tab, prompt: str, scale: float, edit, result) -> None:
     """Waits for the prompt, then compares picture, mask, scale and result."""
-    tab.page.wait_for_function(f"prompt => {PROMPT} === prompt && !document.querySelector('#ip2p_history_moves[aria-busy]')", arg=prompt)
+    tab.page.wait_for_function(f"prompt => {PROMPT} === prompt && !document.querySelector('#ip2p_history_moves[aria-busy=true]')", arg=prompt)
     tab.page.wait_for_timeout(500)  # until what was answered is shown
     picture, mask, _ = edit
     assert float(tab.value("text_scale")) == scale
