@@ -31,9 +31,24 @@ function ip2p_build_handle(after) {
     const slider = Object.assign(document.createElement('input'), {type: 'range', min: 0, max: 100, value: 0, ariaLabel: label});
     slider.addEventListener('input', () => ip2p_move_handle(slider.value));
     slider.addEventListener('keydown', event => event.key.startsWith('Arrow') && event.stopPropagation()); // else the gallery takes the next one
+    ip2p_follow_pointer(slider);
     box.append(under, slider);
     after.parentElement.append(box);
     return box;
+}
+
+// Left to itself the browser drags the picture below the handle away.
+function ip2p_follow_pointer(slider) {
+    const follow = function(event) {
+        const {x, width} = slider.parentElement.getBoundingClientRect();
+        ip2p_move_handle(Math.min(Math.max((event.clientX - x) / width, 0), 1) * 100);
+    };
+    slider.addEventListener('mousedown', function(event) {
+        event.preventDefault();
+        slider.focus();
+    });
+    slider.addEventListener('pointerdown', event => slider.setPointerCapture(event.pointerId));
+    slider.addEventListener('pointermove', event => slider.hasPointerCapture(event.pointerId) && follow(event));
 }
 
 function ip2p_move_handle(percent) {

@@ -151,12 +151,13 @@ def test_an_example_is_a_picture_and_what_to_make_of_it(tab, host):
 
 def seen_over_result(tab) -> np.ndarray:
     """The result as it is seen, with what lies over it: (h, w, 3)."""
-    return np.asarray(Image.open(io.BytesIO(tab["compare"].screenshot())).convert("RGB"))
+    return np.asarray(Image.open(io.BytesIO(tab["compare"].screenshot())).convert("RGB"), dtype=int)
 
 
 @pytest.mark.new_page
 def test_a_handle_over_the_result_and_holding_show_what_it_was_made_of(tab):
     hold, keys = tab["hold"], tab.page.keyboard
+    tab.page.set_viewport_size({"width": 1400, "height": 1800})  # nothing scrolls
     expect(hold).to_be_disabled()
     tab.generate()
     handle = tab["compare"].locator("input")
@@ -168,14 +169,13 @@ def test_a_handle_over_the_result_and_holding_show_what_it_was_made_of(tab):
     original = seen_over_result(tab)
     keys.up("Space")
     margin = 14  # px, half of the handle
-    assert (result[:, margin:] != original[:, margin:]).any()
-    assert (seen_over_result(tab) == result).all()
+    gap = abs(result - original)[:, margin:].mean()
+    assert gap > 5 and abs(seen_over_result(tab) - result).mean() < gap / 10
     hold.hover()
     tab.page.mouse.down()
     assert tab.page.evaluate("getComputedStyle(document.querySelector('#ip2p_compare img')).clipPath") == "none"
     tab.page.mouse.up()
 
-    tab["compare"].scroll_into_view_if_needed()
     box = tab["compare"].bounding_box()
     tab.page.mouse.move(box["x"] + 4, box["y"] + box["height"] / 2)
     tab.page.mouse.down()
@@ -183,8 +183,8 @@ def test_a_handle_over_the_result_and_holding_show_what_it_was_made_of(tab):
     tab.page.mouse.up()
     expect(handle).to_have_value(re.compile("^(49|50|51)$"))
     both, middle = seen_over_result(tab), result.shape[1] // 2
-    assert (both[:, : middle - 2 * margin] == original[:, : middle - 2 * margin]).all()
-    assert (both[:, middle + 2 * margin :] == result[:, middle + 2 * margin :]).all()
+    left, right = np.s_[:, margin : middle - 2 * margin], np.s_[:, middle + 2 * margin :]
+    assert abs(both - original)[left].mean() < gap / 10 and abs(both - result)[right].mean() < gap / 10
     screenshot(tab, "compared")
     share = int(handle.input_value())
     handle.focus()
