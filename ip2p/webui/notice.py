@@ -103,7 +103,9 @@ def suited(values: Sequence[float], lent: str | None = None) -> list:
     wanted = in_new_tab if of_model == ModelDefaults() else of_model
     someones = {in_new_tab, ModelDefaults(), *found_defaults()}
     kept = tuple(values) not in {tuple(vars(defaults).values()) for defaults in someones}
-    return [*([gr.update()] * len(values) if kept else vars(wanted).values()), randomising(of_model)]
+    # What has its value already is not given it again: the answer would come over what is typed meanwhile.
+    updates = [gr.update() if kept or now == suits else suits for now, suits in zip(values, vars(wanted).values())]
+    return [*updates, randomising(of_model)]
 
 
 def randomising(defaults: ModelDefaults) -> dict:
