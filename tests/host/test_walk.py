@@ -136,8 +136,7 @@ def painted_and_edited_three_times(tab: Tab, photo: Image.Image) -> list[Stand]:
     first = edited(tab, prompt="first", text_scale=3)
     changed = difference(tab)
     assert first.masked and changed.any() and not changed[:, photo.width // 2 :].any()
-    tab["compare_button"].click()
-    assert tab.pixels("#ip2p_compare .ip2p-before") == first.picture and tab.pixels("#ip2p_compare .ip2p-after") == first.result
+    assert tab.pixels("#ip2p_compare img") == first.picture and tab.pixels("#ip2p_gallery .preview > img") == first.result
     go_on_from_the_result(tab)
     tab.page.wait_for_function(MASK)
     tab["clear_mask"].click()
