@@ -1,7 +1,6 @@
-// The tab "Instruct edit": submitting, progress, restoring after a reload, comparing before and after.
+// The tab "Instruct edit": submitting, progress, restoring after a reload.
 // All scripts of the WebUI share one global scope, so every name here starts with ip2p_.
 
-let ip2p_before = null; // the picture of the edit in the gallery, for the comparison
 const ip2p_jobs = new Set(); // ids of those that run or wait
 let ip2p_chosen_tile = ''; // the number of the cell of the contact sheet that was pressed
 let ip2p_error_is_of_log = false;
@@ -16,8 +15,7 @@ async function ip2p_submit() {
     const id = randomId();
     ip2p_remember('task_id', id);
     ip2p_clear_error();
-    ip2p_before = ip2p_shown_picture();
-    ip2p_close_compare();
+    ip2p_submitted = ip2p_shown_picture();
     ip2p_watch(id);
     const res = await ip2p_with_keys(arguments);
     res[0] = id;
@@ -125,6 +123,28 @@ function ip2p_build_error() {
     new MutationObserver(() => ip2p_say_error_of_log(false)).observe(gradioApp().querySelector('#html_log_ip2p'), {subtree: true, childList: true});
 }
 
+// A notice that was closed stays away in this browser; another one, and a failure, are shown.
+function ip2p_closed_notice(notice) {
+    return 'ip2p_closed: ' + notice.querySelector('summary, span').textContent;
+}
+
+function ip2p_hide_closed_notice() {
+    const notice = ip2p_element('notice').querySelector('.ip2p-notice:not(.error)');
+    if (notice) notice.hidden = Boolean(localGet(ip2p_closed_notice(notice)));
+}
+
+function ip2p_build_notice() {
+    const box = ip2p_element('notice');
+    box.addEventListener('click', function(event) {
+        const notice = event.target.closest('.ip2p-notice');
+        if (!notice || event.target.tagName !== 'BUTTON') return;
+        if (!notice.matches('.error')) localSet(ip2p_closed_notice(notice), 'closed');
+        notice.hidden = true;
+    });
+    new MutationObserver(ip2p_hide_closed_notice).observe(box, {subtree: true, childList: true});
+    ip2p_hide_closed_notice();
+}
+
 function ip2p_use_checkpoint(title) {
     if (title) selectCheckpoint(title);
     return [];
@@ -147,9 +167,11 @@ function recalculate_prompts_ip2p() {
 onUiLoaded(function() {
     if (!ip2p_element('generate')) return; // the tab is hidden, or says why it could not be built
     ip2p_build_error();
+    ip2p_build_notice();
     ip2p_build_painter();
     ip2p_build_history();
     ip2p_build_keys();
+    ip2p_build_compare();
     ip2p_element('sheet_cells').addEventListener('click', function(event) {
         const cell = event.target.closest('[data-tile]');
         if (!cell) return;

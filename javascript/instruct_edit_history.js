@@ -92,7 +92,7 @@ function ip2p_apply_restored(text, ...now) {
         return now;
     }
     if (asked) ip2p_remember('task_id', null);
-    ip2p_before = said.before ?? said.picture;
+    [ip2p_before, ip2p_submitted] = [said.before ?? said.picture, null];
     ip2p_next_picture = {shown: said.picture, mask: said.mask};
     if (ip2p_painted_on === said.picture) ip2p_mask_for(said.picture);
     setTimeout(function() { // once the page has them
@@ -101,6 +101,11 @@ function ip2p_apply_restored(text, ...now) {
     }, 200);
     const result = ip2p_remembered('task_id') ? now.slice(1, 4) : [said.gallery, said.info, said.infotext];
     return [said.picture, ...result, ...said.fields.map((value, i) => value ?? now[4 + i])];
+}
+
+function ip2p_touch() {
+    ip2p_touched++;
+    return [];
 }
 
 function ip2p_build_history() {
@@ -113,7 +118,7 @@ function ip2p_build_history() {
         ip2p_chosen_step = step.dataset.tile;
         ip2p_element('history_go_to').click();
     });
-    const touched = event => event.isTrusted && ip2p_touched++;
+    const touched = event => event.isTrusted && !event.target.closest('#ip2p_compare') && ip2p_touched++;
     const tab = gradioApp().getElementById('tab_ip2p');
     for (const kind of ['input', 'change', 'drop', 'paste']) tab.addEventListener(kind, touched, true);
     tab.addEventListener('pointerdown', event => event.target.closest('ul.options, #ip2p_paint, #ip2p_more_or_less') && ip2p_touched++, true);

@@ -122,12 +122,15 @@ function ip2p_cut_found() {
     ip2p_keep_mask();
 }
 
-// Where on the canvas, and how many of its pixels are one on the screen: it lies as the picture does, whole and in the middle.
+// Where a picture lies that is shown whole and in the middle of a field, and how many pixels of the screen one of its own takes.
+function ip2p_contained({x, y, width, height}, wide, high) {
+    const scale = Math.min(width / wide, height / high) || 1;
+    return {left: x + (width - wide * scale) / 2, top: y + (height - high * scale) / 2, scale};
+}
+
+// Where on the canvas, which lies as the picture does.
 function ip2p_place_on_canvas(event) {
-    const box = ip2p_canvas.getBoundingClientRect();
-    const scale = Math.min(box.width / ip2p_canvas.width, box.height / ip2p_canvas.height) || 1;
-    const left = box.x + (box.width - ip2p_canvas.width * scale) / 2;
-    const top = box.y + (box.height - ip2p_canvas.height * scale) / 2;
+    const {left, top, scale} = ip2p_contained(ip2p_canvas.getBoundingClientRect(), ip2p_canvas.width, ip2p_canvas.height);
     return {point: [(event.clientX - left) / scale, (event.clientY - top) / scale], scale};
 }
 

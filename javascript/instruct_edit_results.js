@@ -1,4 +1,4 @@
-// Results of the tab "Instruct edit": which one is meant, the comparison with what it was made from, and the next edit of it.
+// Results of the tab "Instruct edit": which one is meant, and the next edit of it.
 
 function ip2p_job() {
     try {
@@ -23,8 +23,11 @@ function ip2p_result_place() {
 async function ip2p_select_result() {
     const {infotexts, instruct_edit_results: results = [0], instruct_edit_shown: place = 0} = ip2p_job();
     if (!infotexts) return [];
+    if (ip2p_submitted) [ip2p_before, ip2p_submitted] = [ip2p_submitted, null];
+    ip2p_move_handle(0);
     for (let tries = 0; tries < 60 && ip2p_thumbnails().length < results.length; tries++) await new Promise(requestAnimationFrame);
     if (selected_gallery_index() !== place) ip2p_thumbnails()[place]?.click();
+    ip2p_show_handle();
     return [];
 }
 
@@ -47,41 +50,4 @@ function ip2p_use_result(gallery) {
 function ip2p_address_of(path) {
     const [, name, version] = path.match(/^(.*?)(\?[\d.]+)?$/s);
     return 'file=' + encodeURIComponent(name).replaceAll('%2F', '/') + (version ?? '');
-}
-
-function ip2p_close_compare() {
-    const box = ip2p_element('compare');
-    box.hidden = true;
-    box.replaceChildren();
-}
-
-function ip2p_toggle_compare() {
-    const box = ip2p_element('compare');
-    const result = ip2p_thumbnails()[ip2p_result_place()]?.querySelector('img');
-    const before = ip2p_before ?? ip2p_shown_picture();
-    if (!box.hidden) {
-        ip2p_close_compare();
-        return [];
-    }
-    if (!result || !before) {
-        box.textContent = 'There is no result to compare yet: edit a picture first.';
-        box.hidden = false;
-        return [];
-    }
-    const after = Object.assign(new Image(), {src: result.src, alt: 'after', className: 'ip2p-after'});
-    const under = Object.assign(new Image(), {src: before, alt: 'before', className: 'ip2p-before'});
-    const slider = Object.assign(document.createElement('input'), {type: 'range', min: 0, max: 100, value: 50, ariaLabel: 'Before and after'});
-    const place = () => box.style.setProperty('--ip2p-split', slider.value + '%');
-    slider.addEventListener('input', place);
-    const stage = document.createElement('div');
-    stage.className = 'ip2p-stage';
-    // A result at working size is squeezed by a pixel or two; a cropped one shows the middle of the picture.
-    const aspect = image => image.naturalWidth / image.naturalHeight || 1;
-    const fill = () => under.style.objectFit = Math.abs(Math.log(aspect(after) / aspect(under))) < 0.03 ? 'fill' : 'cover';
-    Promise.all([after.decode(), under.decode()]).then(fill, function() {});
-    stage.append(after, under);
-    box.replaceChildren(stage, slider);
-    place();
-    box.hidden = false;
-    return [];
 }

@@ -18,7 +18,7 @@ from ..editor import SAMPLERS
 from ..images import MAX_SIDE, MIN_SIDE
 from ..segmentation import missing
 from ..where import NAMES as REGION_NAMES
-from ..wording import AS_PICTURE, CUSTOM, RESULT_LABELS, SIZES
+from ..wording import AS_PICTURE, CUSTOM, EXAMPLES, HOLD, LOAD_EXAMPLE, ONE_CHANGE_A_LINE, RESULT_LABELS, SIZES
 from .events import Events, take_mask
 from .many import Many
 from .ready import build_ready
@@ -27,12 +27,6 @@ from .settings_fields import DRAWN, FIXED, NAMES, PAINTED
 from .steps import step_back, use_result
 from .uploads import GuardedBlocks
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
-TRY = (
-    ("astronaut.jpg", "make it sepia"),
-    ("chelsea.jpg", "make it winter"),
-    ("coffee.jpg", "make it a pencil drawing"),
-)  # fmt: skip
 SEED = 1371  # the official page's
 DETAIL = 1.0
 CSS = Path(__file__).with_name("browser.css").read_text(encoding="utf8")
@@ -65,7 +59,7 @@ class Page:
                     self.lay_out_result()
             self.lay_out_settings()
             self.examples = gr.Examples(
-                [[str(EXAMPLES / name), text] for name, text in TRY], inputs=[self.picture, self.fields["instruction"]],
+                [[str(file), text] for file, text in EXAMPLES], inputs=[self.picture, self.fields["instruction"]],
                 label="Examples (public domain and CC0)",
             )  # fmt: skip
             self.connect_edit()
@@ -95,7 +89,7 @@ class Page:
         fields["instruction"] = gr.Textbox(
             label="Instruction",
             placeholder="make it winter",
-            info="Shift+Enter begins another line: each line edits the result of the one before",
+            info=f"{ONE_CHANGE_A_LINE}. Shift+Enter begins another",
             elem_id="ip2p_prompt",
         )
         fields["negative_prompt"] = gr.Textbox(label="Negative prompt", placeholder="what to keep out", elem_id="ip2p_neg_prompt")
@@ -109,7 +103,7 @@ class Page:
             self.packed = gr.DownloadButton("Download all results (ZIP)", elem_id="ip2p_packed")
             self.folder = gr.State(None)
         with gr.Row():
-            self.example = gr.Button("Load example", elem_id="ip2p_example", min_width=100)
+            self.example = gr.Button(LOAD_EXAMPLE, elem_id="ip2p_example", min_width=100)
             self.reset = gr.Button("Reset", elem_id="ip2p_reset", min_width=100)
 
     def lay_out_result(self) -> None:
@@ -125,7 +119,7 @@ class Page:
             buttons=["fullscreen"],
         )
         with gr.Row():
-            self.hold = gr.Button("Hold to see the original", elem_id="ip2p_hold", size="sm", min_width=90)
+            self.hold = gr.Button(HOLD, elem_id="ip2p_hold", size="sm", min_width=90)
             self.use = gr.Button("Use result as picture", elem_id="ip2p_use_result", size="sm", min_width=90)
             self.back = gr.Button("Step back", elem_id="ip2p_history_back", size="sm", min_width=90)
         self.download = gr.DownloadButton("Download the result", elem_id="ip2p_download")
@@ -283,8 +277,8 @@ def shown_sides(mode: str) -> list:
 def example() -> tuple[str, str, str]:
     """A picture and what to make of it, with nothing painted. Gradio takes files from the working directory and from its cache, nowhere
     else."""
-    name, instruction = random.choice(TRY)
-    return save_file_to_cache(EXAMPLES / name, get_upload_folder()), instruction, ""
+    file, instruction = random.choice(EXAMPLES)
+    return save_file_to_cache(file, get_upload_folder()), instruction, ""
 
 
 def about(model: str) -> str:

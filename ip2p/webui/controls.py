@@ -12,7 +12,7 @@ from modules.ui_components import FormRow, ToolButton
 
 from .. import __version__, images
 from ..edit import MAX_COUNT, MAX_SIDE, MAX_STEPS, MIN_SIDE, SLIDER_IMAGE, SLIDER_TEXT, Edit, move_scales
-from ..wording import AS_PICTURE, CUSTOM
+from ..wording import AS_PICTURE, CUSTOM, LOAD_EXAMPLE
 from . import cards, picker, region_controls
 from .models import chosen_defaults
 from .paste import RESULTS_BY_LABEL
@@ -22,7 +22,7 @@ from .settings import MAX_LONGEST_SIDE
 TIPS = """
 **Is the picture not changing enough?** Press *Edit more*: it raises the text scale and lowers the image scale.
 **Is it changing too much?** Press *Edit less*, which moves both the other way.
-- Other seeds give other results: raise the number of results, or randomise both scales for a spread of variations.
+- Other seeds give other results: raise *Batch count*, or randomise both scales for a spread of variations.
 - Say it another way: “turn him into a dog”, “make him a dog” and “as a dog” work differently.
 - Raising the steps sometimes helps.
 - A painting wants less of the photograph: lower *Keep the photograph's detail*, which changes the shown result without another edit.
@@ -45,11 +45,12 @@ PAINTING = """
 """
 
 
-def build_controls() -> tuple[dict, gr.Button, dict]:
-    """The controls of the left column by the name of the setting of `Edit` that each one fills, the button "reuse seed", and
-    the parts of the picker."""
+def build_controls() -> tuple[dict, gr.Button, gr.Button, dict]:
+    """The controls of the left column by the name of the setting of `Edit` that each one fills, the buttons "Load example" and "reuse
+    seed", and the parts of the picker."""
     c = {}
     c["image"] = PictureInput(label="Picture", elem_id="ip2p_image", source="upload", interactive=True, type="pil", height=420)
+    example = gr.Button(LOAD_EXAMPLE, elem_id="ip2p_example", size="sm")
     with gr.Accordion("Edit only here", open=False, elem_id="ip2p_mask_accordion"):
         gr.HTML(PAINTING, elem_id="ip2p_painting")
         c["mask"] = gr.Textbox("", visible=False, elem_id="ip2p_mask")
@@ -106,7 +107,7 @@ def build_controls() -> tuple[dict, gr.Button, dict]:
         control.do_not_save_to_config = True  # the options page has their defaults
     with FormRow(elem_id="ip2p_checks_row", elem_classes="checkboxes-row"):
         c["crop"] = gr.Checkbox(False, label="Crop to the working size, as the paper does", elem_id="ip2p_crop")
-        c["heat_map"] = gr.Checkbox(False, label="Add a picture of where the edit acts", elem_id="ip2p_heat_map")
+        c["heat_map"] = gr.Checkbox(False, label="Show where it changed", elem_id="ip2p_heat_map")
     with gr.Accordion("Guidance schedule and start", open=False, elem_id="ip2p_schedule"):
         gr.Markdown("Share of the noise levels in which each guidance acts, 0 at pure noise; outside it, its scale is 1.")
         with FormRow():
@@ -118,7 +119,7 @@ def build_controls() -> tuple[dict, gr.Button, dict]:
         c["denoising_strength"] = gr.Slider(0, 1, 1, step=0.01, label="Edit strength from noise", elem_id="ip2p_denoising_strength",
                                             info="1 starts from pure noise, as in the paper; below 1 from the picture with noise")  # fmt: skip
     gr.HTML(f"<p class='ip2p-version'>Instruct edit {__version__}</p>")
-    return c, reuse_seed, ready
+    return c, example, reuse_seed, ready
 
 
 def show_size(c: dict) -> dict:

@@ -74,16 +74,17 @@ def notice() -> list:
         status |= {"model": own, "is_edit_model": False}
     checkpoints, offered = status["edit_checkpoints"], False
     if status["is_edit_model"] or edits_once_loaded():
-        text, checkpoints = small_text() if small_is_chosen() else "", []
+        said, checkpoints = small_text() if small_is_chosen() else ("",), []
     else:
         offered = not checkpoints and not checkpoint_is_frozen()
         loaded = f"“{html.escape(status['model'])}” is not an edit model" if status["model"] else "No checkpoint is loaded"
-        text = f"{loaded}: {advice(checkpoints, offered)}"
+        what, *more = advice(checkpoints, offered)
+        said = f"{loaded}: {what}", *more
     choice = gr.update(choices=checkpoints, value=checkpoints[0]) if checkpoints else gr.update()
     lend = gr.update(info=loan.cost()) if checkpoints else gr.update(value=False)
     back = former.offered(status["is_edit_model"])
     return [
-        line(text),
+        line(*said),
         gr.update(visible=bool(checkpoints)),
         choice,
         lend,
@@ -102,7 +103,9 @@ def suited(values: Sequence[float], lent: str | None = None) -> list:
     wanted = in_new_tab if of_model == ModelDefaults() else of_model
     someones = {in_new_tab, ModelDefaults(), *found_defaults()}
     kept = tuple(values) not in {tuple(vars(defaults).values()) for defaults in someones}
-    return [*([gr.update()] * len(values) if kept else vars(wanted).values()), randomising(of_model)]
+    # What has its value already is not given it again: the answer would come over what is typed meanwhile.
+    updates = [gr.update() if kept or now == suits else suits for now, suits in zip(values, vars(wanted).values())]
+    return [*updates, randomising(of_model)]
 
 
 def randomising(defaults: ModelDefaults) -> dict:
@@ -111,21 +114,25 @@ def randomising(defaults: ModelDefaults) -> dict:
     return gr.update(label=f"Randomise both (text {text:g}–{most_text:g}, image {image:g}–{most_image:g})")
 
 
-def advice(checkpoints: Sequence[str], offered: bool) -> str:
-    """offered: whether the small checkpoint is, since there is no other."""
+def advice(checkpoints: Sequence[str], offered: bool) -> tuple[str, ...]:
+    """What to do, and more about it. offered: whether the small checkpoint is, since there is no other."""
     if checkpoints:
-        return "choose one of the edit checkpoints that were found."
-    put = f"put an InstructPix2Pix checkpoint into {html.escape(str(checkpoint_folder()))} and refresh the checkpoint list at the top of the page"
+        return ("choose one of the edit checkpoints that were found.",)
+    folder = html.escape(str(checkpoint_folder()))
     if not offered:
-        return f"{put}."
-    return f"{put}, or install the small one that comes with this extension, {small.FILE.stat().st_size / 1e6:.0f} MB and no download. {small.ABOUT}"
-
-
-def small_text() -> str:
+        return (f"put an InstructPix2Pix checkpoint into {folder} and refresh the checkpoint list at the top of the page.",)
     return (
-        f"“{small.IN_WEBUI}” is the small checkpoint that comes with this extension. What suits it: “Longest side” "
-        f"{small.DEFAULTS.longest_side}, “Text scale” {small.DEFAULTS.text_scale:g}, “Image scale” {small.DEFAULTS.image_scale:g}. {small.ABOUT} "
-        f"{small.PUBLISHED}: <a href='{URL}'>download it</a> into {html.escape(str(checkpoint_folder()))}."
+        f"install the small one that comes with this extension, {small.FILE.stat().st_size / 1e6:.0f} MB and no download.",
+        f"{small.ABOUT} Or put an InstructPix2Pix checkpoint into {folder} and refresh the checkpoint list at the top of the page.",
+    )
+
+
+def small_text() -> tuple[str, str]:
+    return (
+        f"“{small.IN_WEBUI}” is the small checkpoint that comes with this extension.",
+        f"What suits it: “Longest side” {small.DEFAULTS.longest_side}, “Text scale” {small.DEFAULTS.text_scale:g}, “Image scale” "
+        f"{small.DEFAULTS.image_scale:g}. {small.ABOUT} {small.PUBLISHED}: <a href='{URL}'>download it</a> into "
+        f"{html.escape(str(checkpoint_folder()))}.",
     )
 
 
@@ -139,7 +146,7 @@ def install() -> list:
         title = load(small.install(checkpoint_folder()))
     except EditError as e:
         return [line(html.escape(str(e)), error=True), gr.update(), "", *[gr.update()] * (len(vars(small.DEFAULTS)) + 1)]
-    return [line(small_text()), gr.update(visible=False), title, *vars(small.DEFAULTS).values(), randomising(small.DEFAULTS)]
+    return [line(*small_text()), gr.update(visible=False), title, *vars(small.DEFAULTS).values(), randomising(small.DEFAULTS)]
 
 
 def load(file: Path) -> str:
@@ -153,8 +160,12 @@ def load(file: Path) -> str:
     return info.title
 
 
-def line(markup: str, error: bool = False) -> str:
-    return f"<div class='ip2p-notice{' error' * error}'>{markup}</div>" if markup else ""
+def line(what: str, more: str = "", error: bool = False) -> str:
+    """As HTML: one line with its ×; more: shown on a press."""
+    if not what:
+        return ""
+    said = f"<details><summary>{what}</summary>{more}</details>" if more else f"<span>{what}</span>"
+    return f"<div class='ip2p-notice{' error' * error}'>{said}<button type='button' aria-label='Close'>×</button></div>"
 
 
 def checkpoint_folder() -> Path:

@@ -40,7 +40,7 @@ def on_ui_settings() -> None:
             "", "File name pattern for edits", component_args=shared.hide_dirs
         ).info("empty: the WebUI's own pattern; the same fields, for example [seed]-[prompt_spaces]"),
         "instruct_edit_memory": shared.OptionInfo(
-            AS_HOST, "Passes of a step", gr.Radio, {"choices": [AS_HOST, ONE_BATCH, SEQUENTIAL]}
+            AS_HOST, "Memory use", gr.Radio, {"choices": [AS_HOST, ONE_BATCH, SEQUENTIAL]}
         ).info("one after another needs least memory and is a little slower; when memory runs out an edit goes on that way by itself"),
         "instruct_edit_history": shared.OptionInfo(True, "Keep a history of edits").info(
             "picture and result of the last edits of each browser window, in the folder of this extension"

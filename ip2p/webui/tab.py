@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import random
 
 import gradio as gr
 
@@ -10,6 +11,7 @@ from modules import call_queue, progress, shared, ui_common
 from modules.ui_components import FormRow, ResizeHandleRow
 
 from ..errors import EditError
+from ..wording import EXAMPLES, HOLD, ONE_CHANGE_A_LINE
 from . import batch_part, cards, found_region, history, notice, paste, picker, pictures, settings, sheet, shown_result
 from .chain_run import heat_infotext, run_chain
 from .controls import build_controls, edit_of, seed_of_selected, show_size
@@ -29,15 +31,14 @@ def build(faults) -> gr.Blocks:
         top = notice.build()
         toprow = Toprow(is_img2img=False, is_compact=False, id_part=TAB_ID)
         toprow.prompt.label = "Instruction"
-        toprow.prompt.placeholder = (
-            "Instruction, for example: make it winter\n(Press Ctrl+Enter to edit, Alt+Enter to skip, Esc to interrupt)"
-        )
+        toprow.prompt.placeholder = f"make it winter\n{ONE_CHANGE_A_LINE}\n(Press Ctrl+Enter to edit, Alt+Enter to skip, Esc to interrupt)"
+        toprow.negative_prompt.placeholder = toprow.negative_prompt.label
         dummy = gr.Label(visible=False)
 
         with gr.Tabs(elem_id="ip2p_extra_tabs", elem_classes=["extra-networks"]):
             with gr.Tab("Edit", id="ip2p_generation") as generation_tab, ResizeHandleRow(equal_height=False):
                 with gr.Column(variant="compact", elem_id="ip2p_settings"):
-                    controls, reuse_seed, ready = build_controls()
+                    controls, example, reuse_seed, ready = build_controls()
                 with gr.Column():
                     panel = ui_common.create_output_panel(TAB_ID, settings.outdir())
                     tools = build_result_tools(controls["image"], panel)
@@ -82,6 +83,9 @@ def build(faults) -> gr.Blocks:
         notice.connect(top, controls, blocks.load)
         connect_token_counters(toprow, controls["steps"])
         picking = picker.connect(ready, toprow.prompt, controls)
+        example.click(
+            fn=lambda: random.choice(EXAMPLES), _js="ip2p_touch", outputs=[controls["image"], toprow.prompt], show_progress=False
+        ).then(fn=None, _js="recalculate_prompts_ip2p")
         cards.connect(ready["cards"], ready, picking, controls)
         fields = paste.connect(toprow, controls)
         history.connect(chain, blocks.load, controls["image"], panel, fields)
@@ -89,15 +93,13 @@ def build(faults) -> gr.Blocks:
 
 
 def build_result_tools(image, panel) -> FormRow:
-    """Below the gallery: the result as the next picture, and before against after. → the row of their buttons."""
+    """Below the gallery: the result as the next picture, and what it was made of. → the row of their buttons."""
     with FormRow(elem_id="ip2p_result_tools") as tools:
         use = gr.Button("Use result as picture", elem_id="ip2p_use_result", size="sm")
-        compare = gr.Button("Compare before and after", elem_id="ip2p_compare_button", size="sm")
-    gr.HTML("<div id='ip2p_compare' hidden></div>")
+        gr.Button(HOLD, elem_id="ip2p_hold", size="sm")
     use.click(fn=None, _js="ip2p_use_result", inputs=[panel.gallery])
     set_picture = gr.Button(visible=False, elem_id="ip2p_set_picture")
     set_picture.click(fn=None, _js="ip2p_give_picture", outputs=[image])
-    compare.click(fn=None, _js="ip2p_toggle_compare")
     info_button = gr.Button(visible=False, elem_id="ip2p_generation_info_button")
     info_button.click(
         fn=ui_common.update_generation_info,

@@ -1,6 +1,7 @@
 """The tab in a real browser: a person's way from a photograph to its edit."""
 
 import base64
+import io
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 from browser import PHONE, RESULT, WIDE, Tab, expect, paint, screenshot
+from ip2p.wording import EXAMPLES
 
 
 def test_a_photograph_is_edited_with_progress_and_preview(tab, host):
@@ -138,18 +140,59 @@ def test_the_result_becomes_the_picture(tab):
     assert tab.pixels("#ip2p_image img") == result
 
 
+def test_an_example_is_a_picture_and_what_to_make_of_it(tab, host):
+    tab["example"].click()
+    tab.page.wait_for_function("before => document.querySelector('#ip2p_image img')?.getAttribute('src') !== before", arg=tab.source)
+    picture = tab.picture("#ip2p_image img")
+    assert (picture.tobytes(), tab.value("prompt")) in [(Image.open(file).tobytes(), instruction) for file, instruction in EXAMPLES]
+    assert tab.generate()["prompt"] == tab.value("prompt")
+    assert tuple(tab.pixels(RESULT)[:2]) == picture.size
+
+
+def seen_over_result(tab) -> np.ndarray:
+    """The result as it is seen, with what lies over it: (h, w, 3)."""
+    return np.asarray(Image.open(io.BytesIO(tab["compare"].screenshot())).convert("RGB"), dtype=int)
+
+
 @pytest.mark.new_page
-def test_before_and_after_are_compared(tab):
-    tab["compare_button"].click()
-    expect(tab["compare"]).to_contain_text("no result")
-    tab["compare_button"].click()
+def test_a_handle_over_the_result_and_holding_show_what_it_was_made_of(tab):
+    hold, keys = tab["hold"], tab.page.keyboard
+    tab.page.set_viewport_size({"width": 1400, "height": 1800})  # nothing scrolls
+    expect(hold).to_be_disabled()
     tab.generate()
-    tab["compare_button"].click()
-    assert tab.pixels("#ip2p_compare .ip2p-after") == tab.pixels(RESULT)
-    assert tab.pixels("#ip2p_compare .ip2p-before") == tab.pixels("#ip2p_image img")
-    tab["compare"].locator("input").fill("80")
-    assert tab.page.evaluate("document.getElementById('ip2p_compare').style.getPropertyValue('--ip2p-split')") == "80%"
+    handle = tab["compare"].locator("input")
+    expect(handle).to_have_value("0")
+    assert tab.pixels("#ip2p_compare img") == tab.pixels("#ip2p_image img")
+    result = seen_over_result(tab)
+    hold.focus()
+    keys.down("Space")
+    original = seen_over_result(tab)
+    keys.up("Space")
+    margin = 14  # px, half of the handle
+    gap = abs(result - original)[:, margin:].mean()
+    assert gap > 5 and abs(seen_over_result(tab) - result).mean() < gap / 10
+    hold.hover()
+    tab.page.mouse.down()
+    assert tab.page.evaluate("getComputedStyle(document.querySelector('#ip2p_compare img')).clipPath") == "none"
+    tab.page.mouse.up()
+
+    box = tab["compare"].bounding_box()
+    tab.page.mouse.move(box["x"] + 4, box["y"] + box["height"] / 2)
+    tab.page.mouse.down()
+    tab.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=5)
+    tab.page.mouse.up()
+    expect(handle).to_have_value(re.compile("^(49|50|51)$"))
+    both, middle = seen_over_result(tab), result.shape[1] // 2
+    left, right = np.s_[:, margin : middle - 2 * margin], np.s_[:, middle + 2 * margin :]
+    assert abs(both - original)[left].mean() < gap / 10 and abs(both - result)[right].mean() < gap / 10
     screenshot(tab, "compared")
+    share = int(handle.input_value())
+    handle.focus()
+    keys.press("ArrowRight")
+    expect(handle).to_have_value(str(share + 1))
+    assert not tab.page.locator("#lightboxModal").is_visible()
+    tab.generate()
+    expect(handle).to_have_value("0")
 
 
 @pytest.mark.parametrize("target", ["img2img", "inpaint", "extras"])
@@ -313,6 +356,13 @@ def test_a_model_that_does_not_edit_is_said_and_switched_on_a_click(chromium, ho
         tab = Tab(page, host.url)
         expect(tab["notice"]).to_contain_text("is not an edit model")
         screenshot(tab, "not-an-edit-model")
+        line = tab["notice"].locator(".ip2p-notice")
+        assert line.bounding_box()["height"] < 50, "it is one line"
+        line.get_by_label("Close").click()
+        expect(line).to_be_hidden()
+        tab.open()
+        expect(tab["use_checkpoint"]).to_be_visible()
+        expect(line).to_be_hidden()
         field = tab["checkpoint"].locator("input")
         field.click()
         options = tab["checkpoint"].locator("ul li").all_inner_texts()
@@ -324,6 +374,13 @@ def test_a_model_that_does_not_edit_is_said_and_switched_on_a_click(chromium, ho
         assert "other-edit" in host.get("/instruct-edit/v1/status").json()["model"]
         page.context.close()
         assert tab.errors == []
+
+
+def test_a_page_that_loads_is_not_given_again_what_it_has_since_something_else_may_be_typed_by_then(host):
+    answer = host.press({}, elem_id="ip2p_refresh_notice")
+    assert answer.ok, answer.text
+    scales_size_and_steps = answer.json()["data"][-5:-1]
+    assert scales_size_and_steps == [{"__type__": "update"}] * 4
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

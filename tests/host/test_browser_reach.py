@@ -113,7 +113,7 @@ def test_a_preset_of_one_s_own_is_deleted_and_a_shipped_one_is_not(tab, host):
     tab.set(preset_group="weather")
     tab.set(preset_name="Fog")
     tab["preset_delete"].click()
-    expect(tab["preset_message"]).to_contain_text("only those can be deleted")
+    expect(tab["preset_message"]).to_contain_text("only those can be renamed or deleted")
     expect(tab["preset_word_1"]).to_be_visible()
     tab.set(prompt="make it mist", preset_own_name="Fog")
     tab["preset_save"].click()
