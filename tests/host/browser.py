@@ -106,6 +106,11 @@ class Tab:
         self.page.wait_for_function(RESTORED)
         return self
 
+    def open_anew(self) -> Tab:
+        """As a window that was not there before, to which nothing comes back."""
+        self.page.evaluate(FORGET)
+        return self.open()
+
     def make_ready(self, photo: Path) -> Tab:
         """A new page, small and quick, with a photograph and an instruction in it."""
         self.upload(photo)
@@ -118,8 +123,7 @@ class Tab:
         self.page.set_viewport_size(WIDE)
         self.page.evaluate(UNPAINT)
         if self.page.evaluate(USED):
-            self.page.evaluate(FORGET)  # or the page would come back as it is
-            self.open()
+            self.open_anew()
         if not self["generate"].is_visible():
             self.page.locator("#tabs > .tab-nav > button", has_text="Instruct edit").click()
             expect(self["generate"]).to_be_visible()
