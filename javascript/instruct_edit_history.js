@@ -82,7 +82,7 @@ function ip2p_ask_history(what) {
 
 // now: what the picture, the gallery, its description, its infotext and the controls have, which stays where a newer input is among it.
 function ip2p_apply_restored(text, ...now) {
-    ip2p_element('history_moves').removeAttribute('aria-busy');
+    ip2p_element('history_moves').setAttribute('aria-busy', 'false');
     const asked = ip2p_element('status').textContent !== '';
     const said = JSON.parse(text || '{}');
     ip2p_say_status(said.nothing ?? '');

@@ -237,7 +237,7 @@ def test_a_grid_without_scales_is_around_those_that_suit_the_model(pictures, tmp
     argv = ["edit", str(pictures / "p2.jpg"), "make it winter", "--output", str(tmp_path / "sheet.png"), "--grid", "--model", "m"]
     assert main(argv) == 0
     (edit,) = fake_editor.asked
-    assert [(cell.text_scale, cell.image_scale) for cell in edit.variants] == [(t, i) for t in (5, 7.5, 10) for i in (1, 1.5, 2)]
+    assert [(cell.text_scale, cell.image_scale) for cell in edit.variants] == [(t, i) for t in (3.75, 7.5, 12) for i in (1.12, 1.5, 2.1)]
 
 
 def test_a_sheet_has_its_cells_in_place_and_its_labels_beside_them():

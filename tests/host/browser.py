@@ -76,6 +76,8 @@ NEW = {
 USED = """() => document.querySelector('#ip2p_detail input').value !== '1'
     || document.querySelector('#ip2p_styles .token, #ip2p_picker .label-wrap.open')
     || !document.querySelector('#ip2p_extra_tabs > .tab-nav > button').matches('.selected')"""
+RESTORED = "!document.querySelector('#ip2p_history_moves') || document.querySelector('#ip2p_history_moves[aria-busy=false]')"
+FORGET = "() => { sessionStorage.clear(); localStorage.removeItem('ip2p_page'); }"
 UNPAINT = """() => {
     document.querySelector('#ip2p_mask_accordion .label-wrap.open')?.click();
     document.getElementById('ip2p_clear_mask')?.click();
@@ -100,13 +102,20 @@ class Tab:
         expect(self["generate"]).to_be_visible()
         # The page's script has bound its buttons once the token counter stands above the prompt.
         self.page.wait_for_selector("#ip2p_prompt_row #ip2p_token_counter", state="attached")
+        # What a window had before comes back; what a test fills in is no person's input, before which that would stand back.
+        self.page.wait_for_function(RESTORED)
         return self
+
+    def open_anew(self) -> Tab:
+        """As a window that was not there before, to which nothing comes back."""
+        self.page.evaluate(FORGET)
+        return self.open()
 
     def make_ready(self, photo: Path) -> Tab:
         """A new page, small and quick, with a photograph and an instruction in it."""
         self.upload(photo)
-        self.set(**SMALL)
         self.photo, self.source = photo, self["image"].locator("img").get_attribute("src")
+        self.as_new()
         return self
 
     def reset(self) -> None:
@@ -114,8 +123,7 @@ class Tab:
         self.page.set_viewport_size(WIDE)
         self.page.evaluate(UNPAINT)
         if self.page.evaluate(USED):
-            self.open().make_ready(self.photo)
-            return
+            self.open_anew()
         if not self["generate"].is_visible():
             self.page.locator("#tabs > .tab-nav > button", has_text="Instruct edit").click()
             expect(self["generate"]).to_be_visible()
@@ -123,6 +131,16 @@ class Tab:
         if not picture.count() or picture.get_attribute("src") != self.source:
             self.upload(self.photo)
             self.source = picture.get_attribute("src")
+        self.as_new()
+        self.page.evaluate(
+            """() => {
+                if (selected_gallery_index() > 0) document.querySelector('#ip2p_gallery .thumbnail-item.thumbnail-small').click();
+                document.querySelectorAll('#html_log_ip2p .error').forEach(error => error.classList.remove('error'));
+            }"""
+        )
+
+    def as_new(self) -> None:
+        """The controls as `NEW` has them."""
         now = shown(self, NEW)
         for name, value in NEW.items():
             if now[name] != value:
@@ -130,12 +148,6 @@ class Tab:
                     self.open_accordion("schedule")
                 self.set(**{name: value})
         wait_for(self, NEW)
-        self.page.evaluate(
-            """() => {
-                if (selected_gallery_index() > 0) document.querySelector('#ip2p_gallery .thumbnail-item.thumbnail-small').click();
-                document.querySelectorAll('#html_log_ip2p .error').forEach(error => error.classList.remove('error'));
-            }"""
-        )
 
     def __getitem__(self, name: str):
         return self.page.locator(f"#ip2p_{name}").first  # gr.HTML gives its id to two elements, one in the other

@@ -72,7 +72,7 @@ def test_paste_brings_every_control_back(tab, size):
     tab.set(**given)
     assert shown(tab, given) == given
     infotext = tab.generate()["infotexts"][0]
-    tab.open()
+    tab.open_anew()
     tab.open_accordion("schedule")
     defaults = shown(tab, CONTROLS)
     assert [name for name in CONTROLS if defaults[name] == given[name]] == ["randomise_scales"]
