@@ -1,6 +1,5 @@
 """The history of a browser window: undo, redo, older steps, reloads, a second window, and nothing newer replaced."""
 
-
 import pytest
 from PIL import Image
 
