@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ..checkpoints.small import NAME
 from ..edit import read_scales
@@ -181,71 +182,47 @@ def options_of(args: argparse.Namespace) -> EvaluationOptions:
 
 def full_size_options(args: argparse.Namespace) -> FullSizeOptions:
     """Raises EditError for arguments out of range."""
-    from .edit import size_of
-
     check(args)
     text_scales, image_scales = scales(args.text_scale, "text scales"), scales(args.image_scale, "image scales")
     if any(numbers and len(numbers) > 1 for numbers in (text_scales, image_scales)):
         raise EditError("--full-size takes one text scale and one image scale.")
-    size = size_of(args.size)
-    if "width" in size:
-        raise EditError("With --full-size --size is the longest side of the model's own edits, for example 512.")
+    shared = photograph_options(args, "With --full-size --size is the longest side of the model's own edits, for example 512.")
     if args.edits not in (None, "both", *EDITS):
         raise EditError(f"With --full-size --edits is one of {', '.join(EDITS)} and both, not “{args.edits}”.")
-    asked = {
-        "longest_side": args.longest_side,
-        "kinds": args.kinds and tuple(filter(None, map(str.strip, args.kinds.split(",")))),
-        "edits": None if args.edits in (None, "both") else (args.edits,),
-        "steps": args.steps,
-    }
+    edits = {} if args.edits in (None, "both") else {"edits": (args.edits,)}
     return FullSizeOptions(
-        models=args.model,
         photographs=args.full_size,
-        output=args.output,
-        count=args.count,
-        per_photo=args.per_photo,
-        size=size.get("longest_side"),
         text_scale=text_scales[0] if text_scales else None,
         image_scale=image_scales[0] if image_scales else None,
-        sampler=args.sampler,
-        seed=args.seed,
-        device=args.device,
-        precision=args.precision,
-        force=args.force,
-        **{name: value for name, value in asked.items() if value is not None},
+        **shared | edits,
     )
 
 
 def region_options(args: argparse.Namespace) -> RegionOptions:
     """Raises EditError for arguments out of range."""
-    from .edit import size_of
-
     check(args)
-    size = size_of(args.size)
-    if "width" in size or (args.longest_side is not None and args.edits != ONLY):
-        raise EditError("With --regions --size is the longest side of photographs and edits, for example 512.")
+    wrong_size = "With --regions --size is the longest side of photographs and edits, for example 512."
+    if args.longest_side is not None and args.edits != ONLY:
+        raise EditError(wrong_size)
+    shared = photograph_options(args, wrong_size)
     if args.edits not in (None, "both", *REGION_EDITS):
         raise EditError(f"With --regions --edits is one of {', '.join(REGION_EDITS)} and both, not “{args.edits}”.")
-    asked = {
-        "kinds": args.kinds and tuple(filter(None, map(str.strip, args.kinds.split(",")))),
-        "edits": REGION_EDITS.get(args.edits),
-        "longest_side": args.longest_side,
-    }
-    return RegionOptions(
-        models=args.model,
-        photographs=args.regions,
-        output=args.output,
-        count=args.count,
-        per_photo=args.per_photo,
-        size=size.get("longest_side"),
-        steps=args.steps,
-        sampler=args.sampler,
-        seed=args.seed,
-        device=args.device,
-        precision=args.precision,
-        force=args.force,
-        **{name: value for name, value in asked.items() if value is not None},
-    )
+    edits = {"edits": REGION_EDITS[args.edits]} if args.edits in REGION_EDITS else {}
+    return RegionOptions(photographs=args.regions, **shared | edits)
+
+
+def photograph_options(args: argparse.Namespace, wrong_size: str) -> dict[str, Any]:
+    """What is measured on a folder of photographs has in common, without what was left out. Raises EditError, with the sentence
+    `wrong_size`, for a size of two sides."""
+    from .edit import size_of
+
+    size = size_of(args.size)
+    if "width" in size:
+        raise EditError(wrong_size)
+    asked = {name: getattr(args, name) for name in ("count", "per_photo", "longest_side", "steps", "sampler", "seed", "device", "precision", "force")}  # fmt: skip
+    asked["kinds"] = args.kinds and tuple(filter(None, map(str.strip, args.kinds.split(","))))
+    given = {name: value for name, value in asked.items() if value is not None}
+    return {"models": args.model, "output": args.output, "size": size.get("longest_side"), **given}
 
 
 def check(args: argparse.Namespace) -> None:

@@ -6,7 +6,6 @@ are measured, for which the network has few latents when it sees the whole pictu
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
@@ -23,15 +22,15 @@ from ..editor import Editor
 from ..errors import EditError
 from ..images import pictures_in
 from ..located import located
-from ..progress import bar
 from ..region import Region
 from ..scorers.structure import LUMA
 from ..where import NAME, Where
 from . import metrics
-from .evaluate import LINES, Source, begin, sources_of
+from .evaluate import Source
 from .full_size import Photograph, dealt, instruction_for, value_for
 from .options import ONLY, WITHIN, RegionOptions
-from .sweep import Lines, seed_of
+from .regions import measured_lines
+from .sweep import seed_of
 
 SMALLEST, LARGEST = 0.05, 0.15  # of the picture, of a subject that is measured
 SEAM = 2  # pixels on each side of a region's outline
@@ -45,30 +44,12 @@ def evaluate_only_region(options: RegionOptions) -> int:
         raise EditError(
             f"{options.photographs} holds no pictures." if not files else "Only kinds of edits of a subject are measured by themselves."
         )
-    sources = sources_of(options.models, None)
-    begin(options.output, settings_of(options), sources, options.force)
-    broken = 0
-    with Lines(options.output / LINES) as lines:
-        done = {(line["model"], line["photograph"]) for line in lines.lines}
-        for source in sources:
-            editor = Editor.load(source.place, options.device, options.precision)
-            progress = bar(len(files), f"photograph ({source.name})")
-            for file, names in zip(files, dealt(kinds, options.per_photo or 1, len(files), options.seed)):
-                try:
-                    photograph = None if (source.name, file.name) in done else Photograph.read(file, options.longest_side)
-                except EditError as e:
-                    progress.write(f"{file.name}: {e}", file=sys.stderr)
-                    broken, photograph = broken + 1, None
-                if photograph is not None and is_small(photograph):
-                    suited = [KINDS[name] for name in names if KINDS[name].suits(photograph.pixels, photograph.subject)]
-                    lines.append([measured(photograph, kind, editor, source, options) for kind in suited])
-                progress.update()
-            progress.close()
-        told = lines.lines
-    if not told:
+    hands = list(dealt(kinds, options.per_photo or 1, len(files), options.seed))
+    found = measured_lines(options, settings_of(options), files, hands, options.longest_side, is_small, measured)
+    if not found.lines:
         raise EditError(f"No photograph of {options.photographs} has a subject of {SMALLEST:.0%} to {LARGEST:.0%} that was found.")
-    print(table_of(told))
-    return broken
+    print(table_of(found.lines))
+    return found.broken
 
 
 def settings_of(options: RegionOptions) -> dict[str, Any]:

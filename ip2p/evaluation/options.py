@@ -64,59 +64,50 @@ PAINTED = ("watercolour", "oil", "mosaic", "posterise", "neon")  # the other fiv
 TRUE, MODEL = EDITS = "true", "model"
 
 
-@dataclass(frozen=True)
-class FullSizeOptions:
+@dataclass(frozen=True, kw_only=True)
+class PhotographOptions:
     """models: folders, files or names; photographs: a folder; output: the report's; count: the first photographs, all for None;
-    per_photo: how many of the kinds each photograph gets, all for None; longest_side: to which photographs are shrunk, in pixels;
-    true_size: longest side of the true edit made small; size: of the model's own edit, the model's own for None, as are the scales;
-    edits: which of the two are measured."""
+    per_photo: how many kinds of procedural edits each photograph gets, all for None; size: longest side in pixels of the model's own edit,
+    the model's own for None; longest_side: to which photographs are shrunk, in pixels."""
 
     models: Sequence[str]
     photographs: Path
     output: Path
     count: int | None = None
-    kinds: Sequence[str] = STRUCTURE + PAINTED
     per_photo: int | None = None
-    longest_side: int = 2400
-    true_size: int = 512
     size: int | None = None
-    text_scale: float | None = None
-    image_scale: float | None = None
-    edits: Sequence[str] = EDITS
+    longest_side: int = 2400
     steps: int = 20
     sampler: str = "Euler a"
     seed: int = 0
     device: str | None = None
     precision: str | None = None
     force: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class FullSizeOptions(PhotographOptions):
+    """kinds: of procedural edits; true_size: longest side of the true edit made small; text_scale, image_scale: of the model's own edit, the
+    model's own for None; edits: which of the two are measured."""
+
+    kinds: Sequence[str] = STRUCTURE + PAINTED
+    true_size: int = 512
+    text_scale: float | None = None
+    image_scale: float | None = None
+    edits: Sequence[str] = EDITS
 
 
 LOCAL = tuple(name for name in STRUCTURE if name.startswith(("subject", "background")))
 WITHIN, SCOPED, ONLY = "region", "scoped", "only"
 
 
-@dataclass(frozen=True)
-class RegionOptions:
-    """models: folders, files or names; photographs: a folder; output: the report's; count: the first photographs, all for None; kinds:
-    of procedural edits, those of a region; per_photo: how many of them each photograph gets, all for None; size: longest side in pixels
-    of photographs and edits, the model's own for None; edits: which are made beside that of the whole picture, none for the map alone, or
-    ONLY for subjects edited by themselves, whose photographs are shrunk to longest_side."""
+@dataclass(frozen=True, kw_only=True)
+class RegionOptions(PhotographOptions):
+    """kinds: of procedural edits, those of a region; edits: which are made beside that of the whole picture, none for the map alone, whose
+    photographs are shrunk to `size`; or ONLY for subjects edited by themselves, whose photographs are shrunk to `longest_side`."""
 
-    models: Sequence[str]
-    photographs: Path
-    output: Path
-    count: int | None = None
     kinds: Sequence[str] = LOCAL
-    per_photo: int | None = None
-    size: int | None = None
     edits: Sequence[str] = (WITHIN, SCOPED)
-    longest_side: int = 2400
-    steps: int = 20
-    sampler: str = "Euler a"
-    seed: int = 0
-    device: str | None = None
-    precision: str | None = None
-    force: bool = False
 
 
 def procedural_scales(model: str) -> tuple[tuple[float, ...], tuple[float, ...]]:

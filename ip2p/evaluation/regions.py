@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,29 +49,53 @@ def evaluate_regions(options: RegionOptions) -> int:
         raise EditError(f"{options.photographs} holds no pictures.")
     if unknown := [name for name in options.kinds if name not in KINDS or not KINDS[name].local]:
         raise EditError(f"There is no kind of edit “{unknown[0][:80]}” that has a region. Known ones: {', '.join(local_kinds())}.")
+    hands = list(dealt(options.kinds, options.per_photo, len(files), options.seed))
+    found = measured_lines(options, settings_of(options), files, hands, options.size, lambda photograph: photograph.found, measured)
+    write_tables(options, found.lines)
+    return found.broken
+
+
+@dataclass(frozen=True)
+class Found:
+    """The lines of a run, and how many photographs could not be read."""
+
+    lines: Sequence[Mapping[str, Any]]
+    broken: int
+
+
+def measured_lines(
+    options: RegionOptions,
+    settings: dict[str, Any],
+    files: Sequence[Path],
+    hands: Sequence[Sequence[str]],
+    longest_side: int | None,
+    is_wanted: Callable[[Photograph], bool],
+    measure: Callable[[Photograph, Kind, Editor, Source, RegionOptions], dict[str, Any]],
+) -> Found:
+    """A line for every model, photograph and kind of edit that suits it, those that an earlier run has made among them. hands: of every
+    photograph the kinds; longest_side: to which photographs are shrunk, the model's own for None. Raises EditError."""
     sources = sources_of(options.models, None)
-    begin(options.output, settings_of(options), sources, options.force)
+    begin(options.output, settings, sources, options.force)
     broken = 0
     with Lines(options.output / LINES) as lines:
         done = {(line["model"], line["photograph"], line["kind"]) for line in lines.lines}
         for source in sources:
             editor = Editor.load(source.place, options.device, options.precision)
             progress = bar(len(files), f"photograph ({source.name})")
-            for file, names in zip(files, dealt(options.kinds, options.per_photo, len(files), options.seed)):
+            for file, names in zip(files, hands):
                 kinds = [KINDS[name] for name in names if (source.name, file.name, name) not in done]
                 try:
-                    photograph = Photograph.read(file, options.size or defaults_for(source.place).longest_side) if kinds else None
+                    photograph = Photograph.read(file, longest_side or defaults_for(source.place).longest_side) if kinds else None
                 except EditError as e:
                     progress.write(f"{file.name}: {e}", file=sys.stderr)
                     broken, photograph = broken + 1, None
-                if photograph is not None and photograph.found:
+                if photograph is not None and is_wanted(photograph):
                     for kind in kinds:
                         if kind.suits(photograph.pixels, photograph.subject):
-                            lines.append([measured(photograph, kind, editor, source, options)])
+                            lines.append([measure(photograph, kind, editor, source, options)])
                 progress.update()
             progress.close()
-        write_tables(options, lines.lines)
-    return broken
+        return Found(list(lines.lines), broken)
 
 
 def local_kinds() -> list[str]:
