@@ -80,9 +80,7 @@ def local_writer_of(args: argparse.Namespace) -> Writer:
     options = Options(args.temperature, args.batch, args.max_tokens, args.examples, args.candidates)
     if args.runner == runner_options.HERE or args.dry_run:
         return LocalWriter(args.model, options, runner_options.devices_of(args)[0])
-    model = Path(args.model).expanduser()
-    place = str(model.absolute()) if model.exists() else args.model
-    stage = AnswerAsks(place, options, Attempts(args.output.absolute()), torch.get_num_threads())
+    stage = AnswerAsks(runner_options.anywhere(args.model), options, Attempts(args.output.absolute()), torch.get_num_threads())
     return SpreadWriter(LocalWriter(args.model, options), stage, runner_options.runner_of(args))
 
 

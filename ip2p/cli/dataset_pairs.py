@@ -128,11 +128,11 @@ def stage_of(args: argparse.Namespace, wanted: Wanted, there: Counted) -> DrawPa
     from ..dataset.generated.pair_stage import DrawPairs
     from ..runners import Attempts
 
-    output, model = folder_of(args), Path(args.model).expanduser()
+    output = folder_of(args)
     dtype = args.precision or ("fp32" if "cpu" in runner_options.devices_of(args)[0] else "fp16")
     inspection, looked_at = inspection_of(args)
     settings = settings_of(args, wanted, there, dtype) | looked_at
-    place = str(model.absolute()) if model.exists() else args.model
+    place = runner_options.anywhere(args.model)
     return DrawPairs(wanted, output, settings, place, dtype, Attempts(output), torch.get_num_threads(), inspection)
 
 
@@ -144,23 +144,21 @@ def inspection_of(args: argparse.Namespace) -> tuple[Inspection, dict[str, Any]]
 
     if args.safety:
         check_has_one(args.model)
-    path = Path(args.model).expanduser()
-    safety = (str(path.absolute()) if path.exists() else args.model) if args.safety else None
+    safety = runner_options.anywhere(args.model) if args.safety else None
     said: dict[str, Any] = {"safety": "the model's own checker" if safety else None, "stop_after": None}
     if args.stop_after is None:
         return Inspection(safety=safety), said
     scorers = filter_options.scorers_of(args, runner_options.devices_of(args)[0])
     thresholds = filter_options.selection_of(args, scorers).thresholds
-    stop = StopAfter(args.stop_after, tuple(map(anywhere, args.scorer)), filter_options.judging_of(args), thresholds)
+    stop = StopAfter(args.stop_after, tuple(map(scorer_anywhere, args.scorer)), filter_options.judging_of(args), thresholds)
     by = [identity(scorer) for scorer in scorers]
     return Inspection(stop, safety), said | {"stop_after": {"good": stop.good, "at_least": dict(thresholds.at_least), "by": by}}
 
 
-def anywhere(scorer: str) -> str:
+def scorer_anywhere(scorer: str) -> str:
     """Its name with a path that means the same in another process."""
     kind, _, place = scorer.partition("=")
-    path = Path(place).expanduser()
-    return f"{kind}={path.absolute()}" if place and path.exists() else scorer
+    return f"{kind}={runner_options.anywhere(place)}" if place else scorer
 
 
 def name_of(model: str) -> str:

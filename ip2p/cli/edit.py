@@ -157,8 +157,7 @@ def outcomes(args: argparse.Namespace, request: Request, todo: Sequence[Task], p
 
     output = Path(args.output).absolute() if args.input.is_dir() else todo[0].targets[0].absolute().parent
     attempts = None if args.runner == runner_options.HERE else Attempts(output)
-    model = Path(args.model).expanduser()
-    place = str(model.absolute()) if model.exists() and args.model not in OWN_NAMES else args.model
+    place = args.model if args.model in OWN_NAMES else runner_options.anywhere(args.model)
     stage = EditPictures(place, request, args.mask and args.mask.absolute(), attempts, torch.get_num_threads())
     tasks = [replace(task, source=task.source.absolute(), targets=[target.absolute() for target in task.targets]) for task in todo]
     try:

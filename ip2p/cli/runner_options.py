@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import EditError
@@ -39,6 +40,12 @@ def check(args: argparse.Namespace) -> None:
         if number is not None and not 0 <= number < float("inf"):
             raise EditError(f"{option} is at least 0, not {number:g}.")
     workers_of(args.workers)
+
+
+def anywhere(name: str) -> str:
+    """A path as one that means the same in another process; any other name, of a model on the hub for instance, as it is."""
+    path = Path(name).expanduser()
+    return str(path.absolute()) if path.exists() else name
 
 
 def runner_of(args: argparse.Namespace) -> Runner:
