@@ -31,6 +31,14 @@ PILLOW = {
     "JPEG": "JPEG", "PNG": "PNG", "WebP": "WEBP", "AVIF": "AVIF", "HEIC": "HEIF", "GIF": "GIF", "BMP": "BMP", "TIFF": "TIFF",
     "PPM": "PPM", "TGA": "TGA", "JPEG 2000": "JPEG2000", "JPEG XL": "JXL",
 }  # fmt: skip
+SHOWN_BY_BROWSERS = {
+    "JPEG": ".jpg",
+    "PNG": ".png",
+    "WebP": ".webp",
+    "GIF": ".gif",
+    "BMP": ".bmp",
+    "AVIF": ".avif",
+}  # and their files' suffixes
 # Kinds that Pillow may need a package for: its module, and what to install.
 PACKAGES = {
     "HEIC": ("pillow_heif", "pillow-heif"),
@@ -38,6 +46,12 @@ PACKAGES = {
     "JPEG XL": ("pillow_jxl", "pillow-jxl-plugin"),
 }
 OLD_PILLOW = {"pillow-heif": "pillow-heif==0.15.0"}  # the last one for Pillow 9
+
+
+def kind_of_file(path: Path) -> str | None:
+    """As `kind_of`. Raises OSError for a file that can't be read."""
+    with open(path, "rb") as file:
+        return kind_of(file.read(HEADER))
 
 
 def kind_of(header: bytes) -> str | None:

@@ -9,11 +9,10 @@ from PIL import Image
 
 from modules import devices, extra_networks, prompt_parser, sd_models, shared
 
-from ..acting import Ask, acting_region
+from ..acting import Ask
 from ..edit import Edit
 from ..errors import EditError
 from ..passes import Runner, Text
-from ..region import Region
 from ..relevance import relevance
 from .denoiser import OUT_OF_MEMORY, check_edit_model, check_loaded, conditions_of
 from .encoding import encoded
@@ -63,12 +62,3 @@ def text_of(words: str, edit: Edit, is_negative: bool = False) -> Text:
     prompts = prompt_parser.SdConditioning([plain], is_negative_prompt=is_negative, width=width, height=height)
     (schedule,) = prompt_parser.get_learned_conditioning(shared.sd_model, prompts, edit.steps)
     return schedule[0].cond
-
-
-def acting(edit: Edit) -> list[Region]:
-    """A `located.Finder`."""
-    shared.state.textinfo = "Looking where the instruction acts"
-    try:
-        return acting_region(edit, asks(edit))
-    finally:
-        shared.state.textinfo = None

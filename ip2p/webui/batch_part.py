@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from secrets import token_hex
-from tempfile import gettempdir
 
 import gradio as gr
 from PIL import Image
@@ -30,6 +29,7 @@ from .denoiser import check_edit_model
 from .history_store import THUMBNAIL, WINDOW_ID
 from .loan import lent
 from .processing import check_ready, results_of_line
+from .shown_result import error, results_folder
 
 PLACEHOLDER = Image.new("RGB", (64, 64))
 OWN_OF_A_PICTURE = ("image", "mask")  # controls that every picture of a batch has its own of
@@ -112,7 +112,7 @@ def connect(b: dict, dummy, page, checkpoint: Sequence, texts: Sequence, control
                 outcome, shown = task.run(edit, metadata, request.username)
             packed, fault = packed_results(outcome, task.folder, page)
         except EditError as e:
-            return gr.update(), None, f"<div class='error'>{html.escape(str(e))}</div>"
+            return gr.update(), None, error(str(e))
         gallery = gr.update(value=shown, visible=True) if shown else gr.update()
         return gallery, gr.update(value=packed, visible=packed is not None), report(outcome, task, fault)
 
@@ -210,8 +210,7 @@ def default_folder() -> Path:
 
 
 def temporary_folder() -> Path:
-    """Within the one whose files Gradio hands out."""
-    return Path(shared.opts.temp_dir or os.environ.get("GRADIO_TEMP_DIR") or Path(gettempdir(), "gradio")) / "instruct-edit"
+    return results_folder() / "instruct-edit"
 
 
 def suffix() -> str:

@@ -11,10 +11,11 @@ from modules import infotext_utils, sd_samplers, sd_schedulers, shared
 from modules.ui_components import FormRow, ToolButton
 
 from .. import __version__, images
+from ..checkpoints.defaults import ModelDefaults
 from ..edit import MAX_COUNT, MAX_SIDE, MAX_STEPS, MIN_SIDE, SLIDER_IMAGE, SLIDER_TEXT, Edit, move_scales
 from ..wording import AS_PICTURE, CUSTOM, LOAD_EXAMPLE
 from . import cards, picker, region_controls
-from .models import chosen_defaults
+from .models import chosen_defaults, randomise_label
 from .paste import RESULTS_BY_LABEL
 from .pictures import PictureInput, picture_of
 from .settings import MAX_LONGEST_SIDE
@@ -68,7 +69,7 @@ def build_controls() -> tuple[dict, gr.Button, gr.Button, dict]:
     with FormRow(elem_id="ip2p_more_or_less"):
         less = gr.Button("Edit less", elem_id="ip2p_edit_less", size="sm")
         more = gr.Button("Edit more", elem_id="ip2p_edit_more", size="sm")
-        c["randomise_scales"] = gr.Checkbox(False, label="Randomise both (text 6–9, image 1.2–1.8)", elem_id="ip2p_randomise_scales")
+        c["randomise_scales"] = gr.Checkbox(False, label=randomise_label(ModelDefaults()), elem_id="ip2p_randomise_scales")
     scales = [c["text_scale"], c["image_scale"]]
     more.click(fn=lambda text, image: move_scales(text, image, +1), inputs=scales, outputs=scales, show_progress=False)
     less.click(fn=lambda text, image: move_scales(text, image, -1), inputs=scales, outputs=scales, show_progress=False)

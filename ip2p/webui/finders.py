@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from modules import shared
 
+from ..acting import acting_region
 from ..edit import Edit
 from ..located import Finder
 from ..region import Region
 from ..segmentation import PLACES, regions_named
 from ..where import INSTRUCTION, NAME
-from .asking import acting
+from .asking import asks
 from .folder import KEPT
 
 
-def named(edit: Edit) -> Sequence[Region]:
-    shared.state.textinfo = f"Looking for the {edit.region.name}"
-    try:
-        return regions_named(edit)
-    finally:
-        shared.state.textinfo = None
+def telling(what: Callable[[Edit], str], finder: Finder) -> Finder:
+    """The finder, while which works the page is told what is looked for."""
+
+    def find(edit: Edit) -> Sequence[Region]:
+        shared.state.textinfo = f"Looking {what(edit)}"
+        try:
+            return finder(edit)
+        finally:
+            shared.state.textinfo = None
+
+    return find
 
 
 def downloading(done: int, total: int) -> None:
@@ -35,4 +41,7 @@ def name_places() -> None:
     PLACES.progress = downloading
 
 
-FINDERS: dict[str, Finder] = {NAME: named, INSTRUCTION: acting}
+FINDERS: dict[str, Finder] = {
+    NAME: telling(lambda edit: f"for the {edit.region.name}", regions_named),
+    INSTRUCTION: telling(lambda edit: "where the instruction acts", lambda edit: acting_region(edit, asks(edit))),
+}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from functools import reduce
 
 import gradio as gr
@@ -19,6 +18,7 @@ from .api import png_base64
 from .asking import asks
 from .controls import edit_of
 from .loan import lent
+from .shown_result import error
 
 
 def connect(dummy, checkpoint, inputs, names: tuple[str, ...], html_log) -> None:
@@ -30,7 +30,7 @@ def connect(dummy, checkpoint, inputs, names: tuple[str, ...], html_log) -> None
             with lent(title if lend else None):
                 levels = reduce(torch.maximum, [acting_levels(line, asks(line)) for line in lines_of(edit)])
         except EditError as e:
-            return "", f"<div class='error'>{html.escape(str(e))}</div>"
+            return "", error(str(e))
         picture = Image.fromarray((levels.numpy() * 255 + 0.5).astype(np.uint8))
         return "data:image/png;base64," + png_base64(picture), ""
 

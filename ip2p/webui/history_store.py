@@ -21,13 +21,12 @@ from PIL import Image
 
 from ..errors import EditError
 from ..files import remove, sync, written_whole
-from ..images.kinds import HEADER, kind_of
+from ..images.kinds import SHOWN_BY_BROWSERS, kind_of_file
 from .folder import KEPT
 
 MAX_STEPS, MAX_WINDOWS = 20, 8
 MAX_BYTES = 512_000_000  # of one user's history
 THUMBNAIL, MASK_SIDE = (256, 256), (1024, 1024)
-SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "WebP": ".webp", "GIF": ".gif", "BMP": ".bmp", "AVIF": ".avif"}  # of what browsers show
 WINDOW_ID = re.compile(r"[a-z0-9]{8,40}")
 
 _lock = RLock()  # Gradio answers several events at once
@@ -229,8 +228,7 @@ class History:
 def put(source: Image.Image | Path, folder: Path, name: str) -> None:
     """A file as it is, by a second link where the disk allows that; a picture in memory, or of a kind that browsers don't show, as PNG."""
     if isinstance(source, Path):
-        with open(source, "rb") as file:
-            suffix = SUFFIXES.get(kind_of(file.read(HEADER)) or "")
+        suffix = SHOWN_BY_BROWSERS.get(kind_of_file(source) or "")
         if suffix:
             try:
                 os.link(source, folder / f"{name}{suffix}")
@@ -252,9 +250,8 @@ def read(folder: Path) -> Step:
 def file_named(folder: Path, name: str) -> Path:
     """The picture of this name, whatever its suffix. Raises EditError for one that is gone or is no picture."""
     for file in folder.glob(f"{name}.*"):
-        with open(file, "rb") as opened:
-            if kind_of(opened.read(HEADER)) in SUFFIXES:
-                return file
+        if kind_of_file(file) in SHOWN_BY_BROWSERS:
+            return file
     raise EditError(f"{folder / name} is damaged.")
 
 

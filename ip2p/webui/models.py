@@ -55,6 +55,12 @@ def chosen_defaults(named: str | None = None) -> ModelDefaults:
     return defaults_for(info.filename) if info is not None else ModelDefaults()
 
 
+def randomise_label(defaults: ModelDefaults) -> str:
+    """Of the box, with the ranges that suit the model."""
+    (text, most_text), (image, most_image) = defaults.scale_ranges
+    return f"Randomise both (text {text:g}–{most_text:g}, image {image:g}–{most_image:g})"
+
+
 def chosen_knows() -> tuple[str, tuple[str, ...]]:
     """The chosen checkpoint's name, and examples of what it was made for; none where it names none."""
     info = chosen_checkpoint()

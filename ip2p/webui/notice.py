@@ -24,6 +24,7 @@ from .models import (
     found_defaults,
     load_checkpoint,
     model_status,
+    randomise_label,
     small_is_chosen,
 )
 
@@ -109,9 +110,7 @@ def suited(values: Sequence[float], lent: str | None = None) -> list:
 
 
 def randomising(defaults: ModelDefaults) -> dict:
-    """The label of the box, with the ranges that suit the model."""
-    (text, most_text), (image, most_image) = defaults.scale_ranges
-    return gr.update(label=f"Randomise both (text {text:g}–{most_text:g}, image {image:g}–{most_image:g})")
+    return gr.update(label=randomise_label(defaults))
 
 
 def advice(checkpoints: Sequence[str], offered: bool) -> tuple[str, ...]:

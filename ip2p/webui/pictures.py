@@ -18,7 +18,7 @@ from modules import shared, ui_tempdir
 from .. import images
 from ..errors import EditError
 from ..files import remove, written_whole
-from ..images.kinds import HEADER, kind_of
+from ..images.kinds import SHOWN_BY_BROWSERS, kind_of, kind_of_file
 from .folder import KEPT
 from .login import check_page_login
 
@@ -26,7 +26,6 @@ KEY, FILE = "picture:", "file="  # what the page sends for a picture that was se
 KEY_FORM = re.compile(r"[0-9a-f]{32}")
 MAX_SENT, MAX_BYTES = 40, 1_000_000_000  # files, of all windows; the oldest go first
 MAX_FILE = 300_000_000  # bytes: 64 megapixels without any compression
-SHOWN_BY_BROWSERS = ("JPEG", "PNG", "WebP", "GIF", "BMP", "AVIF")
 PREVIEW = 1024  # longest side in pixels
 LOST = "The picture is not kept any longer: choose it again."
 
@@ -79,8 +78,7 @@ def file_of(text: str | None) -> Path | None:
     if not text or not text.startswith((KEY, FILE)):
         return None
     file = sent_file(text.removeprefix(KEY)) if text.startswith(KEY) else path_served(text)
-    with open(file, "rb") as opened:
-        return file if kind_of(opened.read(HEADER)) in SHOWN_BY_BROWSERS else None
+    return file if kind_of_file(file) in SHOWN_BY_BROWSERS else None
 
 
 def picture_of(text: str) -> Image.Image:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 import math
 import random
@@ -19,7 +18,7 @@ from .chain_run import run_chain
 from .controls import edit_of
 from .loan import lent
 from .picture_buttons import Tile, tiles
-from .shown_result import results_folder, written
+from .shown_result import error, results_folder, written
 
 SCALES, SEEDS = "Text × image scale", "Seeds"
 
@@ -88,7 +87,7 @@ def connect(s: dict, dummy, checkpoint, inputs, controls: dict, html_log) -> Non
             with lent(title if lend else None):
                 processed = run_chain(replace(edit, variants=cells)).processed
         except EditError as e:
-            return gr.update(), "", f"<div class='error'>{html.escape(str(e))}</div>"
+            return gr.update(), "", error(str(e))
         labels = [f"text {c.text_scale:g}, image {c.image_scale:g}" if over == SCALES else f"seed {c.seed}" for c in cells]
         settings = json.dumps([[c.text_scale, c.image_scale, c.seed] for c in cells])
         files = [written(image, infotext, results_folder()) for image, infotext in zip(processed.images, processed.infotexts)]

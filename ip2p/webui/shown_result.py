@@ -139,7 +139,7 @@ def changed_infotext(infotext: str, edit: Edit, detail: float) -> str:
 
 
 def results_folder() -> Path:
-    """Where pictures lie that the page shows and nobody has saved."""
+    """Where files lie that the page shows and nobody has saved: the folder from which Gradio hands them out."""
     return Path(shared.opts.temp_dir or os.environ.get("GRADIO_TEMP_DIR") or Path(gettempdir()) / "gradio")
 
 

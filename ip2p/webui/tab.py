@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import random
 
 import gradio as gr
@@ -139,7 +138,7 @@ def make_generate(names: tuple[str, ...]):
             with lent(title if lend else None):
                 run = run_chain(edit, outdir=settings.outdir(), save=True, grid=True, user=request.username, keep=True)
         except EditError as e:
-            return gr.update(), "", "", f"<div class='error'>{html.escape(str(e))}</div>"
+            return gr.update(), "", "", shown_result.error(str(e))
 
         processed = run.processed
         of_image = {id(result.image): result for result in run.results}
