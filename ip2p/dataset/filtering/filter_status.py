@@ -74,12 +74,9 @@ def cells_of_rows(pairs: PairSet, rows: Sequence[int], reasons: Sequence[str], s
     for i in rows:
         figures = {name: float(values[i]) for name, values in scores.items() if np.isfinite(values[i])}
         try:
-            yield cell(
-                replace(
-                    pairs[i], scores=figures, extra={"rejected": reasons[i]} if reasons[i] else {}, edit_prompts=pairs[i].edit_prompts[:1]
-                ),
-                i,
-            )
+            pair = pairs[i]
+            rejected = {"rejected": reasons[i]} if reasons[i] else {}
+            yield cell(replace(pair, scores=figures, extra=rejected, edit_prompts=pair.edit_prompts[:1]), i)
         except BrokenRow:
             continue
 
