@@ -11,7 +11,7 @@ from functools import cached_property
 from PIL import Image
 
 from .errors import EditError
-from .guidance import Guidance, Interval
+from .guidance import FAST, Cadence, Guidance, Interval
 from .images import MAX_SIDE, MIN_SIDE, Box, Frame, frame_of
 from .region import Region
 from .where import MASK, Where
@@ -25,6 +25,7 @@ MAX_STEPS, MAX_COUNT, MAX_BATCH = 200, 64, 16
 MAX_CELLS = 49
 AROUND = {"text_scale": (0.5, 1, 1.6), "image_scale": (0.75, 1, 1.4)}  # a smaller step is hard to see beside the next one
 MAX_TEXT = 10_000  # characters of an instruction; the network reads about 300
+SPEEDS = {"exact": Cadence(), "fast": FAST}
 WORKING, OWN_SIZE, FULL = RESULTS = "working", "own-size", "full"
 MAX_SEED = 2**53  # what a number in JSON and in a browser holds exactly
 
@@ -47,6 +48,7 @@ class Edit:
         left to right; part: the place of the one that this edit is of, where each is edited by itself.
     width, height: working size in pixels; None fits the picture within `longest_side`, in multiples of 64.
     text_start … image_end: when each guidance acts, in share of the noise levels (`guidance.Interval`).
+    speed: "exact", every pass in every call of the network, or "fast", what the passes differ by held between (`guidance.Cadence`).
     denoising_strength: 1 starts from pure noise, as in the paper; below 1 from the picture with noise.
     result: what is given back: "working", at the size it is edited at (the default); "own-size", enlarged to the picture's own size; or
         "full", at that size with the picture's own detail (`detail.py`), of which `detail` tells how much, from 0 to 1.
@@ -69,6 +71,7 @@ class Edit:
     randomise_scales: bool = False
     scale_ranges: ScaleRanges = OFFICIAL_RANGES
     steps: int = 20
+    speed: str = "exact"
     sampler_name: str = "Euler a"
     scheduler: str = "Automatic"
     seed: int = -1
@@ -113,6 +116,7 @@ class Edit:
         check_number("denoising strength", self.denoising_strength, 0, 1)
         check_number("detail", self.detail, 0, 1)
         object.__setattr__(self, "result", OWN_SIZE if own_size and self.result == WORKING else self._result_asked(own_size))
+        check_speed(self.speed)
         for name in ("width", "height", "longest_side"):
             if getattr(self, name) is not None:
                 check_whole(name.replace("_", " "), getattr(self, name), MIN_SIDE, MAX_SIDE)
@@ -176,7 +180,8 @@ class Edit:
             text, image = self.variants[index].text_scale, self.variants[index].image_scale
         elif self.randomise_scales and seed is not None:
             text, image = random_scales(seed, self.scale_ranges)
-        return Guidance(text, image, Interval(self.text_start, self.text_end), Interval(self.image_start, self.image_end))
+        intervals = Interval(self.text_start, self.text_end), Interval(self.image_start, self.image_end)
+        return Guidance(text, image, *intervals, cadence=SPEEDS[self.speed])
 
     @property
     def scoped(self) -> bool:
@@ -198,6 +203,11 @@ def result_asked(result: str | None, own_size: bool | None) -> str:
     if own_size is not None and own_size != (result == OWN_SIZE):
         raise EditError(f"“own_size” is the former name of the result “{OWN_SIZE}”, and “{result}” is asked for: leave one of them out.")
     return result
+
+
+def check_speed(speed: str) -> None:
+    if speed not in SPEEDS:
+        raise EditError(f"There is no speed “{str(speed)[:80]}”. Known ones: {', '.join(SPEEDS)}.")
 
 
 def sheet_over_scales(text_scales: Sequence[float], image_scales: Sequence[float], seed: int) -> tuple[Variant, ...]:

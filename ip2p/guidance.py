@@ -50,6 +50,34 @@ class Interval:
         return self.start <= progress <= self.end
 
 
+@dataclass(frozen=True)
+class Cadence:
+    """How often a pass runs: at the first call of the denoiser that needs it, and then at every so-manieth. `full` runs at every call.
+
+    In between, what the pass differs by from the one before it, full − image or image − uncond, is held as it was last seen, in ε
+    (`passes.HeldPasses`). With 1 and 1 all is exact. Raises ValueError for less than 1.
+    """
+
+    image: int = 1
+    uncond: int = 1
+
+    def __post_init__(self):
+        if min(self.image, self.uncond) < 1:
+            raise ValueError(f"a pass runs at every call or at every so-manieth, not at every {self.image} and {self.uncond}")
+
+    @property
+    def exact(self) -> bool:
+        return self.image == self.uncond == 1
+
+    def between(self, fuller: int, plainer: int) -> int:
+        """Every how many calls the difference of two passes is to be seen anew, by their places in `PASSES`: as often as the quickest of
+        the differences that it is made of."""
+        return min((1, self.image, self.uncond)[fuller + 1 : plainer + 1])
+
+
+FAST = Cadence(image=2, uncond=4)
+
+
 @dataclass(frozen=True, eq=False)
 class Scope:
     """Where the guidance acts in full. inside: (h, w) in [0, 1]; where it is 0, the text scale is another, and the image scale raised by a
@@ -71,7 +99,8 @@ class Scope:
 
 @dataclass(frozen=True)
 class Guidance:
-    """Both scales, when each acts and where. Outside its interval a guidance's scale is 1: the condition holds, without emphasis.
+    """Both scales, when each acts and where, and how often its passes run. Outside its interval a guidance's scale is 1: the condition
+    holds, without emphasis.
 
     Raises ValueError when a scale is not a finite number.
     """
@@ -81,6 +110,7 @@ class Guidance:
     text_interval: Interval = field(default_factory=Interval)
     image_interval: Interval = field(default_factory=Interval)
     scope: Scope | None = None
+    cadence: Cadence = field(default_factory=Cadence)
 
     def __post_init__(self):
         for name in ("text_scale", "image_scale"):

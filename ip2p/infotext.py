@@ -14,6 +14,7 @@ OWN_FIELDS = {
     "text_end": 1.0,
     "image_start": 0.0,
     "image_end": 1.0,
+    "speed": Edit.speed,
     "result": WORKING,
     "detail": 1.0,
     "heat_map": False,

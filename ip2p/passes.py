@@ -5,7 +5,8 @@ WebUI's denoiser and the editor's loop are made of the same pieces, in this orde
 
     rows = Rows(…)                                 every pass of every picture as a row: its latent, picture and text
     plan = plan_passes(weights, …)                 rows with equal inputs are merged, rows without weight dropped
-    given = runner.run(network, rows, plan.rows)   the network's predictions, in as few calls as text lengths and memory allow
+    given = held.run(network, rows, plan, …)       the network's predictions, in as few calls as text lengths and memory allow; with a
+                                                   cadence (`HeldPasses`) some are made of differences seen before
     plan.combine(given)                            equation 3 (`guidance.py`)
 """
 
@@ -13,11 +14,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import torch
 
-from .guidance import PASSES, Guidance, Scale, combine, pass_weights
+from .guidance import PASSES, Cadence, Guidance, Scale, combine, pass_weights
 
 NO_WEIGHT = 1e-6  # sums of prompt weights such as 0.1 + 0.2 miss zero by rounding
 
@@ -166,6 +167,109 @@ class Runner:
         return torch.stack([predictions[row] for row in wanted])
 
 
+@dataclass(frozen=True)
+class Stage:
+    """The rows of one pass in a picture's plan: one, or of `full` one for every sub-prompt. kind: its place in `PASSES`; places: in the
+    plan's rows; weights: theirs."""
+
+    kind: int
+    places: tuple[int, ...]
+    weights: tuple[Scale, ...]
+
+    def mean(self, predictions: Mapping[int, torch.Tensor]) -> torch.Tensor:
+        """Of sub-prompts in proportion to their weights' sizes, so that each weighs as much when what follows is held."""
+        sizes = [float(torch.as_tensor(weight).abs().mean()) for weight in self.weights]
+        return combine([predictions[place] for place in self.places], [size / sum(sizes) for size in sizes])
+
+
+def stages(plan: Plan, picture: int, rows: Sequence[int]) -> list[Stage]:
+    """A picture's passes in its plan, from the fullest on. rows: all of the picture's in the layout."""
+    by_kind: dict[int, list[tuple[int, Scale]]] = {}
+    for place, weight in sorted(plan.terms[picture], key=lambda term: term[0]):
+        by_kind.setdefault(max(rows.index(plan.rows[place]) - len(rows) + len(PASSES), 0), []).append((place, weight))
+    return [Stage(kind, *zip(*terms)) for kind, terms in sorted(by_kind.items())]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Two passes of one call. difference: the fuller less the plainer, in ε; call: its number; conditions: texts and pictures of both."""
+
+    difference: torch.Tensor
+    call: int
+    conditions: Sequence[tuple[Text, torch.Tensor]]
+
+
+class HeldPasses:
+    """Runs the passes of each picture as often as its cadence says. One that does not run is made of the pass before it and of how far
+    the two were apart, in ε, when both last ran. With f, i, u for the passes that run and […] for what is held:
+
+        i = f − [f − i]        u = i − [i − u]        ê = f + (s_T − 1)·[f − i] + (s_I − 1)·[i − u]
+
+    A difference is seen anew after its number of calls, when a text or a picture has changed, and when the noise level has risen (Restart).
+
+    per_epsilon(level): (rows,) → (rows,), by how much a prediction changes where ε changes by one: −σ for x0 in k-diffusion's scaling,
+    1 for ε, 1/α for v = α·ε − σ·x0.
+    """
+
+    def __init__(self, runner: Runner, per_epsilon: Callable[[torch.Tensor], torch.Tensor]):
+        self.runner, self.per_epsilon = runner, per_epsilon
+        self.calls, self.level = 0, float("inf")
+        self.seen: dict[tuple[int, int, int], Seen] = {}  # by picture, the fuller pass and the plainer one
+
+    def forget(self) -> None:
+        """When another network takes over."""
+        self.seen.clear()
+
+    def run(self, network: Network, rows: Rows, plan: Plan, cadence: Sequence[Cadence]) -> torch.Tensor:
+        """Predictions of the plan's rows, (len(plan.rows), …). cadence: of every picture."""
+        if all(one.exact for one in cadence):
+            return self.runner.run(network, rows, plan.rows)
+        level = float(rows.level.max())
+        if level > self.level:
+            self.forget()
+        self.level = level
+        pairs = [[*pairwise(stages(plan, i, of_picture))] for i, of_picture in enumerate(rows.of_picture)]
+        idle = {place for i, one in enumerate(pairs) for place in self._idle(i, one, rows, plan, cadence[i])}
+        wanted = [place for place in range(len(plan.rows)) if place not in idle]
+        predictions = dict(zip(wanted, self.runner.run(network, rows, [plan.rows[place] for place in wanted])))
+        slopes = self.per_epsilon(rows.level)
+        for i, fuller, plainer in ((i, *pair) for i, one in enumerate(pairs) for pair in one):
+            key, (place,), before = (i, fuller.kind, plainer.kind), plainer.places, fuller.mean(predictions)
+            slope = slopes[plan.rows[place]]
+            if place in idle:
+                predictions[place] = before - self.seen[key].difference * slope if key in self.seen else before
+            elif cadence[i].between(fuller.kind, plainer.kind) > 1:
+                self.seen[key] = Seen((before - predictions[place]) / slope, self.calls, conditions_of(fuller, plainer, rows, plan))
+        self.calls += 1
+        return torch.stack([predictions[place] for place in range(len(plan.rows))])
+
+    def _idle(self, picture: int, pairs: Sequence[tuple[Stage, Stage]], rows: Rows, plan: Plan, cadence: Cadence) -> list[int]:
+        """Which of a picture's places are held in this call. The weight of a held pass falls to the one before it, which may be left with
+        none; where a pass runs, so do those before it, from which its distance is seen."""
+        idle: list[int] = []
+        falling: Scale = 0.0
+        runs = False
+        for fuller, plainer in reversed(pairs):
+            falling = plainer.weights[0] + falling
+            held = self.seen.get((picture, fuller.kind, plainer.kind))
+            if not runs and weighs(falling):
+                late = held is None or self.calls >= held.call + cadence.between(fuller.kind, plainer.kind)
+                runs = late or not alike(held.conditions, conditions_of(fuller, plainer, rows, plan))
+            if runs:
+                falling = 0.0
+            else:
+                idle += plainer.places
+        return idle
+
+
+def conditions_of(fuller: Stage, plainer: Stage, rows: Rows, plan: Plan) -> list[tuple[Text, torch.Tensor]]:
+    return [(rows.text[row], rows.picture[row]) for row in (plan.rows[place] for place in (*fuller.places, *plainer.places))]
+
+
+def alike(a: Sequence[tuple[Text, torch.Tensor]], b: Sequence[tuple[Text, torch.Tensor]]) -> bool:
+    return len(a) == len(b) and all(same(*texts) and torch.equal(*pictures) for texts, pictures in (zip(*pair) for pair in zip(a, b)))
+
+
 class GuidedDenoiser:
     """model(x, sigma): equation 3 around a network, as a denoiser that k-diffusion's samplers take.
 
@@ -173,8 +277,8 @@ class GuidedDenoiser:
     samplers that take those) is what this gives;
     picture: (b, 4, h, w), the mode of the pictures' posterior, unscaled; text, negative: for every picture (tokens, width);
     guidance: for every picture; progress(sigma): the share of the noise levels left behind, in [0, 1], which a schedule needs
-    (`guidance.progress_at` of a timestep). Further options are those of `Runner`, whose count
-    of rows is `runner.rows`. Raises ValueError for a schedule without `progress`.
+    (`guidance.progress_at` of a timestep); per_epsilon: as of `HeldPasses`, which a cadence needs. Further options are those of `Runner`,
+    whose count of rows is `runner.rows`. Raises ValueError for a schedule without `progress` and a cadence without `per_epsilon`.
     """
 
     def __init__(
@@ -185,12 +289,16 @@ class GuidedDenoiser:
         negative: Sequence[Text],
         guidance: Sequence[Guidance],
         progress: Callable[[float], float] | None = None,
+        per_epsilon: Callable[[torch.Tensor], torch.Tensor] | None = None,
         **options,
     ):
         if progress is None and any(one.scheduled for one in guidance):
             raise ValueError("a schedule needs to know how far a noise level is: give `progress`")
+        if per_epsilon is None and not all(one.cadence.exact for one in guidance):
+            raise ValueError("a cadence needs to know what the network predicts: give `per_epsilon`")
         pictures = len(picture)
         self.network, self.guidance, self.progress, self.runner = network, guidance, progress, Runner(**options)
+        self.held = HeldPasses(self.runner, per_epsilon or torch.ones_like)
         self.picture = torch.cat([picture, picture, torch.zeros_like(picture)])
         self.text = [*text, *negative, *negative]
         self.of_picture = [range(i, 3 * pictures, pictures) for i in range(pictures)]
@@ -208,8 +316,7 @@ class GuidedDenoiser:
         progress = [self.progress(level) if self.progress else 0.0 for level in sigma.tolist()]
         weights = [pass_weights(*guidance.at(share)) for guidance, share in zip(self.guidance, progress)]
         plan = plan_passes(weights, self.of_picture, lambda a, b: frozenset((a, b)) in self.equal)
-        predictions = self.runner.run(self.network, rows, plan.rows)
-        return plan.combine(predictions)
+        return plan.combine(self.held.run(self.network, rows, plan, [one.cadence for one in self.guidance]))
 
 
 def same(a: Text, b: Text) -> bool:

@@ -2,16 +2,18 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 pytest.importorskip("diffusers", reason="tests of the editor need diffusers and transformers (pip install -e '.[edit]')")
 pytest.importorskip("transformers", reason="tests of the editor need transformers")
 
-from editor_cases import deviation, difference, final_latents, plain_formula
+from editor_cases import deviation, difference, final_latents, half_mask, plain_formula
 from ip2p.edit import Variant
 from ip2p.editor import OUT_OF_MEMORY
 from ip2p.errors import EditError
+from tiny_model import tiny_editor
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),  # diffusers' own, with numpy 2
@@ -46,6 +48,32 @@ def test_a_schedule_is_kept_and_its_passes_are_dropped_outside(editor, edit):
     assert deviation(final_latents(editor, edit), plain_formula(editor, edit, 7)) <= 1e-5
     editor.edit(edit)
     assert editor.rows == [1, 1, 3, 2, 2]  # before the start both scales are 1, after the end of the image's that one is
+
+
+@pytest.mark.parametrize("steps, rows", ((20, 35), (10, 18)))
+def test_a_fast_edit_runs_three_fifths_of_the_rows(editor, edit, steps, rows):
+    editor.edit(replace(edit, steps=steps, speed="fast"))
+    assert sum(editor.rows) == rows
+    editor.edit(replace(edit, steps=steps))
+    assert sum(editor.rows) == 3 * steps
+
+
+@pytest.mark.parametrize("prediction_type", ("epsilon", "v_prediction"))
+@pytest.mark.parametrize("sampler", ("Euler a", "Euler", "DPM++ 2M", "DDIM", "UniPC"))
+def test_a_fast_edit_holds_the_terms_of_the_guidance(edit, prediction_type, sampler):
+    editor = tiny_editor(prediction_type=prediction_type)
+    fast = replace(edit, steps=6, speed="fast", sampler_name=sampler)
+    ours = final_latents(editor, fast)
+    assert deviation(ours, plain_formula(editor, fast, 7)) <= 1e-4
+    assert deviation(ours, plain_formula(editor, replace(fast, speed="exact"), 7)) > 1e-3
+
+
+def test_a_fast_edit_from_the_picture_and_inside_a_mask_keeps_to_them(editor, edit):
+    fast = replace(edit, steps=8, speed="fast", denoising_strength=0.5, mask=half_mask(edit.image.size))
+    (result,) = editor.edit(fast)
+    assert editor.rows == [3, 1, 2, 1, 3]
+    outside = np.asarray(fast.mask) == 0
+    assert (np.asarray(result.image)[outside] == np.asarray(edit.image)[outside]).all()
 
 
 @pytest.mark.parametrize("most, calls", ((2, [6, *[2] * 6]), (1, [6, 2, *[1] * 12])))

@@ -64,6 +64,7 @@ class Run:
             [job.context.negative for job in jobs],
             [job.guidance for job in jobs],
             lambda t: progress_at(t, self.scheduler.config.num_train_timesteps),
+            self._per_epsilon,
             on_memory_shortage=torch.cuda.empty_cache if editor.device.type == "cuda" else lambda: None,
         )
         if rows is not None:
@@ -92,6 +93,12 @@ class Run:
             if on_step and on_step(step + 1, self.latents) is False:
                 return False
         return True
+
+    def _per_epsilon(self, t: torch.Tensor) -> torch.Tensor:
+        """By how much the network's prediction changes where ε does by one. t: (rows,)"""
+        if self.scheduler.config.prediction_type == "v_prediction":
+            return self.scheduler.alphas_cumprod.to(t.device)[t.long()] ** -0.5
+        return torch.ones_like(t, dtype=torch.float32)
 
     def _noise_level(self, step: int) -> tuple[float, float]:
         """(α, σ) with α² + σ² = 1: the network is given α·x0 + σ·ε."""
