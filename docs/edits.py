@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def row(editor: Editor, photo: Image.Image, said: Sequence[str], args: argparse.Namespace) -> Image.Image:
-    edits = [Edit(image=photo, instruction=text, seed=args.seed, result=FULL, **vars(small.DEFAULTS)) for text in said]
+    edits = [Edit(image=photo, instruction=text, seed=args.seed, result=FULL, **small.DEFAULTS.settings) for text in said]
     shown = [photo, *(editor.edit(edit)[0].image for edit in edits)]
     for picture in shown:
         picture.thumbnail((args.width, args.width), Image.Resampling.LANCZOS)

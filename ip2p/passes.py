@@ -13,17 +13,18 @@ WebUI's denoiser and the editor's loop are made of the same pieces, in this orde
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
 
 import torch
 
 from .guidance import PASSES, Cadence, Guidance, Scale, combine, pass_weights
+from .scale_input import in_one_pass
 
 NO_WEIGHT = 1e-6  # sums of prompt weights such as 0.1 + 0.2 miss zero by rounding
 
 Text = torch.Tensor | Mapping[str, torch.Tensor]  # (tokens, width), or SDXL's dictionary of such
-Network = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, Text], torch.Tensor]
+Network = Callable[..., torch.Tensor]  # of `Rows.inputs`
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class Rows:
 
     latent: (rows, 4, h, w), noised; level: (rows,), the noise level as the network takes it, σ or a timestep;
     picture: (rows, 4, h, w), the image condition, zeros in `uncond`; text: of every row;
-    of_picture: for every picture its rows in the order of `guidance.pass_weights`: full_1 … full_n, image, uncond.
+    of_picture: for every picture its rows in the order of `guidance.pass_weights`: full_1 … full_n, image, uncond;
+    scales: (rows, 2), the text and the image scale that a student is told (`scale_input.py`), those of its picture for every row.
     """
 
     latent: torch.Tensor
@@ -40,6 +42,23 @@ class Rows:
     picture: torch.Tensor
     text: Sequence[Text]
     of_picture: Sequence[Sequence[int]]
+    scales: torch.Tensor | None = None
+
+    def inputs(self, rows: list[int]) -> tuple:
+        """Latent, level, picture and text of some rows, and of a student the scales: the arguments of a `Network`."""
+        scales = () if self.scales is None else (self.scales[rows],)
+        return self.latent[rows], self.level[rows], self.picture[rows], stacked([self.text[row] for row in rows]), *scales
+
+    def in_one_pass(
+        self, scales: Sequence[tuple], prompt_weights: Sequence[Sequence[float]] | None = None
+    ) -> tuple[Rows, list[list[float]]]:
+        """(The same rows with the scales that a student is told, the weights of its passes). scales: of every picture (text, image);
+        prompt_weights: of its sub-prompts, one of weight 1 for None."""
+        of_pictures = [in_one_pass(*both, *(prompt_weights[i : i + 1] if prompt_weights else ())) for i, both in enumerate(scales)]
+        told = torch.empty(len(self.text), 2, device=self.latent.device)
+        for rows, (_, both) in zip(self.of_picture, of_pictures):
+            told[list(rows)] = torch.tensor(both, device=told.device)
+        return replace(self, scales=told), [weights for weights, _ in of_pictures]
 
     def equal(self, a: int, b: int) -> bool:
         """Whether two rows ask the network for the same thing."""
@@ -139,7 +158,7 @@ class Runner:
     def run(self, network: Network, rows: Rows, wanted: Sequence[int]) -> torch.Tensor:
         """Predictions of the rows `wanted`, (len(wanted), …). Raises torch's OutOfMemoryError when one row is too many.
 
-        network(latent, level, picture, text) → its predictions, (rows, …), of some of the rows.
+        network(latent, level, picture, text) → its predictions, (rows, …), of some of the rows; a student is given their scales too, (rows, 2).
         """
         pictures = len(rows.of_picture)
         while True:
@@ -162,8 +181,7 @@ class Runner:
         for group in rows.of_one_length(wanted):
             for start in range(0, len(group), limit):
                 part = group[start : start + limit]
-                text = stacked([rows.text[row] for row in part])
-                predictions.update(zip(part, network(rows.latent[part], rows.level[part], rows.picture[part], text)))
+                predictions.update(zip(part, network(*rows.inputs(part))))
         return torch.stack([predictions[row] for row in wanted])
 
 
@@ -277,7 +295,8 @@ class GuidedDenoiser:
     samplers that take those) is what this gives;
     picture: (b, 4, h, w), the mode of the pictures' posterior, unscaled; text, negative: for every picture (tokens, width);
     guidance: for every picture; progress(sigma): the share of the noise levels left behind, in [0, 1], which a schedule needs
-    (`guidance.progress_at` of a timestep); per_epsilon: as of `HeldPasses`, which a cadence needs. Further options are those of `Runner`,
+    (`guidance.progress_at` of a timestep); per_epsilon: as of `HeldPasses`, which a cadence needs; student: the network predicts ê itself and
+    is given both scales as a fifth argument, (rows, 2), so that `full` alone runs (`scale_input.py`). Further options are those of `Runner`,
     whose count of rows is `runner.rows`. Raises ValueError for a schedule without `progress` and a cadence without `per_epsilon`.
     """
 
@@ -290,13 +309,14 @@ class GuidedDenoiser:
         guidance: Sequence[Guidance],
         progress: Callable[[float], float] | None = None,
         per_epsilon: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        student: bool = False,
         **options,
     ):
         if progress is None and any(one.scheduled for one in guidance):
             raise ValueError("a schedule needs to know how far a noise level is: give `progress`")
         if per_epsilon is None and not all(one.cadence.exact for one in guidance):
             raise ValueError("a cadence needs to know what the network predicts: give `per_epsilon`")
-        pictures = len(picture)
+        pictures, self.student = len(picture), student
         self.network, self.guidance, self.progress, self.runner = network, guidance, progress, Runner(**options)
         self.held = HeldPasses(self.runner, per_epsilon or torch.ones_like)
         self.picture = torch.cat([picture, picture, torch.zeros_like(picture)])
@@ -314,7 +334,11 @@ class GuidedDenoiser:
         """x: (b, 4, h, w), noised; sigma: (b,) → (b, 4, h, w)."""
         rows = Rows(torch.cat([x, x, x]), torch.cat([sigma, sigma, sigma]), self.picture, self.text, self.of_picture)
         progress = [self.progress(level) if self.progress else 0.0 for level in sigma.tolist()]
-        weights = [pass_weights(*guidance.at(share)) for guidance, share in zip(self.guidance, progress)]
+        scales = [guidance.at(share) for guidance, share in zip(self.guidance, progress)]
+        if self.student:
+            rows, weights = rows.in_one_pass(scales)
+        else:
+            weights = [pass_weights(*both) for both in scales]
         plan = plan_passes(weights, self.of_picture, lambda a, b: frozenset((a, b)) in self.equal)
         return plan.combine(self.held.run(self.network, rows, plan, [one.cadence for one in self.guidance]))
 

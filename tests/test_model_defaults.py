@@ -16,7 +16,8 @@ from ip2p.errors import EditError
 from ip2p.presets import Preset
 
 SAID = {"text_scale": "3", "image_scale": "1.25", "steps": "30", "size": "384", "instructions": "make it winter\nmake it night"}
-OWN = ModelDefaults(384, 3.0, 1.25, 30)
+SAID |= {"sampler": "LCM", "scheduler": "SGM Uniform"}
+OWN = ModelDefaults(384, 3.0, 1.25, 30, "LCM", "SGM Uniform")
 
 
 def with_metadata(path, said):
@@ -27,7 +28,7 @@ def with_metadata(path, said):
 def test_a_file_and_a_folder_name_them(tmp_path):
     file = with_metadata(tmp_path / "mine.safetensors", SAID)
     (tmp_path / "folder").mkdir()
-    numbers = {"text_scale": 3, "image_scale": 1.25, "steps": 30, "size": 384, "instructions": SAID["instructions"]}
+    numbers = SAID | {"text_scale": 3, "image_scale": 1.25, "steps": 30, "size": 384}
     (tmp_path / "folder" / FOLDER_FILE).write_text(json.dumps(numbers))
     for model in (str(file), str(tmp_path / "folder")):
         assert defaults_for(model) == OWN
@@ -43,16 +44,28 @@ def test_the_package_s_own_and_its_copy_in_a_webui_say_the_same(tmp_path):
 def test_who_says_nothing_is_edited_as_the_published_one(tmp_path):
     silent = with_metadata(tmp_path / "silent.safetensors", {})
     for model in (silent, tmp_path, tmp_path / "none.safetensors", "official", "someone/model"):
-        assert defaults_for(str(model)) == ModelDefaults(512, 7.5, 1.5, 20)
+        assert defaults_for(str(model)) == ModelDefaults(512, 7.5, 1.5, 20, "Euler a", "Automatic", 3)
         assert instructions_for(str(model)) == ()
 
 
 @pytest.mark.parametrize(
     "key, value",
-    [("text_scale", "much"), ("text_scale", "nan"), ("image_scale", "-1"), ("steps", "2.5"), ("steps", "0"), ("size", "1e9"), ("size", "")],
+    [
+        ("text_scale", "much"),
+        ("text_scale", "nan"),
+        ("image_scale", "-1"),
+        ("steps", "2.5"),
+        ("steps", "0"),
+        ("size", "1e9"),
+        ("size", ""),
+        ("sampler", " "),
+        ("scheduler", "x" * 200),
+        ("passes", "0"),
+        ("passes", "one"),
+    ],
 )
 def test_a_damaged_value_is_left_out_and_the_others_are_taken(key, value, tmp_path):
-    field = "longest_side" if key == "size" else key
+    field = {"size": "longest_side", "sampler": "sampler_name"}.get(key, key)
     file = with_metadata(tmp_path / "mine.safetensors", SAID | {key: value})
     (tmp_path / FOLDER_FILE).write_text(json.dumps(SAID | {key: value}))
     for model in (file, tmp_path):

@@ -435,14 +435,15 @@ def test_what_is_drawn_for_every_picture_does_not_tell_finished_ones_apart():
     assert stamped(settings, {**drawn, "seed_mode": "Fixed"}) != stamped(other, {**drawn, "seed_mode": "Fixed"})
 
 
-@pytest.mark.parametrize("keep_scales", [True, False])
-def test_ready_instructions_fill_the_fields(keep_scales):
+@pytest.mark.parametrize("keeps", [(), ("text_scale", "image_scale"), ("steps",)])
+def test_ready_instructions_fill_the_fields_but_for_what_the_model_keeps(keeps):
     name = names_of(load(), "weather")[0]
     preset = chosen(load(), "weather", name)
-    instruction, text, image, steps, detail, region, only, *words = ready.picked(keep_scales, "weather", name)
+    instruction, text, image, steps, detail, region, only, *words = ready.picked(keeps, "weather", name)
     assert (region, only) == ("What is painted, or everywhere", False)
-    assert (instruction, steps, detail) == (preset.instruction_for(), preset.steps, preset.detail)
-    assert [text, image] == ([gr.skip()] * 2 if keep_scales else [preset.text_scale, preset.image_scale])
+    assert (instruction, detail) == (preset.instruction_for(), preset.detail)
+    for setting, value in {"text_scale": text, "image_scale": image, "steps": steps}.items():
+        assert value == (gr.skip() if setting in keeps else getattr(preset, setting))
     assert [word["visible"] for word in words] == [place < len(preset.words) for place in range(len(words))]
     assert ready.worded("weather", name, *["odd"] * len(preset.words)) == filled(preset, ["odd"] * len(preset.words))
     assert ready.worded("weather", name, "x" * 10_000) == ready.worded("weather", "no such name") == gr.skip()

@@ -13,6 +13,7 @@ from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
 
 from ..checkpoints import small
+from ..checkpoints.student import ABLE
 from ..edit import FULL, MAX_SEED, MAX_STEPS, move_scales
 from ..editor import SAMPLERS
 from ..images import MAX_SIDE, MIN_SIDE
@@ -92,7 +93,11 @@ class Page:
             info=f"{ONE_CHANGE_A_LINE}. Shift+Enter begins another",
             elem_id="ip2p_prompt",
         )
-        fields["negative_prompt"] = gr.Textbox(label="Negative prompt", placeholder="what to keep out", elem_id="ip2p_neg_prompt")
+        student = self.events.defaults.passes == 1
+        fields["negative_prompt"] = gr.Textbox(
+            label="Negative prompt", placeholder="what to keep out", elem_id="ip2p_neg_prompt", interactive=not student,
+            info=f"This model edits in one pass, and a negative prompt needs three: {ABLE}" if student else None,
+        )  # fmt: skip
         with gr.Row():
             self.generate = gr.Button("Generate", variant="primary", elem_id="ip2p_generate", min_width=100)
             self.edit_all = gr.Button("Edit all", variant="primary", elem_id="ip2p_edit_all", min_width=100, visible=False)
@@ -151,7 +156,7 @@ class Page:
                 self.more = gr.Button("Edit more", elem_id="ip2p_edit_more", size="sm")
         with gr.Row():
             fields["steps"] = gr.Slider(1, MAX_STEPS, defaults.steps, step=1, label="Steps", elem_id="ip2p_steps")
-            fields["sampler_name"] = gr.Dropdown(list(SAMPLERS), value="Euler a", label="Sampler", elem_id="ip2p_sampler")
+            fields["sampler_name"] = gr.Dropdown(list(SAMPLERS), value=defaults.sampler_name, label="Sampler", elem_id="ip2p_sampler")
             fields["seed_mode"] = gr.Radio([FIXED, DRAWN], value=FIXED, label="Seed is", elem_id="ip2p_seed_mode")
             fields["seed"] = gr.Number(SEED, label="Seed", step=1, minimum=0, maximum=MAX_SEED, elem_id="ip2p_seed")
         with gr.Row():
@@ -173,7 +178,7 @@ class Page:
                 info="It is cut out with its surroundings, edited and put back",
             )  # fmt: skip
         with ready:
-            build_ready(fields, keep_scales=defaults == small.DEFAULTS)
+            build_ready(fields, defaults.keeps)
 
     def connect_edit(self) -> None:
         """Generate, Stop, another kind of result, and the fields that set others."""

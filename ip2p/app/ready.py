@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import partial
 
 import gradio as gr
@@ -14,10 +15,8 @@ from .settings_fields import PAINTED
 FILLED = ("instruction", "text_scale", "image_scale", "steps", "detail", "region", "only")
 
 
-def build_ready(fields: dict[str, gr.Component], keep_scales: bool) -> None:
-    """Lays them out; a choice fills the fields of `FILLED`.
-
-    keep_scales: those of the ready instructions are the published checkpoint's, and the model wants its own."""
+def build_ready(fields: dict[str, gr.Component], keeps: Collection[str]) -> None:
+    """Lays them out; a choice fills the fields of `FILLED` but for those that the model `keeps`."""
     with gr.Row(elem_id="ip2p_cards"):
         cards = {label: gr.Button(label, size="sm", min_width=80, elem_id=f"ip2p_card_{label.lower()}") for label in CARDS}
     with gr.Accordion("Ready instructions", open=False, elem_id="ip2p_picker"):
@@ -31,9 +30,9 @@ def build_ready(fields: dict[str, gr.Component], keep_scales: bool) -> None:
             ]
     quiet = {"api_visibility": "private", "show_progress": "hidden"}
     group.input(listed, [group], [name, *words], **quiet)
-    name.input(partial(picked, keep_scales), [group, name], [*(fields[setting] for setting in FILLED), *words], **quiet)
+    name.input(partial(picked, keeps), [group, name], [*(fields[setting] for setting in FILLED), *words], **quiet)
     for label, button in cards.items():
-        button.click(partial(dealt, keep_scales, label), None, [group, name, *(fields[setting] for setting in FILLED), *words], **quiet)
+        button.click(partial(dealt, keeps, label), None, [group, name, *(fields[setting] for setting in FILLED), *words], **quiet)
     for word in words:
         word.input(worded, [group, name, *words], [fields["instruction"]], **quiet)
 
@@ -43,14 +42,14 @@ def listed(group: str) -> list:
     return [gr.update(choices=names_of(load(), group), value=None), *hidden(MOST_WORDS)]
 
 
-def dealt(keep_scales: bool, label: str) -> list:
+def dealt(keeps: Collection[str], label: str) -> list:
     """Of a card its kind and its instruction, and what `picked` gives."""
     preset = preset_named(CARDS[label], load())
     names = gr.update(choices=names_of(load(), preset.group), value=preset.name)
-    return [preset.group, names, *picked(keep_scales, preset.group, preset.name)]
+    return [preset.group, names, *picked(keeps, preset.group, preset.name)]
 
 
-def picked(keep_scales: bool, group: str, name: str) -> list:
+def picked(keeps: Collection[str], group: str, name: str) -> list:
     """Of an instruction what `FILLED` takes, and its words with their choices."""
     preset = chosen(load(), group, name)
     if preset is None:
@@ -59,10 +58,10 @@ def picked(keep_scales: bool, group: str, name: str) -> list:
         gr.update(visible=True, label=word, choices=list(preset.choices.get(word, [])), value=preset.defaults[word])
         for word in preset.words[:MOST_WORDS]
     ]
-    scales = [gr.skip()] * 2 if keep_scales else [preset.text_scale, preset.image_scale]
+    sets = [gr.skip() if name in keeps else getattr(preset, name) for name in ("text_scale", "image_scale", "steps", "detail")]
     where = None if missing(preset.region) else preset.where
     region = [where.name, where.only] if where else [PAINTED, False]
-    return [preset.instruction_for(), *scales, preset.steps, preset.detail, *region, *shown, *hidden(MOST_WORDS - len(shown))]
+    return [preset.instruction_for(), *sets, *region, *shown, *hidden(MOST_WORDS - len(shown))]
 
 
 def worded(group: str, name: str, *texts: str) -> object:

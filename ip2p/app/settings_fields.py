@@ -38,6 +38,7 @@ def settings_of(values: Mapping[str, Any], defaults: ModelDefaults, painted: boo
         "text_scale": number("text scale", text),
         "image_scale": number("image scale", image),
         "sampler_name": str(values["sampler_name"]),
+        "scheduler": defaults.scheduler_with(str(values["sampler_name"])),
         "result": str(values["result"]),
         "detail": number("detail", values["detail"]),
         "crop": False,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import EditError
+from ..scale_input import FEATURES, KEY
 from .clip import clip_folder, text_config
 from .diffusers_folder import check_config, check_fit, normal, shapes
 from .keys import Name, ema_name, names_in_ldm, text_name_in_ldm
@@ -13,6 +14,7 @@ from .ldm import read_yaml, standard, unet_config, vae_config
 from .recognise import EDIT_CHANNELS, EMA, FIRST_LAYER, TEXT_1, UNET, VAE, family_of, refusal_of
 from .tensors import Source, Weights, stored
 
+SCALES = "time_embedding.cond_proj.weight"  # of a student (`scale_input.py`) in diffusers
 PARTS = {"UNet": UNET, "VAE": VAE, "CLIP text encoder": TEXT_1}
 
 
@@ -33,7 +35,7 @@ def ldm_file(path: Path, weights: Weights, ema: bool = False, half: bool = False
     sources = sources_of(weights, ema, half)
     clip = clip_folder(path, params)
     configs = {
-        "unet": unet_config(params),
+        "unet": unet_config(params) | ({"time_cond_proj_dim": FEATURES} if KEY in sources else {}),
         "vae": vae_config(params),
         "text_encoder": text_config(clip, {name.removeprefix(TEXT_1): s.tensor.shape for name, s in sources.items()}),
     }
@@ -73,7 +75,7 @@ def sources_of(weights: Weights, ema: bool, half: bool) -> dict[str, Source]:
     """LDM's full name → where its weight is, of the three networks."""
     sources = {}
     for name, tensor in weights.tensors.items():
-        if not name.startswith((UNET, VAE, TEXT_1)) or name.endswith("position_ids"):
+        if not name.startswith((UNET, VAE, TEXT_1, KEY)) or name.endswith("position_ids"):
             continue
         place = name
         if ema and name.startswith(UNET):
@@ -109,7 +111,7 @@ def names_of(configs: dict[str, dict]) -> dict[str, dict[str, Name]]:
     """For every network diffusers' name → LDM's."""
     unet, vae = names_in_ldm(configs["unet"], configs["vae"])
     return {
-        "unet": unet,
+        "unet": unet | {SCALES: Name(KEY)} if configs["unet"].get("time_cond_proj_dim") else unet,
         "vae": {normal("vae", name): ldm for name, ldm in vae.items()},
         "text_encoder": {name: text_name_in_ldm(name) for name in shapes("text_encoder", configs["text_encoder"])},
     }

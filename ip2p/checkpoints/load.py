@@ -12,8 +12,10 @@ from typing import Any
 import torch
 
 from ..errors import EditError
+from ..scale_input import FEATURES
 from . import small
 from .clip import tokenizer
+from .defaults import defaults_for
 from .diffusers_folder import (
     WEIGHTS,
     check_config,
@@ -26,6 +28,7 @@ from .diffusers_folder import (
     without_weights,
 )
 from .ldm_file import ldm_file
+from .student import NO_MATRIX
 from .tensors import Source, Weights
 
 
@@ -90,6 +93,7 @@ def read_folder(folder: Path) -> dict[str, Any]:
         networks["tokenizer"] = CLIPTokenizer.from_pretrained(str(folder / "tokenizer"), local_files_only=True)
     except Exception as e:  # a file of any content
         raise EditError(f"The model {folder} can't be read: its tokenizer is damaged or of another kind: {first_line(e)}") from e
+    networks |= baked(folder, networks["unet"])
     return {**networks, "name": folder.resolve().name, "prediction_type": prediction_type_of(folder, scheduler)}
 
 
@@ -130,7 +134,17 @@ def read_file(path: Path) -> dict[str, Any]:
         }
     words = tokenizer(file.clip, file.configs["text_encoder"]["vocab_size"])
     prediction_type = "v_prediction" if file.params.get("parameterization") == "v" else "epsilon"
-    return {**networks, "tokenizer": words, "name": path.stem, "prediction_type": prediction_type}
+    return {**networks, **baked(path, networks["unet"]), "tokenizer": words, "name": path.stem, "prediction_type": prediction_type}
+
+
+def baked(model: Path, unet: Any) -> dict[str, Any]:
+    """`baked_scales` of a student, nothing of another model. Raises EditError for a student that can't be told any."""
+    suited = defaults_for(str(model))
+    if suited.passes > 1:
+        return {}
+    if unet.config.time_cond_proj_dim != FEATURES:
+        raise EditError(f"{model} {NO_MATRIX}.")
+    return {"baked_scales": (suited.text_scale, suited.image_scale)}
 
 
 def loaded(part: str, config: dict, sources: Mapping[str, Source], expected: Mapping[str, tuple[int, ...]]) -> torch.nn.Module:

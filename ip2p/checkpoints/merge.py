@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from ..errors import EditError
+from ..scale_input import KEY
 from .beside import with_configuration_of
 from .defaults import in_header, metadata_of
 from .header import is_safetensors
@@ -17,7 +18,7 @@ from .ldm_file import check_supported
 from .recognise import EDIT_CHANNELS, FIRST_LAYER, INTEGERS, TEXT_1, UNET, VAE
 from .tensors import Weights, stored, write_safetensors
 
-NETWORKS = (UNET, VAE, TEXT_1)
+NETWORKS = (UNET, VAE, TEXT_1, KEY)
 
 
 @dataclass

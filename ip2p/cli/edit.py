@@ -70,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"fast: a little over half of the network's work, for nearly the same picture (default: {Edit.speed})",
     )
     add("--seed", type=int, default=-1, help="of the first result; -1 draws one (default: -1)")
-    add("--sampler", default="Euler a", help="Euler a, Euler, DPM++ 2M, DDIM or UniPC (default: Euler a)")
+    add("--sampler", help="Euler a, Euler, DPM++ 2M, DDIM or UniPC (default: the model's own)")
     add("--negative", default="", metavar="TEXT", help="what the result should not be (default: nothing)")
     add("--size", metavar="WxH|N", help="width and height, or the longest side (default: the model's own)")
     add(
@@ -225,7 +225,8 @@ def request_of(args: argparse.Namespace, where: Where | None = None) -> Request:
         image_scale=scales["image_scale"][0],
         steps=args.steps if args.steps is not None else chosen.get("steps", defaults.steps),
         speed=args.speed,
-        sampler_name=args.sampler,
+        sampler_name=args.sampler or defaults.sampler_name,
+        scheduler=defaults.scheduler_with(args.sampler),
         seed=args.seed,
         count=args.count,
         result=result,
@@ -242,6 +243,7 @@ def request_of(args: argparse.Namespace, where: Where | None = None) -> Request:
     settings |= {name: True for name in ("compare", "every_step", "no_metadata") if getattr(args, name)}
     settings |= {name: getattr(edit, name) for name in ("instruction", "negative_prompt", "steps", "sampler_name", "seed", "count")}
     settings |= {name: getattr(edit, name) for name in ("result", "detail", "crop")}
+    settings |= {"scheduler": edit.scheduler} if edit.scheduler != Edit.scheduler else {}
     settings |= {name: getattr(edit, name) for name in ("width", "height", "longest_side")}
     if where is not None:
         settings["region"] = where.text

@@ -1,4 +1,4 @@
-"""python -m ip2p model info|fetch|install|convert|merge."""
+"""python -m ip2p model info|fetch|install|convert|merge|bake."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from ..checkpoints.defaults import defaults_for
 from ..checkpoints.recognise import EMA, describe
 from .exits import listed
 
@@ -15,7 +16,7 @@ LONGEST_LIST = 30  # names printed of a list
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    verbs = parser.add_subparsers(dest="model_verb", metavar="info|fetch|install|convert|merge", required=True)
+    verbs = parser.add_subparsers(dest="model_verb", metavar="info|fetch|install|convert|merge|bake", required=True)
 
     info = verbs.add_parser("info", help="what a checkpoint is, from its header")
     info.add_argument("file", type=checkpoint, help="a .safetensors or .ckpt file, or small, which comes with the package")
@@ -58,6 +59,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     merge.add_argument("--force", action="store_true", help="overwrite the output")
     merge.set_defaults(run=run_merge)
 
+    bake = verbs.add_parser("bake", help="a model that edits in one pass, with other usual scales in it, for WebUIs without this extension")
+    bake.add_argument("source", type=checkpoint, metavar="FILE", help="a checkpoint file that `info` says edits in one pass")
+    for scale in ("text", "image"):
+        bake.add_argument(
+            f"--{scale}-scale", type=float, metavar="S", help=f"the {scale} scale to put into it (default: the one that is in it)"
+        )
+    bake.add_argument("--output", type=Path, required=True, help="a .safetensors file")
+    bake.add_argument("--force", action="store_true", help="overwrite the output")
+    bake.set_defaults(run=run_bake)
+
 
 def checkpoint(value: str) -> Path:
     """A path of the command line; `small` is the checkpoint that comes with the package, unless there is a file of that name."""
@@ -70,6 +81,9 @@ def checkpoint(value: str) -> Path:
 
 def run_info(args: argparse.Namespace) -> int:
     about = describe(args.file, args.hash)
+    suited = defaults_for(str(args.file))
+    if about["edit"] and suited.passes == 1:
+        about |= {"passes": 1, "text_scale": suited.text_scale, "image_scale": suited.image_scale, "steps": suited.steps}
     if args.json:
         print(json.dumps(about, indent=2))
         return 0
@@ -81,6 +95,8 @@ def run_info(args: argparse.Namespace) -> int:
         kind = f"{about['family']}, no edit model" if about["family"] else "no Stable Diffusion checkpoint"
     lines = {
         "kind": kind,
+        "edits in": f"one pass a step, {suited.steps} steps with {suited.sampler_name}, {suited.scheduler}" if "passes" in about else None,
+        "scales in it": f"text {suited.text_scale:g}, image {suited.image_scale:g}" if "passes" in about else None,
         "channels in": about["input_channels"],
         "precision": about["precision"],
         "EMA weights": "yes" if about["ema"] else "no",
@@ -151,6 +167,14 @@ def run_merge(args: argparse.Namespace) -> int:
     print_listed("As in the edit model, because the others lack them or they are whole numbers", done.edit_only)
     print_listed("Left out, because the edit model lacks them", done.mine_only)
     print_listed("Left out, as no weight of a network", done.left_out)
+    return 0
+
+
+def run_bake(args: argparse.Namespace) -> int:
+    from ..checkpoints.bake import bake
+
+    text, image = bake(args.source, args.output, args.text_scale, args.image_scale, args.force)
+    print(f"Wrote {args.output}: at text and image scale 1 any WebUI edits with it as at text scale {text:g}, image scale {image:g}.")
     return 0
 
 

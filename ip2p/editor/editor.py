@@ -21,6 +21,7 @@ from .. import images
 from ..acting import Ask, acting_levels, acting_region
 from ..chain import lines_of, next_edit, steps_of, varied
 from ..checkpoints.recognise import EDIT_CHANNELS
+from ..checkpoints.student import WHERE_IT_ACTS, check_student_can, refuse
 from ..edit import MAX_BATCH, Edit
 from ..errors import EditError
 from ..guidance import Scope
@@ -77,6 +78,8 @@ class Editor(DiffusionModel):
         chains: list[list[Edit]] = []  # of every edit each part of each line
         for edit in [edits] if isinstance(edits, Edit) else edits:
             check_editor_can(edit)
+            if self.baked_scales is not None:
+                check_student_can(edit, self.name)
             lines_of(edit)  # refuses what can't be a chain before anything is looked for
             found = varied(located(edit, self.finders))
             chains += [[step for line in lines_of(one) for step in steps_of(line)] for one in found]
@@ -122,7 +125,10 @@ class Editor(DiffusionModel):
         return acting_region(edit, self.asks(edit))
 
     def asks(self, edit: Edit) -> Ask:
-        """What tells where instructions act, with the edit's negative prompt. It raises EditError where memory runs out."""
+        """What tells where instructions act, with the edit's negative prompt. It raises EditError where memory runs out. Raises EditError for a
+        student, which tells nothing of it."""
+        if self.baked_scales is not None:
+            raise refuse(WHERE_IT_ACTS, self.name)
         return partial(self._relevance, edit)
 
     @torch.inference_mode()

@@ -18,15 +18,26 @@ Own = TypeVar("Own", bound="DiffusionModel")
 
 
 class DiffusionModel:
-    """kind: what a model of this class is, with its article; channels: its network's inputs. Raises EditError for a network with others."""
+    """kind: what a model of this class is, with its article; channels: its network's inputs; baked_scales: text and image scale of a student
+    (`scale_input.py`), None of another model. Raises EditError for a network with other inputs."""
 
     kind: str
     channels: int
 
-    def __init__(self, unet: Any, vae: Any, text_encoder: Any, tokenizer: Any, *, name: str = "model", prediction_type: str = "epsilon"):
+    def __init__(
+        self,
+        unet: Any,
+        vae: Any,
+        text_encoder: Any,
+        tokenizer: Any,
+        *,
+        name: str = "model",
+        prediction_type: str = "epsilon",
+        baked_scales: tuple[float, float] | None = None,
+    ):
         self.check_channels(name, unet.config.in_channels)
         self.unet, self.vae, self.text_encoder, self.tokenizer = unet, vae, text_encoder, tokenizer
-        self.name, self.prediction_type = name, prediction_type
+        self.name, self.prediction_type, self.baked_scales = name, prediction_type, baked_scales
 
     @classmethod
     def check_channels(cls, name: str, channels: int) -> None:

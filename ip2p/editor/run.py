@@ -11,6 +11,7 @@ from ..edit import Edit
 from ..errors import EditError
 from ..guidance import progress_at
 from ..passes import GuidedDenoiser, Network, Text
+from ..scale_input import difference
 from .jobs import Job
 
 OUT_OF_MEMORY = "There is not enough GPU memory for this edit: choose a smaller size."
@@ -21,6 +22,7 @@ class Model(Protocol):
 
     unet: Any
     vae: Any
+    baked_scales: tuple[float, float] | None
 
     @property
     def device(self) -> torch.device: ...
@@ -32,11 +34,16 @@ class Model(Protocol):
 
 
 def network_of(model: Model) -> Network:
-    """An edit model's UNet as `passes` calls it: of some rows the prediction, in float32."""
+    """An edit model's UNet as `passes` calls it: of some rows the prediction, in float32. scales: those that a student is told."""
 
-    def network(latent: torch.Tensor, t: torch.Tensor, picture: torch.Tensor, text: Text) -> torch.Tensor:
+    def network(
+        latent: torch.Tensor, t: torch.Tensor, picture: torch.Tensor, text: Text, scales: torch.Tensor | None = None
+    ) -> torch.Tensor:
         x = torch.cat([latent.to(model.dtype), picture], 1)
-        return model.unet(x, t, encoder_hidden_states=text).sample.float()
+        told = None
+        if scales is not None and model.baked_scales is not None:
+            told = difference(scales, model.baked_scales).to(model.dtype)
+        return model.unet(x, t, encoder_hidden_states=text, timestep_cond=told).sample.float()
 
     return network
 
@@ -65,6 +72,7 @@ class Run:
             [job.guidance for job in jobs],
             lambda t: progress_at(t, self.scheduler.config.num_train_timesteps),
             self._per_epsilon,
+            student=editor.baked_scales is not None,
             on_memory_shortage=torch.cuda.empty_cache if editor.device.type == "cuda" else lambda: None,
         )
         if rows is not None:

@@ -137,8 +137,18 @@ class EditRequest(Strict):
         False, description="Draw both scales by the picture's seed, from a fifth below to a fifth above those of the model."
     )
     steps: int | None = Field(None, ge=1, le=MAX_STEPS, description=f"{LEFT_OUT.capitalize()}, {Edit.steps} of the published one.")
-    sampler_name: str = Field("Euler a", max_length=MAX_NAME, title="Sampler", description="One of those that status lists.")
-    scheduler: str = Field("Automatic", max_length=MAX_NAME, title="Schedule type", description="One of those that status lists.")
+    sampler_name: str | None = Field(
+        None,
+        max_length=MAX_NAME,
+        title="Sampler",
+        description=f"One of those that status lists; {LEFT_OUT}, {Edit.sampler_name} of the published one.",
+    )
+    scheduler: str | None = Field(
+        None,
+        max_length=MAX_NAME,
+        title="Schedule type",
+        description=f"One of those that status lists; left out, {Edit.scheduler}, or the model's own with its sampler.",
+    )
     seed: int = Field(-1, ge=-1, le=MAX_SEED, description="-1 draws one.")
     count: int = Field(1, ge=1, le=MAX_COUNT, description="Number of batches, with seeds one after another.")
     batch_size: int = Field(1, ge=1, le=MAX_BATCH, description="Results computed at once; count × batch size are returned.")
@@ -204,7 +214,7 @@ class EditResponse(BaseModel):
         description="Where the instruction acts on what each result was made of, if that was asked for: PNG in base64."
     )
     info: dict = Field(
-        description="The WebUI's description of the job, its comments, as interrupted whether a result is half done or missing, and as taken the scales, the steps and the size that were left out."
+        description="The WebUI's description of the job, its comments, as interrupted whether a result is half done or missing, and as taken the scales, the steps, the sampler, the schedule type and the size that were left out."
     )
 
 

@@ -18,7 +18,7 @@ from . import cards, picker, region_controls
 from .models import chosen_defaults, randomise_label
 from .paste import RESULTS_BY_LABEL
 from .pictures import PictureInput, picture_of
-from .settings import MAX_LONGEST_SIDE
+from .settings import MAX_LONGEST_SIDE, usual_sampler
 
 TIPS = """
 **Is the picture not changing enough?** Press *Edit more*: it raises the text scale and lowers the image scale.
@@ -76,10 +76,10 @@ def build_controls() -> tuple[dict, gr.Button, gr.Button, dict]:
     with gr.Accordion("Tips", open=False, elem_id="ip2p_tips"):
         gr.Markdown(TIPS)
 
-    samplers = sd_samplers.visible_sampler_names()
     with FormRow(elem_id="ip2p_sampler_row"):
-        c["sampler_name"] = gr.Dropdown(samplers, value="Euler a" if "Euler a" in samplers else samplers[0], label="Sampling method",
-                                        elem_id="ip2p_sampler")  # fmt: skip
+        c["sampler_name"] = gr.Dropdown(
+            sd_samplers.visible_sampler_names(), value=usual_sampler(), label="Sampling method", elem_id="ip2p_sampler"
+        )
         c["scheduler"] = gr.Dropdown(
             [x.label for x in sd_schedulers.schedulers], value="Automatic", label="Schedule type", elem_id="ip2p_scheduler"
         )

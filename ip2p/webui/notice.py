@@ -8,7 +8,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from modules import call_queue, sd_models, shared
+from modules import call_queue, sd_models, sd_samplers, shared
 from modules.ui_components import FormRow
 
 from ..checkpoints import small
@@ -27,6 +27,9 @@ from .models import (
     randomise_label,
     small_is_chosen,
 )
+
+# Settings that a model names. Those that stand together are a person's own, and stay, once one of them is.
+SUITED = ("longest_side", "text_scale", "image_scale", "steps"), ("sampler_name", "scheduler")
 
 
 def build() -> dict:
@@ -49,7 +52,7 @@ def build() -> dict:
 
 def connect(parts: dict, controls: dict, load) -> None:
     """controls: the tab's, by their name; load: the event of the page's loading."""
-    defaults = [controls[name] for name in vars(small.DEFAULTS)]
+    defaults = [controls[name] for together in SUITED for name in together]
     randomise = controls["randomise_scales"]
     shown = [parts[name] for name in ("line", "switch_row", "checkpoint", "lend", "install_row", "former_row", "give_back", "former")]
     for event in (parts["refresh"].click, load):
@@ -97,16 +100,25 @@ def notice() -> list:
 
 
 def suited(values: Sequence[float], lent: str | None = None) -> list:
-    """The tab's size, scales and steps, and what Randomise draws from: the model's own, where they are those of another one and nobody's.
-    lent: the checkpoint that edits in place of the loaded one."""
+    """The tab's settings, and what Randomise draws from: the model's own, where they are those of another one and nobody's. values: of the
+    controls by `SUITED`; lent: the checkpoint that edits in place of the loaded one."""
     in_new_tab = settings.usual_defaults()
     of_model = chosen_defaults(lent)
     wanted = in_new_tab if of_model == ModelDefaults() else of_model
-    someones = {in_new_tab, ModelDefaults(), *found_defaults()}
-    kept = tuple(values) not in {tuple(vars(defaults).values()) for defaults in someones}
-    # What has its value already is not given it again: the answer would come over what is typed meanwhile.
-    updates = [gr.update() if kept or now == suits else suits for now, suits in zip(values, vars(wanted).values())]
+    now, suits = dict(zip(sum(SUITED, ()), values)), shown_settings(wanted)
+    someones = [shown_settings(defaults) for defaults in (in_new_tab, ModelDefaults(), *found_defaults())]
+    updates = []
+    for together in SUITED:
+        kept = not any(all(now[name] == one[name] for name in together) for one in someones)
+        # What has its value already is not given it again: the answer would come over what is typed meanwhile.
+        updates += [gr.update() if kept or now[name] == suits[name] else suits[name] for name in together]
     return [*updates, randomising(of_model)]
+
+
+def shown_settings(defaults: ModelDefaults) -> dict:
+    """A model's settings as the tab has them: a sampler that the host hides is none of its choices."""
+    sampler = defaults.sampler_name if defaults.sampler_name in sd_samplers.visible_sampler_names() else settings.usual_sampler()
+    return defaults.settings | {"sampler_name": sampler}
 
 
 def randomising(defaults: ModelDefaults) -> dict:
@@ -144,8 +156,9 @@ def install() -> list:
         former.remember()
         title = load(small.install(checkpoint_folder()))
     except EditError as e:
-        return [line(html.escape(str(e)), error=True), gr.update(), "", *[gr.update()] * (len(vars(small.DEFAULTS)) + 1)]
-    return [line(*small_text()), gr.update(visible=False), title, *vars(small.DEFAULTS).values(), randomising(small.DEFAULTS)]
+        return [line(html.escape(str(e)), error=True), gr.update(), "", *[gr.update()] * (len(sum(SUITED, ())) + 1)]
+    suits = [shown_settings(small.DEFAULTS)[name] for together in SUITED for name in together]
+    return [line(*small_text()), gr.update(visible=False), title, *suits, randomising(small.DEFAULTS)]
 
 
 def load(file: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gradio as gr
 
-from modules import shared
+from modules import sd_samplers, shared
 
 from ..checkpoints.defaults import ModelDefaults
 from ..edit import FULL, IMAGE_SCALE, MIN_SIDE, TEXT_SCALE
@@ -66,7 +66,18 @@ def outdir() -> str:
 def usual_defaults() -> ModelDefaults:
     """What a new tab takes with a checkpoint that names no settings of its own."""
     options = shared.opts
-    return ModelDefaults(int(options.instruct_edit_longest_side), options.instruct_edit_text_scale, options.instruct_edit_image_scale)
+    return ModelDefaults(
+        int(options.instruct_edit_longest_side),
+        options.instruct_edit_text_scale,
+        options.instruct_edit_image_scale,
+        sampler_name=usual_sampler(),
+    )
+
+
+def usual_sampler() -> str:
+    """The published checkpoint's, unless the host hides it."""
+    shown = sd_samplers.visible_sampler_names()
+    return ModelDefaults.sampler_name if ModelDefaults.sampler_name in shown else shown[0]
 
 
 def history_of(user: str | None) -> history_store.History:

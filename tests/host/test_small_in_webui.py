@@ -17,7 +17,8 @@ from ip2p.checkpoints import small
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers' own, with numpy 2
 INSTRUCTION, SEED, STEPS = "make it winter", 7, 3
-SUITING = [f"{value:g}" for value in vars(small.DEFAULTS).values()]
+SUITS = small.DEFAULTS
+SUITING = [f"{value:g}" for value in (SUITS.longest_side, SUITS.text_scale, SUITS.image_scale, SUITS.steps)]
 PICTURE = REPOSITORY / "ip2p" / "examples" / "chelsea.jpg"
 
 
@@ -145,8 +146,7 @@ def test_the_tab_gives_the_command_line_s_picture(installed, tab, tmp_path, samp
     fields = dict(instruction=INSTRUCTION, steps=STEPS, seed=SEED, sampler_name=sampler)
     sent = installed.edit(image=Image.open(PICTURE), result="full", **fields)
     assert abs(ours - sent.pixels[0]).max() <= 2, "API"
-    taken = {name: value for name, value in vars(small.DEFAULTS).items() if name != "steps"}
-    assert sent.info["taken"] == taken
+    assert sent.info["taken"] == {name: value for name, value in SUITS.settings.items() if name not in ("steps", "sampler_name")}
 
 
 def test_scales_are_drawn_from_what_suits_it(installed, tab):
