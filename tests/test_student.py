@@ -183,7 +183,7 @@ def test_what_can_t_be_baked_is_a_sentence(file, tmp_path):
         (tmp_path, "x.safetensors", {}, "convert it to a file first"),
         (file, "x.ckpt", {}, "is a .safetensors file"),
         (file, "x.safetensors", {"text_scale": -1.0}, "text scale must be between"),
-        (file, file, {}, "is there already|is the source|can't be"),
+        (file, file, {}, "exists already"),
     ):
         with pytest.raises(EditError, match=sentence):
             bake(source, tmp_path / output, **{"text_scale": None, "image_scale": None, **scales})
