@@ -19,6 +19,8 @@ from .tensors import Weights
 
 FIRST = UNET + "time_embed.0"
 NO_MATRIX = f"says that it edits in one pass, and lacks {KEY}, by which it is told the scales: take the file that it was made from"
+NEGATIVE, IMAGE_INTERVAL = "A negative prompt", "An interval of the image guidance"
+SCOPED = "Guidance only within a region"
 WHERE_IT_ACTS = "To show where the instruction acts"
 ABLE = "small, which comes with the package, and the published checkpoint can"
 
@@ -57,11 +59,11 @@ def why_not(edit: Edit) -> str | None:
     """What of an edit needs three passes, for the beginning of a sentence; None where a student can make it."""
     region = edit.region
     for needs, what in (
-        (edit.negative_prompt.strip(), "A negative prompt"),
+        (edit.negative_prompt.strip(), NEGATIVE),
         (edit.heat_map, WHERE_IT_ACTS),
         (region is not None and region.source == INSTRUCTION, "A region from the instruction"),
-        (edit.scoped, "Guidance only within a region"),
-        ((edit.image_start, edit.image_end) != (0, 1), "An interval of the image guidance"),
+        (edit.scoped, SCOPED),
+        ((edit.image_start, edit.image_end) != (0, 1), IMAGE_INTERVAL),
         (edit.speed != Edit.speed, f"The speed “{edit.speed}”, which leaves out some of them,"),
     ):
         if needs:

@@ -10,12 +10,14 @@ from PIL import Image
 from modules import devices, extra_networks, prompt_parser, sd_models, shared
 
 from ..acting import Ask
+from ..checkpoints.student import WHERE_IT_ACTS, refuse
 from ..edit import Edit
 from ..errors import EditError
 from ..passes import Runner, Text
 from ..relevance import relevance
 from .denoiser import OUT_OF_MEMORY, check_edit_model, check_loaded, conditions_of
 from .encoding import encoded
+from .one_pass import name_of, student_of
 from .prompts import check_prompts
 from .settings import passes_are_batched
 
@@ -30,6 +32,8 @@ def asks(edit: Edit) -> Ask:
         check_loaded()
         sd_models.reload_model_weights()  # as the host begins a job: a refiner may have left another model behind
         check_edit_model(model := shared.sd_model)
+        if student_of(model) is not None:
+            raise refuse(WHERE_IT_ACTS, name_of(model))
         styled = shared.prompt_styles.apply_styles_to_prompt(instruction, edit.styles)
         negative = shared.prompt_styles.apply_negative_styles_to_prompt(edit.negative_prompt, edit.styles)
         check_prompts(SimpleNamespace(all_prompts=[styled], all_negative_prompts=[negative], steps=edit.steps))

@@ -12,7 +12,7 @@ weight is zero, that of the nearest pass of the same picture; changing such a ro
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 
 import torch
@@ -28,9 +28,11 @@ from modules.script_callbacks import (
 )
 
 from ..checkpoints.recognise import EDIT_CHANNELS, refusal
+from ..checkpoints.student import SCOPED, refuse
 from ..errors import EditError
 from ..guidance import Guidance, Scale, pass_weights, progress_at
 from ..passes import Rows, Runner, plan_passes
+from .one_pass import name_of, student_of
 from .settings import passes_are_batched
 
 OUT_OF_MEMORY = "There is not enough GPU memory for this edit: choose a smaller size or batch size, or start the WebUI with --medvram."
@@ -141,7 +143,13 @@ class EditForward:
             x = self._blend(x, sigma)
 
         rows = self._rows(prompts, x, sigma, text, negative, image_cond)
-        weights = [pass_weights(*self._scales(i, sigma, s_min_uncond), [w for _, w in prompt]) for i, prompt in enumerate(prompts)]
+        scales = [self._scales(i, sigma, s_min_uncond) for i in range(len(prompts))]
+        prompt_weights = [[weight for _, weight in prompt] for prompt in prompts]
+        if student_of(shared.sd_model) is not None:
+            self._check_student(scales)
+            rows, weights = rows.in_one_pass(scales, prompt_weights)
+        else:
+            weights = [pass_weights(*both, of) for both, of in zip(scales, prompt_weights)]
         uncond = [of_picture[-1] for of_picture in rows.of_picture]
         plan = plan_passes(weights, rows.of_picture, rows.equal, always=uncond if self.need_last_noise_uncond else ())
         predictions = run.runner.run(self._network, rows, plan.rows)
@@ -212,9 +220,21 @@ class EditForward:
             of_picture=[[*(row for row, _ in prompt), texts + i, texts + pictures + i] for i, prompt in enumerate(prompts)],
         )
 
-    def _network(self, latent, sigma, picture, text) -> torch.Tensor:
-        """The host's model on some rows."""
-        return self.inner_model(latent, sigma, cond=conditions_of(picture, text))
+    def _check_student(self, scales) -> None:
+        """Raises EditError for what only the sampler or a refiner brings to light."""
+        for needs, what in (
+            (self.need_last_noise_uncond, "A sampler of the kind CFG++"),
+            (any(isinstance(scale, torch.Tensor) for both in scales for scale in both), SCOPED),
+        ):
+            if needs:
+                raise refuse(what, name_of(shared.sd_model))
+
+    def _network(self, latent, sigma, picture, text, scales=None) -> torch.Tensor:
+        """The host's model on some rows; scales: those that a student is told."""
+        model = shared.sd_model
+        told = student_of(model).told(model.model.diffusion_model.time_embed[0], scales) if scales is not None else nullcontext()
+        with told:
+            return self.inner_model(latent, sigma, cond=conditions_of(picture, text))
 
     def _blend(self, latent, sigma):
         blended = latent * self.nmask + self.init_latent * self.mask

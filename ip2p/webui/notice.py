@@ -15,7 +15,7 @@ from ..checkpoints import small
 from ..checkpoints.defaults import ModelDefaults
 from ..checkpoints.fetch import URL
 from ..errors import EditError
-from . import former, loan, settings
+from . import former, loan, one_pass, settings
 from .models import (
     FROZEN,
     checkpoint_is_frozen,
@@ -50,18 +50,22 @@ def build() -> dict:
     return parts
 
 
-def connect(parts: dict, controls: dict, load) -> None:
+def connect(parts: dict, controls: dict, negative_prompt, load) -> None:
     """controls: the tab's, by their name; load: the event of the page's loading."""
     defaults = [controls[name] for together in SUITED for name in together]
-    randomise = controls["randomise_scales"]
+    randomise, part = controls["randomise_scales"], controls["region_from"]
+    greyed = [negative_prompt, *(controls[name] for name in one_pass.GREYED), part]
     shown = [parts[name] for name in ("line", "switch_row", "checkpoint", "lend", "install_row", "former_row", "give_back", "former")]
     for event in (parts["refresh"].click, load):
-        event(fn=lambda *values: notice() + suited(values), inputs=defaults, outputs=[*shown, *defaults, randomise], show_progress=False)
+        event(
+            fn=lambda part, *values: notice() + suited(values, part), inputs=[part, *defaults], outputs=[*shown, *defaults, randomise, *greyed],
+            show_progress=False,
+        )  # fmt: skip
     lend = [parts["checkpoint"], parts["lend"]]
     for chosen in lend:  # what suits the checkpoint that is lent
         chosen.input(
-            fn=lambda title, lent, *values: suited(values, title if lent else None), inputs=[*lend, *defaults], outputs=[*defaults, randomise],
-            show_progress=False,
+            fn=lambda title, lent, part, *values: suited(values, part, title if lent else None), inputs=[*lend, part, *defaults],
+            outputs=[*defaults, randomise, *greyed], show_progress=False,
         )  # fmt: skip
     parts["switch"].click(fn=former.remember, show_progress=False).then(fn=None, _js="ip2p_use_checkpoint", inputs=[parts["checkpoint"]])
     parts["give_back"].click(fn=None, _js="ip2p_use_checkpoint", inputs=[parts["former"]])
@@ -78,7 +82,7 @@ def notice() -> list:
         status |= {"model": own, "is_edit_model": False}
     checkpoints, offered = status["edit_checkpoints"], False
     if status["is_edit_model"] or edits_once_loaded():
-        said, checkpoints = small_text() if small_is_chosen() else ("",), []
+        said, checkpoints = loaded_text(status["model"]), []
     else:
         offered = not checkpoints and not checkpoint_is_frozen()
         loaded = f"“{html.escape(status['model'])}” is not an edit model" if status["model"] else "No checkpoint is loaded"
@@ -99,9 +103,9 @@ def notice() -> list:
     ]
 
 
-def suited(values: Sequence[float], lent: str | None = None) -> list:
-    """The tab's settings, and what Randomise draws from: the model's own, where they are those of another one and nobody's. values: of the
-    controls by `SUITED`; lent: the checkpoint that edits in place of the loaded one."""
+def suited(values: Sequence, part: str, lent: str | None = None) -> list:
+    """The tab's settings, and what Randomise draws from: the model's own, where they are those of another one and nobody's; and what is greyed.
+    values: of the controls by `SUITED`; part: of the one that says which part is edited; lent: the checkpoint that edits in place of the loaded one."""
     in_new_tab = settings.usual_defaults()
     of_model = chosen_defaults(lent)
     wanted = in_new_tab if of_model == ModelDefaults() else of_model
@@ -112,7 +116,7 @@ def suited(values: Sequence[float], lent: str | None = None) -> list:
         kept = not any(all(now[name] == one[name] for name in together) for one in someones)
         # What has its value already is not given it again: the answer would come over what is typed meanwhile.
         updates += [gr.update() if kept or now[name] == suits[name] else suits[name] for name in together]
-    return [*updates, randomising(of_model)]
+    return [*updates, randomising(of_model), *one_pass.greyed(of_model.passes, part)]
 
 
 def shown_settings(defaults: ModelDefaults) -> dict:
@@ -136,6 +140,13 @@ def advice(checkpoints: Sequence[str], offered: bool) -> tuple[str, ...]:
         f"install the small one that comes with this extension, {small.FILE.stat().st_size / 1e6:.0f} MB and no download.",
         f"{small.ABOUT} Or put an InstructPix2Pix checkpoint into {folder} and refresh the checkpoint list at the top of the page.",
     )
+
+
+def loaded_text(model: str | None) -> tuple[str, ...]:
+    """What there is to say of the edit checkpoint that is loaded, or about to be."""
+    if small_is_chosen():
+        return small_text()
+    return one_pass.text(model) if model and chosen_defaults().passes == 1 else ("",)
 
 
 def small_text() -> tuple[str, str]:

@@ -38,6 +38,7 @@ from .encoding import encoded
 from .finishing import Made, finished_in_job, small_grid, to_host
 from .kept_results import MAX_BYTES
 from .one_by_one import OneByOne
+from .one_pass import check_student
 from .previews import own_colours
 from .prompts import check_prompts
 
@@ -233,6 +234,7 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
         check_edit_model(self.sd_model)
         check_prompts(self)
         edit = self.edit
+        check_student(self, edit)
         self.pictures = [start.frame.place(start.seen) for start in self.starts or [edit]]
         self.mask_for_result = edit.seen_mask and edit.frame.place(edit.seen_mask)
 

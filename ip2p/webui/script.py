@@ -26,6 +26,7 @@ from . import paste, picker, script_region
 from .denoiser import edit_denoiser, is_edit_model
 from .finishing import full_or_enlarged
 from .models import chosen_defaults
+from .one_pass import check_student
 from .processing import check_host_can
 from .prompts import check_prompts
 
@@ -93,6 +94,7 @@ class InstructEdit(scripts.Script):
             check_host_can(p, from_noise=from_noise)
             check_prompts(p)
             self.guidance_of(p, rest)
+            check_student(p, image_interval=tuple(self.interval_of(p, rest)[2:]))
             result, detail = result_of(rest)
             if where := script_region.where_of(*(*rest[REGION:], None, None)[:2]):
                 script_region.put_mask(p, where)

@@ -79,7 +79,7 @@ def build(faults) -> gr.Blocks:
         of_batch = batch_part.connect(batch, dummy, chain["page"], checkpoint, texts, controls)
         blocks.load(fn=restoring(of_batch), _js="ip2p_restore_batch", inputs=[dummy], outputs=of_batch, show_progress=False)
         shown_result.connect(full, chain["page"], controls["detail"], panel)
-        notice.connect(top, controls, blocks.load)
+        notice.connect(top, controls, toprow.negative_prompt, blocks.load)
         connect_token_counters(toprow, controls["steps"])
         picking = picker.connect(ready, toprow.prompt, controls)
         example.click(
