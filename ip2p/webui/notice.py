@@ -15,10 +15,11 @@ from ..checkpoints import small
 from ..checkpoints.defaults import ModelDefaults
 from ..checkpoints.fetch import URL
 from ..errors import EditError
-from . import former, loan, one_pass, settings
+from . import former, greyed, loan, settings
 from .models import (
     FROZEN,
     checkpoint_is_frozen,
+    chosen_checkpoint,
     chosen_defaults,
     edits_once_loaded,
     found_defaults,
@@ -54,18 +55,18 @@ def connect(parts: dict, controls: dict, negative_prompt, load) -> None:
     """controls: the tab's, by their name; load: the event of the page's loading."""
     defaults = [controls[name] for together in SUITED for name in together]
     randomise, part = controls["randomise_scales"], controls["region_from"]
-    greyed = [negative_prompt, *(controls[name] for name in one_pass.GREYED), part]
+    by_passes = [negative_prompt, *(controls[name] for name in greyed.GREYED), part]
     shown = [parts[name] for name in ("line", "switch_row", "checkpoint", "lend", "install_row", "former_row", "give_back", "former")]
     for event in (parts["refresh"].click, load):
         event(
-            fn=lambda part, *values: notice() + suited(values, part), inputs=[part, *defaults], outputs=[*shown, *defaults, randomise, *greyed],
+            fn=lambda part, *values: notice() + suited(values, part), inputs=[part, *defaults], outputs=[*shown, *defaults, randomise, *by_passes],
             show_progress=False,
         )  # fmt: skip
     lend = [parts["checkpoint"], parts["lend"]]
     for chosen in lend:  # what suits the checkpoint that is lent
         chosen.input(
             fn=lambda title, lent, part, *values: suited(values, part, title if lent else None), inputs=[*lend, part, *defaults],
-            outputs=[*defaults, randomise, *greyed], show_progress=False,
+            outputs=[*defaults, randomise, *by_passes], show_progress=False,
         )  # fmt: skip
     parts["switch"].click(fn=former.remember, show_progress=False).then(fn=None, _js="ip2p_use_checkpoint", inputs=[parts["checkpoint"]])
     parts["give_back"].click(fn=None, _js="ip2p_use_checkpoint", inputs=[parts["former"]])
@@ -82,7 +83,7 @@ def notice() -> list:
         status |= {"model": own, "is_edit_model": False}
     checkpoints, offered = status["edit_checkpoints"], False
     if status["is_edit_model"] or edits_once_loaded():
-        said, checkpoints = loaded_text(status["model"]), []
+        said, checkpoints = loaded_text(), []
     else:
         offered = not checkpoints and not checkpoint_is_frozen()
         loaded = f"“{html.escape(status['model'])}” is not an edit model" if status["model"] else "No checkpoint is loaded"
@@ -116,7 +117,7 @@ def suited(values: Sequence, part: str, lent: str | None = None) -> list:
         kept = not any(all(now[name] == one[name] for name in together) for one in someones)
         # What has its value already is not given it again: the answer would come over what is typed meanwhile.
         updates += [gr.update() if kept or now[name] == suits[name] else suits[name] for name in together]
-    return [*updates, randomising(of_model), *one_pass.greyed(of_model.passes, part)]
+    return [*updates, randomising(of_model), *greyed.greyed_for(of_model.passes, part)]
 
 
 def shown_settings(defaults: ModelDefaults) -> dict:
@@ -142,11 +143,11 @@ def advice(checkpoints: Sequence[str], offered: bool) -> tuple[str, ...]:
     )
 
 
-def loaded_text(model: str | None) -> tuple[str, ...]:
+def loaded_text() -> tuple[str, ...]:
     """What there is to say of the edit checkpoint that is loaded, or about to be."""
     if small_is_chosen():
         return small_text()
-    return one_pass.text(model) if model and chosen_defaults().passes == 1 else ("",)
+    return greyed.text(chosen_checkpoint().name_for_extra) if chosen_defaults().passes == 1 else ("",)
 
 
 def small_text() -> tuple[str, str]:

@@ -1,19 +1,10 @@
-"""Students of the three passes in the host: which checkpoint is one, what is refused of a job, and what the tab greys (`checkpoints/student.py`)."""
+"""Students of the three passes in the host (`checkpoints/student.py`): which checkpoint is one, and what is refused of a job."""
 
 from __future__ import annotations
 
-import html
-
-import gradio as gr
-
-from ..checkpoints.student import ABLE, IMAGE_INTERVAL, NEGATIVE, check_student_can, refuse, student_in
+from ..checkpoints.student import IMAGE_INTERVAL, NEGATIVE, check_student_can, refuse, student_in
 from ..edit import Edit
 from ..scale_input import ScaleInput
-from ..where import INSTRUCTION, MASK
-from .region_controls import SOURCE_LABELS
-
-# Controls of the tab that need three passes, with the value that asks for nothing.
-GREYED = {"heat_map": False, "image_start": 0, "image_end": 1, "region_scoped": False}
 
 
 def student_of(sd_model) -> ScaleInput | None:
@@ -37,21 +28,3 @@ def check_student(p, edit: Edit | None = None, image_interval: tuple[float, floa
         raise refuse(NEGATIVE, name)
     if image_interval != (0, 1):
         raise refuse(IMAGE_INTERVAL, name)
-
-
-def text(name: str) -> tuple[str, str]:
-    """What the line at the top of the tab says of a student, and more about it."""
-    return (
-        f"“{html.escape(name)}” makes an edit in one pass a step, in place of three.",
-        "What needs three is greyed: the negative prompt, “Show where it changed”, the image guidance's schedule, “Guidance only within that part” "
-        f"and “{SOURCE_LABELS[INSTRUCTION]}”. {ABLE[0].upper()}{ABLE[1:]}.",
-    )
-
-
-def greyed(passes: int, part: str) -> list:
-    """Of the negative prompt, of `GREYED` and of the choice of a part, which is `part` now: whether they can be used with a model of so many passes."""
-    if passes > 1:
-        return [gr.update(interactive=True)] * (len(GREYED) + 1) + [gr.update(choices=[*SOURCE_LABELS.values()])]
-    parts = [label for source, label in SOURCE_LABELS.items() if source != INSTRUCTION]
-    values = [gr.update(interactive=False, value=value) for value in ("", *GREYED.values())]
-    return [*values, gr.update(choices=parts, value=part if part in parts else SOURCE_LABELS[MASK])]
