@@ -89,7 +89,8 @@ def test_tests_outside_tests_host_need_no_host(path):
     "module, allowed",
     [
         ("guidance", {"torch"}),
-        ("passes", {"torch", ".guidance"}),
+        ("passes", {"torch", ".guidance", ".scale_input"}),
+        ("scale_input", {"torch", ".errors"}),
         ("relevance", {"torch", ".passes"}),
         ("pixels", {"torch", "numpy", "einops", "PIL"}),
     ],
