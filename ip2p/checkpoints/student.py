@@ -20,7 +20,7 @@ from .tensors import Weights
 FIRST = UNET + "time_embed.0"
 NO_MATRIX = f"says that it edits in one pass, and lacks {KEY}, by which it is told the scales: take the file that it was made from"
 NEGATIVE, IMAGE_INTERVAL = "A negative prompt", "An interval of the image guidance"
-SCOPED = "Guidance only within a region"
+SCOPED, FAST = "Guidance only within a region", "The speed “fast”, which leaves out some of them,"
 WHERE_IT_ACTS = "To show where the instruction acts"
 ABLE = "small, which comes with the package, and the published checkpoint can"
 
@@ -64,7 +64,7 @@ def why_not(edit: Edit) -> str | None:
         (region is not None and region.source == INSTRUCTION, "A region from the instruction"),
         (edit.scoped, SCOPED),
         ((edit.image_start, edit.image_end) != (0, 1), IMAGE_INTERVAL),
-        (edit.speed != Edit.speed, f"The speed “{edit.speed}”, which leaves out some of them,"),
+        (edit.speed != Edit.speed, FAST),
     ):
         if needs:
             return what

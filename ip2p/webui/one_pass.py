@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from ..checkpoints.student import IMAGE_INTERVAL, NEGATIVE, check_student_can, refuse, student_in
+from ..checkpoints.student import FAST, IMAGE_INTERVAL, NEGATIVE, check_student_can, refuse, student_in
 from ..edit import Edit
+from ..guidance import Guidance
 from ..scale_input import ScaleInput
 
 
@@ -17,7 +18,7 @@ def name_of(sd_model) -> str:
     return sd_model.sd_checkpoint_info.name_for_extra
 
 
-def check_student(p, edit: Edit | None = None, image_interval: tuple[float, float] = (0, 1)) -> None:
+def check_student(p, edit: Edit | None = None, guidance: Guidance | None = None) -> None:
     """Raises EditError where a student is asked for what needs three passes. p: the host's processing object, whose styles are in its prompts."""
     if student_of(p.sd_model) is None:
         return
@@ -26,5 +27,7 @@ def check_student(p, edit: Edit | None = None, image_interval: tuple[float, floa
         check_student_can(edit, name)
     if any(text.strip() for text in p.all_negative_prompts):
         raise refuse(NEGATIVE, name)
-    if image_interval != (0, 1):
+    if guidance is not None and not guidance.image_interval.whole:
         raise refuse(IMAGE_INTERVAL, name)
+    if guidance is not None and not guidance.cadence.exact:
+        raise refuse(FAST, name)

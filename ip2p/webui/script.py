@@ -93,8 +93,7 @@ class InstructEdit(scripts.Script):
         try:
             check_host_can(p, from_noise=from_noise)
             check_prompts(p)
-            self.guidance_of(p, rest)
-            check_student(p, image_interval=tuple(self.interval_of(p, rest)[2:]))
+            check_student(p, guidance=self.guidance_of(p, rest))
             result, detail = result_of(rest)
             if where := script_region.where_of(*(*rest[REGION:], None, None)[:2]):
                 script_region.put_mask(p, where)
