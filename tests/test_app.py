@@ -45,6 +45,7 @@ def url(tmp_path_factory):
         port = s.getsockname()[1]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "GRADIO_ANALYTICS_ENABLED": "False"}
     command = [sys.executable, "-m", "ip2p", "app", "--model", str(folder), "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--presets", str(tmp_path_factory.mktemp("presets"))]
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         address = f"http://127.0.0.1:{port}"
@@ -206,7 +207,7 @@ def chain():
 
 
 def test_stepping_back_restores_the_last_step_s_picture_and_instruction(chain):
-    picture, painted, exact, instruction, rest, shown, compared, _, result, _ = next(step_back(chain))
+    picture, painted, exact, instruction, rest, shown, compared, _, result, *_ = next(step_back(chain))
     assert (picture, rest, shown, instruction) == (chain[1].picture, chain[:1], [(chain[0].after, "first")], "second")
     assert (painted, exact) == (chain[1].painted.text, (picture, "a file"))
     assert (compared, result) == ((chain[0].before, chain[0].after), chain[0].result)
@@ -461,6 +462,80 @@ def test_scales_are_moved_and_a_ready_instruction_fills_the_fields(page):
     page.locator("#ip2p_size_mode label", has_text="Custom").click()
     expect(page.locator("#ip2p_width")).to_be_visible()
     expect(page.locator("#ip2p_longest_side")).to_be_hidden()
+
+
+def choose(page, name: str, value: str) -> None:
+    page.locator(f"#ip2p_{name} input").click()
+    page.locator(f"#ip2p_{name} ul li", has_text=value).first.click()
+
+
+def test_a_ready_instruction_of_one_s_own_is_saved_renamed_and_deleted(page):
+    message = page.locator("#ip2p_preset_message [role=alert]")
+    page.locator("#ip2p_picker .label-wrap").click()
+    page.locator("#ip2p_preset_delete").click()
+    expect(message).to_contain_text("Choose one of your own first")
+    field(page, "prompt").fill("make it mine")
+    field(page, "text_scale").fill("5")
+    field(page, "preset_own_name").fill("Mine")
+    page.locator("#ip2p_preset_save").click()
+    expect(message).to_contain_text("Saved as “Mine”")
+    expect(page.locator("#ip2p_preset_group input")).to_have_value("own")
+    expect(page.locator("#ip2p_preset_name input")).to_have_value("Mine")
+    field(page, "preset_own_name").fill("Yours")
+    page.locator("#ip2p_preset_rename").click()
+    expect(message).to_contain_text("“Mine” is “Yours” now")
+
+    page.reload()
+    page.wait_for_function("window.ip2p")
+    page.locator("#ip2p_picker .label-wrap").click()
+    choose(page, "preset_group", "own")
+    choose(page, "preset_name", "Yours")
+    expect(field(page, "prompt")).to_have_value("make it mine")
+    expect(field(page, "text_scale")).to_have_value("5")
+    screenshot(page, "app-own")
+    page.locator("#ip2p_preset_delete").click()
+    expect(message).to_contain_text("Deleted “Yours”")
+    expect(page.locator("#ip2p_preset_name input")).to_have_value("")
+
+
+def test_variations_stand_side_by_side_and_the_pressed_one_is_the_result(page):
+    set_up(page, steps=1)
+    page.locator("#ip2p_picker .label-wrap").click()
+    choose(page, "preset_group", "season")
+    page.locator("#ip2p_preset_name input").click()
+    page.locator("#ip2p_preset_name ul li").first.click()
+    field(page, "steps").fill("1")
+    field(page, "steps").blur()
+    page.locator("#ip2p_vary .label-wrap").click()
+    page.locator("#ip2p_vary_word input").click()
+    page.locator("#ip2p_vary_word ul li").nth(1).click()
+    lines = field(page, "variations")
+    expect(lines).not_to_have_value("")
+    instructions = lines.input_value().splitlines()
+    first = generate(page)
+    assert len(instructions) > 2 and first.startswith(instructions[0] + "\n")
+    shown = page.locator("#ip2p_side_by_side .thumbnail-lg")
+    expect(shown).to_have_count(len(instructions))
+    assert [one.inner_text().strip() for one in shown.all()] == instructions
+    result = page.locator(AFTER).last.get_attribute("src")
+    shown.nth(1).click()
+    expect(field(page, "infotext")).to_have_value(re.compile("^" + re.escape(instructions[1])))
+    expect(page.locator(AFTER).last).not_to_have_attribute("src", result)
+    assert first.split("Seed: ")[1].split(",")[0] in field(page, "infotext").input_value()
+    expect(page.locator("#ip2p_history .thumbnail-lg")).to_have_text([instructions[1]])
+    screenshot(page, "app-variations")
+    page.locator("#ip2p_result label", has_text="Own size").click()
+    expect(field(page, "infotext")).to_have_value(re.compile(re.escape(instructions[1]) + "(?s:.*)result: own-size"))
+    expect(shown).to_have_count(len(instructions))
+    take_back(page, 0)
+    expect(shown).to_have_count(0)
+
+
+def screenshot(page, name: str) -> None:
+    """Kept where $IP2P_SCREENSHOTS says, to be looked at."""
+    if folder := os.environ.get("IP2P_SCREENSHOTS"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
 
 
 @pytest.mark.skipif(bool(missing("lips")), reason=missing("lips"))

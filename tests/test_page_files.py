@@ -8,6 +8,7 @@ import pickle
 import re
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 from zipfile import ZipFile
@@ -24,20 +25,25 @@ from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
 from gradio_client import Client, handle_file
 
-from ip2p.app import build, ready
+from ip2p.app import build
+from ip2p.app.clearing import DAY, clear_old, use_own_folder
 from ip2p.app.events import Events
+from ip2p.app.layout import Page
 from ip2p.app.many import stamped
 from ip2p.app.painted import Painted, painted_from, painted_on
+from ip2p.app.ready import FILLED, Ready
 from ip2p.app.running import Running
+from ip2p.app.steps import Step, choose
 from ip2p.app.uploads import as_png
 from ip2p.app.working import MOST, Kept, Working
+from ip2p.checkpoints.defaults import ModelDefaults
 from ip2p.errors import EditError
 from ip2p.images import infotext_in, read_image
 from ip2p.presets import chosen, filled, load, names_of
 from tiny_model import save_folder, tiny_editor
 
 ROOT = Path(__file__).resolve().parents[1]
-FIELDS = ["make it winter", "", 1, "Fixed", 7, "Fixed", 7.5, 1.5, "Euler", "full", 1, "As the picture", 512, 512, 512, "", False]
+FIELDS = ["make it winter", "", 1, "Fixed", 7, "Fixed", 7.5, 1.5, "Euler", "full", 1, "As the picture", 512, 512, 512, "", False, ""]
 EDIT = [*FIELDS, ""]  # nothing painted
 META = {"_type": "gradio.FileData"}
 
@@ -198,7 +204,7 @@ def test_another_kind_of_result_needs_no_new_edit(client, url, tmp_path, monkeyp
     monkeypatch.setattr("ip2p.editor.Editor.edit", lambda *args, **options: pytest.fail("a new edit was made"))
 
     def again(result, detail):
-        (before, _), _, infotext, whole, _ = client.predict(result, detail, api_name="/again")
+        (before, _), *_, infotext, whole, _ = client.predict(result, detail, api_name="/again")
         assert Image.open(before).size[0] == 1024
         assert infotext_in(whole) == infotext
         return np.asarray(Image.open(whole), int), infotext
@@ -232,26 +238,39 @@ def working_of(file: str) -> Working:
     return Working({}, Painted(), file, np.zeros((8, 8, 3)), 7, (7.5, 1.5))
 
 
+def test_of_many_variations_those_of_the_sessions_that_waited_longest_go_first():
+    kept = Kept(max_bytes=5 * working_of("").bytes)
+    kept.put("first", [working_of("a"), working_of("b")])
+    kept.put("second", [working_of(name) for name in "cde"])
+    assert kept.get("first", "b").file == "b" and kept.get("second", "d").file == "d"
+    kept.put("third", [working_of("f")])
+    assert kept.get("second", "e") and kept.get("third", "f")
+    with pytest.raises(EditError):
+        kept.get("first", "a")
+    kept.put("large", [working_of(str(number)) for number in range(9)])
+    assert kept.get("large", "8"), "the newest stays whatever its size"
+
+
 def test_the_last_edits_of_some_sessions_are_kept_and_no_more():
     kept = Kept()
     for number in range(MOST + 1):
-        kept.put(f"session {number}", working_of(f"file {number}"))
+        kept.put(f"session {number}", [working_of(f"file {number}")])
     assert kept.get("session 1", "file 1").file == "file 1"
     for session, file in (("session 0", "file 0"), ("session 1", "file 2"), (None, "file 1"), ("", "file 1")):
         with pytest.raises(EditError, match="no longer kept"):
             kept.get(session, file)
-    kept.put("another", working_of("file"))
+    kept.put("another", [working_of("file")])
     assert kept.get("session 1", "file 1"), "what was asked for last stays"
     with pytest.raises(EditError):
         kept.get("session 2", "file 2")
-    kept.put(None, working_of("file"))
+    kept.put(None, [working_of("file")])
     assert len(kept.of_session) == MOST
 
 
 def test_stepping_back_gives_the_file_that_was_uploaded(client, tmp_path):
     photo = ROOT / "ip2p" / "examples" / "chelsea.jpg"
     client.predict(handle_file(photo), *EDIT, api_name="/edit")
-    picture, _, instruction, shown, compared, infotext, result, _ = client.predict(api_name="/step_back")
+    picture, _, instruction, shown, compared, infotext, result, *_ = client.predict(api_name="/step_back")
     assert Path(picture).read_bytes() == photo.read_bytes()
     assert (shown, instruction, compared, infotext, result) == ([], "make it winter", None, "", None)
 
@@ -291,7 +310,7 @@ def test_a_picture_beyond_what_is_taken_over_http_is_a_sentence(url):
 def test_an_example_is_loaded_wherever_the_page_was_started(model, tmp_path):
     """In a process of its own, because Gradio takes files of the working directory."""
     script = f"""
-from ip2p.app import build, ready
+from ip2p.app import build
 from gradio_client import Client
 page = build({model!r})
 _, url, _ = page.launch(prevent_thread_lock=True, quiet=True)
@@ -383,9 +402,9 @@ def test_the_mask_file_of_another_picture_is_forgotten():
 
 def test_a_size_of_one_s_own_is_the_one_that_is_edited_at(client):
     photo = handle_file(ROOT / "ip2p" / "examples" / "chelsea.jpg")
-    *_, infotext, _, _ = client.predict(photo, *FIELDS[:11], "Custom", 512, 128, 64, "", False, "", api_name="/edit")
+    *_, infotext, _, _ = client.predict(photo, *FIELDS[:11], "Custom", 512, 128, 64, "", False, "", "", api_name="/edit")
     assert ", Size: 128x64," in infotext
-    *_, infotext, _, _ = client.predict(photo, *FIELDS[:11], "As the picture", 128, 512, 512, "", False, "", api_name="/edit")
+    *_, infotext, _, _ = client.predict(photo, *FIELDS[:11], "As the picture", 128, 512, 512, "", False, "", "", api_name="/edit")
     assert ", Size: 128x128," in infotext and "longest side: 128" in infotext
 
 
@@ -435,17 +454,135 @@ def test_what_is_drawn_for_every_picture_does_not_tell_finished_ones_apart():
     assert stamped(settings, {**drawn, "seed_mode": "Fixed"}) != stamped(other, {**drawn, "seed_mode": "Fixed"})
 
 
-@pytest.mark.parametrize("keeps", [(), ("text_scale", "image_scale"), ("steps",)])
-def test_ready_instructions_fill_the_fields_but_for_what_the_model_keeps(keeps):
+@pytest.fixture
+def ready():
+    """Ready instructions on a page for a model."""
+
+    def made(defaults: ModelDefaults) -> Ready:
+        with gr.Blocks():
+            return Ready({name: gr.Textbox() for name in FILLED}, defaults, None)
+
+    return made
+
+
+@pytest.mark.parametrize("defaults", [{}, {"text_scale": 2.0}, {"passes": 1}], ids=["published", "of its own", "student"])
+def test_ready_instructions_fill_the_fields_but_for_what_the_model_keeps(ready, defaults):
+    keeps = ModelDefaults(**defaults).keeps
+    ready = ready(ModelDefaults(**defaults))
     name = names_of(load(), "weather")[0]
     preset = chosen(load(), "weather", name)
-    instruction, text, image, steps, detail, region, only, *words = ready.picked(keeps, "weather", name)
-    assert (region, only) == ("What is painted, or everywhere", False)
+    instruction, text, image, steps, detail, region, only, variations, vary, *words = ready.picked("weather", name, None)
+    assert (region, only, variations) == ("What is painted, or everywhere", False, "")
     assert (instruction, detail) == (preset.instruction_for(), preset.detail)
     for setting, value in {"text_scale": text, "image_scale": image, "steps": steps}.items():
         assert value == (gr.skip() if setting in keeps else getattr(preset, setting))
     assert [word["visible"] for word in words] == [place < len(preset.words) for place in range(len(words))]
-    assert ready.worded("weather", name, *["odd"] * len(preset.words)) == filled(preset, ["odd"] * len(preset.words))
-    assert ready.worded("weather", name, "x" * 10_000) == ready.worded("weather", "no such name") == gr.skip()
-    names, *words = ready.listed("season")
+    assert set(vary["choices"][1:]) == {word for word in preset.words if preset.choices.get(word)}
+    texts = (["odd"] * len(preset.words) + [None] * 3)[:3]
+    assert ready.worded("weather", name, *texts, None) == filled(preset, ["odd"] * len(preset.words))
+    long = ("x" * 10_000, None, None, None)
+    assert ready.worded("weather", name, *long) == ready.worded("weather", "no such name", *long) == gr.skip()
+    word = preset.words[0]
+    lines = ready.varied("weather", name, word, None, None, None, None).splitlines()
+    assert lines == list(preset.variations(word)) and len(lines) == len(preset.choices[word])
+    names, *words = ready.listed("season", None)
     assert (names["choices"], names["value"]) == (names_of(load(), "season"), None) and not any(word["visible"] for word in words)
+
+
+def test_variations_are_made_side_by_side_and_the_pressed_one_goes_on(client, tmp_path):
+    photo = large(tmp_path)
+    edit = [*FIELDS[:-1], "make it winter\n\nmake it night \nmake it autumn", ""]
+    (_, first), *_, shown, infotext, whole, _ = client.predict(handle_file(photo), *edit, api_name="/edit")
+    assert [one["caption"] for one in shown["value"]] == ["make it winter", "make it night", "make it autumn"]
+    pixels = [np.asarray(Image.open(one["image"])) for one in shown["value"]]
+    assert (pixels[0] == np.asarray(Image.open(first))).all() and (pixels[0] != pixels[1]).any() and (pixels[1] != pixels[2]).any()
+    assert infotext.startswith("make it winter\n") and infotext_in(whole) == infotext
+    seen = gr.SelectData(None, {"index": 1, "value": None})
+    chain, variants = (
+        [Step("a", "a", first, first, "x")],
+        [Step(str(photo), first, one["image"], one["image"], one["caption"]) for one in shown["value"]],
+    )
+    (_, after), chain, _, infotext, result, _ = next(choose(chain, variants, seen))
+    assert (after, result, chain) == (shown["value"][1]["image"],) * 2 + ([variants[1]],)
+    assert infotext.startswith("make it night\n") and "Seed: 7" in infotext
+    _, _, shown, infotext, whole, _ = client.predict("working", 1, api_name="/again")
+    assert infotext.startswith("make it winter\n") and Image.open(whole).size == (512, 341)
+    assert [Image.open(one["image"]).width for one in shown["value"]] == [512, 1024, 1024]
+    *_, shown, _ = client.predict(api_name="/step_back")
+    assert shown["value"] == [] and not shown["visible"]
+
+
+def test_many_pictures_have_every_variation(client, tmp_path):
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "red.png")
+    fields = [*FIELDS[:-1], "make it winter\nmake it night"]
+    said, packed, _ = client.predict([handle_file(tmp_path / "red.png")], *fields, api_name="/edit_all")
+    assert "1 edited" in said and ZipFile(packed).namelist() == ["red-1.png", "red-2.png"]
+
+
+def test_what_is_older_than_a_day_is_cleared_and_the_examples_stay(model, tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    (tmp_path / "another").mkdir()
+    (tmp_path / "another" / "program.png").write_bytes(b"not ours")
+    folder = use_own_folder()
+    assert folder.parent == tmp_path and use_own_folder() == folder
+    page = Page(model)
+    examples = {*map(Path, page.examples_kept())}
+    assert len([path for path in examples if path.is_file() and path.is_relative_to(folder)]) == 3
+    _, address, _ = page.blocks.launch(prevent_thread_lock=True, quiet=True)
+    try:
+        photo = tmp_path / "photo.png"
+        Image.new("RGB", (64, 64)).save(photo)
+        Client(address, verbose=False).predict(handle_file(photo), *EDIT, api_name="/edit")
+    finally:
+        page.blocks.close()
+
+    def files() -> set[Path]:
+        return {path for path in folder.rglob("*") if path.is_file()}
+
+    made = files()
+    assert made > examples and any(path.name == "photo.png" for path in made)
+    clear_old(folder, page.examples_kept(), time.time() + DAY - 60)
+    assert files() == made
+    clear_old(folder, page.examples_kept(), time.time() + DAY + 60)
+    assert files() == examples
+    assert all(any(path.iterdir()) for path in folder.rglob("*") if path.is_dir())
+    assert (tmp_path / "another" / "program.png").is_file() and photo.is_file()
+
+
+def test_a_page_clears_its_folder_by_itself(model, tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    monkeypatch.setattr("ip2p.app.clearing.DAY", -60)
+    old = use_own_folder() / "of yesterday" / "photo.png"
+    old.parent.mkdir(parents=True)
+    old.write_bytes(b"a photograph")
+    build(model)
+    for _ in range(600):
+        if not old.parent.exists():
+            break
+        time.sleep(0.1)
+    assert not old.parent.exists() and (use_own_folder()).is_dir()
+
+
+@pytest.mark.parametrize(
+    "options, kept",
+    [
+        ([], "~/.instruct-edit"),
+        (["--host", "127.0.0.1"], "~/.instruct-edit"),
+        (["--host", "0.0.0.0"], None),
+        (["--share"], None),
+        (["--share", "--presets", "presets"], "presets"),
+    ],
+)
+def test_visitors_from_elsewhere_share_no_ready_instructions_unless_it_is_said(monkeypatch, options, kept):
+    from ip2p import app
+    from ip2p.__main__ import main
+
+    given = []
+
+    class Page:
+        def launch(self, **options):
+            pass
+
+    monkeypatch.setattr(app, "build", lambda model, own: given.append(own) or Page())
+    assert main(["app", *options]) == 0
+    assert given == [kept and Path(kept).expanduser()]

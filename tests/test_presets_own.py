@@ -19,6 +19,7 @@ from ip2p.presets import (
     delete_own,
     folder_of,
     groups_known,
+    keeping,
     load,
     own,
     preset_named,
@@ -415,3 +416,18 @@ def test_what_a_model_names_tells_which_kinds_of_change_it_knows():
     small = ("make it winter", "make it look like a sunset", "add fog", "make it a pencil drawing", "make it black and white")
     assert groups_known(load(), small) == {"season", "time of day", "weather", "art medium and style"}
     assert groups_known(load(), ("give her blond hair",)) >= {"hair"} and not groups_known(load(), ())
+
+
+def test_an_instruction_is_saved_as_it_stands_renamed_and_deleted(tmp_path):
+    done = keeping.save(tmp_path, "Mine", "make it {odd}", 5.0, 1.2, 12.0)
+    assert done == keeping.Done("Saved as “Mine”: it is under “own”.", "own", "Mine")
+    (mine,) = own_only(tmp_path).values()
+    assert (mine.instruction, mine.text_scale, mine.image_scale, mine.steps) == ("make it (odd)", 5, 1.2, 12)
+    assert keeping.rename(tmp_path, "own", "Mine", "Yours") == keeping.Done("“Mine” is “Yours” now.", "own", "Yours")
+    shipped = next(iter(SHIPPED.values()))
+    for act in (lambda *chosen: keeping.rename(tmp_path, *chosen, "New"), lambda *chosen: keeping.delete(tmp_path, *chosen)):
+        for chosen in ((shipped.group, shipped.name), ("own", "Mine"), ("own", None)):
+            with pytest.raises(EditError, match="Choose one of your own first"):
+                act(*chosen)
+    assert keeping.delete(tmp_path, "own", "Yours") == keeping.Done("Deleted “Yours”.", "own", None)
+    assert load(tmp_path) == SHIPPED

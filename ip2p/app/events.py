@@ -20,9 +20,9 @@ from .painted import Exact, painted_from, painted_on
 from .running import Running
 from .said import said
 from .settings_fields import NAMES, number, settings_of
-from .steps import Step, steps_of, strip
+from .steps import Step, shown_variants, steps_of, strip
 from .uploads import NO_LONGER, as_png, file_of, shown_size, uploaded
-from .working import Kept, Working, last_settings
+from .working import Kept, Working, settings_made
 
 OWN_DETAIL = "The photograph's own size"
 
@@ -49,8 +49,8 @@ class Events:
         """values: of the picture, of the fields by `NAMES`, of what is painted, the mask file, the chain; but for the last two as the browser
         sends them, unchecked.
 
-        → (before, after), seed, both scales, chain, gallery, infotext, the whole result, what there is to say. before, after: small pictures;
-        whole result: a PNG file. Raises EditError."""
+        → (before, after), seed, both scales, chain, gallery, variations, their gallery, infotext, the whole result, what there is to say.
+        before, after: small pictures; whole result: a PNG file; of variations the first is the result. Raises EditError."""
         picture, *fields, text, exact, chain = values
         with self.running.edit(request.session_hash) as stop:
             file = file_of(picture)
@@ -67,26 +67,31 @@ class Events:
                     raise EditError(str(e)) from e
                 sentences.append(str(e))
         files = [file_and_shown(result.image, f"result-{result.seed}", result.infotext) for result in results]
-        last = results[-1]
-        before = as_png(fit(image, shown_size(last.image.size), whole=True), "before")
-        chain = [*chain, *steps_of(edit, file, before, files, painted)]
-        step = chain[-1]
-        self.kept.put(request.session_hash, Working.of(last, last_settings(settings, edit, results), step))
-        scales = last.text_scale, last.image_scale
-        yield (before, step.after), last.seed, *scales, chain, strip(chain), last.infotext, step.result, said(*sentences)
+        before = as_png(fit(image, shown_size(results[-1].image.size), whole=True), "before")
+        steps = steps_of(edit, file, before, files, painted)
+        variants, made = (steps, results) if edit.variations else ([], results[-1:])
+        chain = [*chain, *(steps[:1] if variants else steps)]
+        workings = zip(made, settings_made(settings, edit, results), variants or steps[-1:])
+        self.kept.put(request.session_hash, [Working.of(*one) for one in workings])
+        shown, step = made[0], chain[-1]
+        scales, gallery = (shown.text_scale, shown.image_scale), shown_variants(variants)
+        yield (
+            (before, step.after), shown.seed, *scales, chain, strip(chain), variants, gallery, shown.infotext, step.result, said(*sentences),
+        )  # fmt: skip
 
     def again(
         self,
         result: Any,
         detail: Any,
         chain: Sequence[Step],
+        variants: Sequence[Step],
         request: gr.Request,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[tuple]:
-        """The last result given back in another way, without a new edit → (before, after), chain, gallery, infotext, the whole result, what
-        there is to say: first what is shown, and when its file is written, that too. Raises EditError."""
+        """The last result given back in another way, without a new edit → (before, after), chain, gallery, variations, their gallery, infotext,
+        the whole result, what there is to say: first what is shown, and when its file is written, that too. Raises EditError."""
         if not chain:
-            yield (gr.skip(),) * 6  # there is nothing yet: the fields hold for the next edit
+            yield (gr.skip(),) * 8  # there is nothing yet: the fields hold for the next edit
             return
         last = chain[-1]
         with self.running.edit(request.session_hash) as stop:
@@ -99,11 +104,13 @@ class Events:
             photograph = read_image(uploaded(last.picture, NO_LONGER), limits=HTTP)
             image, infotext = working.again(self.editor, photograph, str(result), number("detail", detail), rows)
         shown = as_png(image.resize(shown_size(image.size), Image.Resampling.BOX), "shown")
-        yield (last.before, shown), gr.skip(), gr.skip(), gr.skip(), None, said()
+        yield (last.before, shown), *[gr.skip()] * 5, None, said()
         file, after = file_and_shown(image, f"result-{working.seed}", infotext)
         working.file = file
-        chain = [*chain[:-1], last._replace(result=file, after=after)]
-        yield (last.before, after), chain, strip(chain), infotext, file, said()
+        now = last._replace(result=file, after=after)
+        chain, places = [*chain[:-1], now], [place for place, step in enumerate(variants) if step == last]
+        variants = [now if step == last else step for step in variants]
+        yield (last.before, after), chain, strip(chain), variants, shown_variants(variants, *places), infotext, file, said()
 
     def stop_edit(self, request: gr.Request) -> None:
         self.running.stop(request.session_hash)

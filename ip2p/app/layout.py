@@ -19,13 +19,14 @@ from ..editor import SAMPLERS
 from ..images import MAX_SIDE, MIN_SIDE
 from ..segmentation import missing
 from ..where import NAMES as REGION_NAMES
-from ..wording import AS_PICTURE, CUSTOM, EXAMPLES, HOLD, LOAD_EXAMPLE, ONE_CHANGE_A_LINE, RESULT_LABELS, SIZES
+from ..wording import AS_PICTURE, CUSTOM, EXAMPLES, HOLD, LOAD_EXAMPLE, ONE_CHANGE_A_LINE, RESULT_LABELS, SIZES, VARY
+from .clearing import clear_hourly, use_own_folder
 from .events import Events, take_mask
 from .many import Many
-from .ready import build_ready
+from .ready import Ready
 from .said import for_programs, in_page
 from .settings_fields import DRAWN, FIXED, NAMES, PAINTED
-from .steps import step_back, use_result
+from .steps import choose, shown_variants, step_back, use_result
 from .uploads import GuardedBlocks
 
 SEED = 1371  # the official page's
@@ -36,23 +37,27 @@ NOTHING_PAINTED = "() => ''"
 PRESS = "() => document.querySelector('#ip2p_generate, #ip2p_edit_all').click()"  # whichever of them is shown
 
 
-def build(model: str) -> gr.Blocks:
-    """The page for one model, which is loaded with the first edit.
+def build(model: str, own: Path | None = None) -> gr.Blocks:
+    """The page for one model, which is loaded with the first edit. Its files are kept for a day.
 
-    model: as for `Editor.load`: a diffusers folder, a hub id, a single file, `small`.
+    model: as for `Editor.load`: a diffusers folder, a hub id, a single file, `small`. own: the folder for ready instructions of one's own:
+    of each user who logs in, or, where nobody does, of everyone who reaches the page; without one none can be saved.
     """
-    return Page(model).blocks
+    folder = use_own_folder()
+    page = Page(model, own)
+    clear_hourly(folder, page.examples_kept)
+    return page.blocks
 
 
 class Page:
     """The page's components and what connects them."""
 
-    def __init__(self, model: str):
-        self.events = Events(model)
+    def __init__(self, model: str, own: Path | None = None):
+        self.events, self.own = Events(model), own
         self.fields: dict[str, gr.Component] = {}
         with GuardedBlocks(title="Instruct edit", analytics_enabled=False, elem_id="ip2p_app") as self.blocks:
             gr.Markdown(f"# Instruct edit\nEdit a picture by saying what to change.\n\n{about(model)}")
-            self.chain, self.exact = gr.State([]), gr.State(None)
+            self.chain, self.exact, self.variants = gr.State([]), gr.State(None), gr.State([])
             with gr.Row():
                 with gr.Column():
                     self.lay_out_request()
@@ -123,6 +128,10 @@ class Page:
             slider_position=10,
             buttons=["fullscreen"],
         )
+        self.side_by_side = gr.Gallery(
+            label=VARY, elem_id="ip2p_side_by_side", columns=4, height=180, fit_columns=False, preview=False, allow_preview=False,
+            visible=False,
+        )  # fmt: skip
         with gr.Row():
             self.hold = gr.Button(HOLD, elem_id="ip2p_hold", size="sm", min_width=90)
             self.use = gr.Button("Use result as picture", elem_id="ip2p_use_result", size="sm", min_width=90)
@@ -178,20 +187,20 @@ class Page:
                 info="It is cut out with its surroundings, edited and put back",
             )  # fmt: skip
         with ready:
-            build_ready(fields, defaults.keeps)
+            Ready(fields, defaults, self.own)
 
     def connect_edit(self) -> None:
         """Generate, Stop, another kind of result, and the fields that set others."""
         fields, chain = self.fields, self.chain
         inputs = [self.picture, *(fields[name] for name in NAMES), self.painted, self.exact, chain]
-        shown = [chain, self.history, self.infotext, self.download, self.message]
+        shown = [chain, self.history, self.variants, self.side_by_side, self.infotext, self.download, self.message]
         outputs = [self.compared, fields["seed"], fields["text_scale"], fields["image_scale"], *shown]
         self.hush(self.generate.click)
         fields["instruction"].submit(fn=None, js=PRESS)
         self.offer([self.generate.click], self.events.generate, inputs, outputs, "edit", progress_on=self.compared)
         moved = [fields["detail"].release, fields["result"].input]
         self.offer(
-            moved, self.events.again, [fields["result"], fields["detail"], chain], [self.compared, *shown], "again",
+            moved, self.events.again, [fields["result"], fields["detail"], chain, self.variants], [self.compared, *shown], "again",
             progress_on=self.compared, trigger_mode="always_last",
         )  # fmt: skip
         self.stop.click(self.events.stop_edit, queue=False)
@@ -217,13 +226,18 @@ class Page:
         """On from the result, back to the step before, and the start."""
         fields, chain = self.fields, self.chain
         self.offer([self.use.click], use_result, [chain, self.exact], [self.picture, self.exact, self.message], "use_result")
+        chosen = [self.compared, chain, self.history, self.infotext, self.download, self.message]
+        self.offer([self.side_by_side.select], choose, [chain, self.variants], chosen, "choose")
         stepped = [
             self.picture, self.painted, self.exact, fields["instruction"], chain, self.history, self.compared, self.infotext, self.download,
-            self.message,
+            self.variants, self.side_by_side, self.message,
         ]  # fmt: skip
         self.offer([self.back.click], step_back, [chain], stepped, "step_back")
         self.example.click(example, None, [self.picture, fields["instruction"], self.painted])
-        others = [self.picture, self.painted, self.exact, self.compared, chain, self.history, self.infotext, self.download, self.message]
+        others = [
+            self.picture, self.painted, self.exact, self.compared, chain, self.history, self.infotext, self.download, self.variants,
+            self.side_by_side, self.message,
+        ]  # fmt: skip
         self.reset.click(self.fresh, None, [*(fields[name] for name in NAMES), *others], api_name="reset")
 
     def connect_many(self) -> None:
@@ -261,7 +275,11 @@ class Page:
     def fresh(self) -> tuple:
         """Of every field what it had at first, and no picture and no result."""
         values = [self.fields[name].value for name in NAMES]
-        return (*values, None, "", None, None, [], [], "", None, "")
+        return (*values, None, "", None, None, [], [], "", None, [], shown_variants(()), "")
+
+    def examples_kept(self) -> set[str]:
+        """The files of the examples, which are there as long as the page is."""
+        return {path for component in self.blocks.blocks.values() for path in getattr(component, "keep_in_cache", ())}
 
 
 def scales_moved(direction: int, text: float | None, image: float | None) -> tuple[float, float]:

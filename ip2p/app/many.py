@@ -54,7 +54,14 @@ class Many:
         progress(0, desc="Loading the model")
         editor = self.events.editor
         stems = stems_of([Path(source.name) for source in sources])
-        batch = Batch(sources, stems, Path(folder), Stamps(stamped(settings, fields), self.events.model), limits=HTTP)
+        batch = Batch(
+            sources,
+            stems,
+            Path(folder),
+            Stamps(stamped(settings, fields), self.events.model),
+            max(len(settings["variations"]), 1),
+            limits=HTTP,
+        )
         with self.events.running.edit(request.session_hash) as stop:
             described = ""
 
@@ -63,8 +70,8 @@ class Many:
                 try:
                     results = editor.edit(edit, on_step=on_step(progress, stop, described), on_rows=on_rows(progress, stop))
                 except Interrupted:
-                    return []
-                return [(results[-1].image, results[-1].infotext)]
+                    return []  # nothing of a picture that is not finished, so that its other results are made with the next press
+                return [(result.image, result.infotext) for result in (results if edit.variations else results[-1:])]
 
             def on_picture(place: int) -> None:
                 nonlocal described

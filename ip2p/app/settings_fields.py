@@ -18,7 +18,7 @@ PAINTED = "What is painted, or everywhere"
 # As a program gives their values, after the picture.
 NAMES = (
     "instruction", "negative_prompt", "steps", "seed_mode", "seed", "scale_mode", "text_scale", "image_scale", "sampler_name", "result", "detail",
-    "size_mode", "longest_side", "width", "height", "region", "only",
+    "size_mode", "longest_side", "width", "height", "region", "only", "variations",
 )  # fmt: skip
 
 
@@ -43,6 +43,7 @@ def settings_of(values: Mapping[str, Any], defaults: ModelDefaults, painted: boo
         "detail": number("detail", values["detail"]),
         "crop": False,
         "region": where_of(values["region"], bool(values["only"]), painted),
+        "variations": tuple(filter(None, map(str.strip, str(values["variations"] or "").splitlines()))),
         "longest_side": defaults.longest_side,
         **{side: whole(side.replace("_", " "), values[side]) for side in sides},
     }

@@ -21,7 +21,7 @@ from ..result import finished
 from .painted import Painted
 from .steps import Step
 
-MOST = 16  # sessions, of some megabytes each; of the one that waited longest nothing is kept any more
+MOST, MAX_BYTES = 16, 512_000_000  # sessions, and what they take together; of the one that waited longest nothing is kept any more
 GONE = "What made this result is no longer kept here: press Generate again."
 
 
@@ -41,9 +41,13 @@ class Working:
     scales: tuple[float, float]
     decoded: np.ndarray | None = field(default=None, repr=False)
 
+    @property
+    def bytes(self) -> int:
+        return self.levels.nbytes + (0 if self.decoded is None else self.decoded.nbytes)
+
     @classmethod
     def of(cls, result: Result, settings: dict[str, Any], step: Step) -> Working:
-        """Of the result of a chain's last step."""
+        """Of the result of a chain's last step, or of a variation."""
         return cls(settings, step.painted, step.result, result.levels, result.seed, (result.text_scale, result.image_scale))
 
     def again(
@@ -66,35 +70,41 @@ class Working:
 
 
 class Kept:
-    """The last edits of the latest sessions."""
+    """The last edits of the latest sessions, each with one result or with variations."""
 
-    def __init__(self) -> None:
-        self.of_session: OrderedDict[str, Working] = OrderedDict()
+    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+        self.max_bytes = max_bytes
+        self.of_session: OrderedDict[str, list[Working]] = OrderedDict()
         self.lock = Lock()
 
-    def put(self, session: str | None, working: Working) -> None:
+    def put(self, session: str | None, workings: list[Working]) -> None:
         if not session:
             return
         with self.lock:
-            self.of_session[session] = working
+            self.of_session[session] = workings
             self.of_session.move_to_end(session)
-            while len(self.of_session) > MOST:
+            while len(self.of_session) > MOST or (len(self.of_session) > 1 and self._bytes() > self.max_bytes):
                 self.of_session.popitem(last=False)
 
     def get(self, session: str | None, file: str) -> Working:
         """What made the result of this file. Raises EditError where it is not kept."""
         with self.lock:
-            working = self.of_session.get(session or "")
-            if working is None or working.file != file:
-                raise EditError(GONE)
-            self.of_session.move_to_end(session or "")
-            return working
+            for working in self.of_session.get(session or "", ()):
+                if working.file == file:
+                    self.of_session.move_to_end(session or "")
+                    return working
+        raise EditError(GONE)
+
+    def _bytes(self) -> int:
+        return sum(working.bytes for workings in self.of_session.values() for working in workings)
 
 
-def last_settings(settings: dict[str, Any], edit: Edit, results: Sequence[Result]) -> dict[str, Any]:
-    """Of the last edit of a chain, as `Working` has them. results: of each line of the edit's instruction, the last ones missing where it
-    was stopped."""
+def settings_made(settings: dict[str, Any], edit: Edit, results: Sequence[Result]) -> list[dict[str, Any]]:
+    """Of every variation, or of the last edit of a chain, as `Working` has them. results: of each line of the edit's instruction or of each
+    variation, the last ones missing where it was stopped."""
+    if edit.variations:
+        return [{**settings, "instruction": one, "variations": ()} for one, _ in zip(edit.variations, results)]
     if len(results) == 1:
-        return {**settings, "instruction": lines_of(edit)[0].instruction}
+        return [{**settings, "instruction": lines_of(edit)[0].instruction}]
     last = next_edit(lines_of(edit)[len(results) - 1], results[-2].image, results[-1].seed)
-    return {**settings, "instruction": last.instruction, "width": last.width, "height": last.height}
+    return [{**settings, "instruction": last.instruction, "width": last.width, "height": last.height}]

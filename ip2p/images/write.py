@@ -59,8 +59,7 @@ def picture_bytes(
             if text:
                 fields.add_text(name, text)
         # The picture's own profile and EXIF are those of the file it was read from.
-        level = 1 if image.width * image.height > LARGE else 6
-        image.save(buffer, "PNG", pnginfo=fields, exif=exif or b"", icc_profile=None, compress_level=level)
+        image.save(buffer, "PNG", pnginfo=fields, exif=exif or b"", icc_profile=None, compress_level=png_level(image))
         return buffer.getvalue()
     if max(image.size) > LARGEST[format]:
         raise EditError(
@@ -73,6 +72,11 @@ def picture_bytes(
     except ValueError as e:  # a JPEG's EXIF holds 64 kB
         raise EditError(f"The texts of this result do not fit into a {NAMES[format]}: write a PNG.") from e
     return buffer.getvalue()
+
+
+def png_level(image: Image.Image) -> int:
+    """How hard a PNG of it is packed, 1 to 9."""
+    return 1 if image.width * image.height > LARGE else 6
 
 
 def infotext_in(path: Path) -> str | None:

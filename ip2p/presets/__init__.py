@@ -7,16 +7,17 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from ..errors import EditError
-from .choosing import CARDS, MOST_WORDS, chosen, filled, groups_of, names_of
+from .choosing import CARDS, MOST_WORDS, NO_WORD, chosen, filled, groups_of, names_of, variations_of, words_with_choices
 from .known import groups_known
 from .own import FILE_NAME, MAX_FILE, MAX_OWN, delete_own, folder_of, read, rename_own, save_own
 from .preset import GROUPS, MAX_CHOICE, MAX_FIELDS, MAX_INSTRUCTION, MAX_NAME, OWN_GROUP, REGIONS, Preset, quoted, slug
 from .shipped import SHIPPED, shipped
 
 __all__ = [
-    "CARDS", "FILE_NAME", "GROUPS", "MAX_CHOICE", "MAX_FIELDS", "MAX_FILE", "MAX_INSTRUCTION", "MAX_NAME", "MAX_OWN", "MOST_WORDS", "OWN_GROUP", "REGIONS",
-    "SHIPPED", "Preset", "chosen", "delete_own", "filled", "folder_of", "groups_known", "groups_of", "load", "names_of", "preset_named", "quoted",
-    "rename_own", "save_own", "shipped", "slug",
+    "CARDS", "FILE_NAME", "GROUPS", "MAX_CHOICE", "MAX_FIELDS", "MAX_FILE", "MAX_INSTRUCTION", "MAX_NAME", "MAX_OWN", "MOST_WORDS", "NO_WORD", "OWN_GROUP",
+    "REGIONS", "SHIPPED", "Preset", "chosen", "delete_own", "filled", "folder_of", "groups_known", "groups_of", "load", "names_of", "preset_named", "quoted",
+    "rename_own", "save_own", "shipped", "slug", "variations_of",
+    "words_with_choices",
 ]  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ..errors import EditError
 from .preset import GROUPS, OWN_GROUP, Preset
 
 # What people come for, and the ready instruction that it begins with.
@@ -11,6 +12,7 @@ CARDS = {
     "Hair": "hair-colour", "Make-up": "lipstick", "Clothes": "clothes-colour", "Glasses": "glasses", "Beard": "beard", "Sky": "sky",
     "Background": "place", "Season": "change-season",
 }  # fmt: skip
+NO_WORD = "–"  # in the list of words of which there may be a result for every choice
 MOST_WORDS = 3  # words to fill in that there are fields for; the rest keep their defaults
 
 
@@ -31,3 +33,19 @@ def chosen(presets: Mapping[str, Preset], group: str, name: str) -> Preset | Non
 def filled(preset: Preset, words: Sequence[str]) -> str:
     """The instruction with the fields' texts in it, in the order of `Preset.words`; an empty one stands for the default. Raises EditError."""
     return preset.instruction_for(**{word: text or None for word, text in zip(preset.words, words)})
+
+
+def variations_of(preset: Preset | None, word: str, texts: Sequence[str | None]) -> str:
+    """Instructions with every choice of a word, one a line. texts: of the fields of the preset's first words. Nothing where no word is
+    chosen, or what the fields hold can't be filled in."""
+    if preset is None or word == NO_WORD:
+        return ""
+    try:
+        return "\n".join(preset.variations(word, **{name: text or None for name, text in zip(preset.words[:MOST_WORDS], texts)}))
+    except EditError:
+        return ""
+
+
+def words_with_choices(preset: Preset) -> list[str]:
+    """Those of which there may be a result for every choice, after `NO_WORD`."""
+    return [NO_WORD, *(word for word in preset.words if preset.choices.get(word))]

@@ -6,13 +6,11 @@ import gradio as gr
 
 from modules.ui_components import FormRow
 
-from ..errors import EditError
-from ..presets import CARDS, MOST_WORDS, Preset, chosen, names_of, preset_named
+from ..presets import CARDS, NO_WORD, chosen, names_of, preset_named, variations_of, words_with_choices
 from ..segmentation import missing
+from ..wording import VARY, VARY_LINES, VARY_NOTE, VARY_WORD
 from . import region_controls
 from .picker import presets
-
-NONE = "–"
 
 
 def build() -> dict:
@@ -20,12 +18,10 @@ def build() -> dict:
     c = {}
     with FormRow(elem_id="ip2p_cards"):
         c["cards"] = {label: gr.Button(label, size="sm", elem_id=f"ip2p_card_{label.lower()}") for label in CARDS}
-    with gr.Accordion("Variations side by side", open=False, elem_id="ip2p_vary"):
-        c["word"] = gr.Dropdown([NONE], value=NONE, label="A result for every choice of", elem_id="ip2p_vary_word")
-        c["variations"] = gr.Textbox(
-            "", lines=2, label="Instructions, one a line: a result of each, all from one seed", elem_id="ip2p_variations"
-        )
-        gr.HTML("<p>While something stands here it takes the place of the instruction.</p>")
+    with gr.Accordion(VARY, open=False, elem_id="ip2p_vary"):
+        c["word"] = gr.Dropdown([NO_WORD], value=NO_WORD, label=VARY_WORD, elem_id="ip2p_vary_word")
+        c["variations"] = gr.Textbox("", lines=2, label=VARY_LINES, elem_id="ip2p_variations")
+        gr.HTML(f"<p>{VARY_NOTE}.</p>")
     for part in (c["word"], c["variations"]):
         part.do_not_save_to_config = True  # they belong to a ready instruction
     return c
@@ -48,10 +44,9 @@ def connect(c: dict, ready: dict, picking: dict, controls: dict) -> None:
         preset = chosen(presets(request.username), group, name)
         if preset is None:
             return [gr.update()] * (len(regions) + 2)
-        words = [word for word in preset.words if preset.choices.get(word)]
         return [
             *region_controls.values_of(None if missing(preset.region) else preset.where),
-            gr.update(choices=[NONE, *words], value=NONE),
+            gr.update(choices=words_with_choices(preset), value=NO_WORD),
             "",
         ]
 
@@ -63,16 +58,7 @@ def connect(c: dict, ready: dict, picking: dict, controls: dict) -> None:
     words = dict(inputs=[ready["group"], ready["name"], c["word"], *ready["words"]], outputs=[c["variations"]], show_progress=False)
 
     def vary(group: str, name: str, word: str, first: str, second: str, third: str, request: gr.Request):
-        preset = chosen(presets(request.username), group, name)
-        return "" if preset is None or word == NONE else "\n".join(variations_of(preset, word, (first, second, third)))
+        return variations_of(chosen(presets(request.username), group, name), word, (first, second, third))
 
     for field in (c["word"], *ready["words"]):
         field.input(fn=vary, **words)
-
-
-def variations_of(preset: Preset, word: str, values: tuple[str, ...]) -> tuple[str, ...]:
-    """values: of the fields of the preset's first words. Nothing where what they hold can't be filled in."""
-    try:
-        return preset.variations(word, **{name: text or None for name, text in zip(preset.words[:MOST_WORDS], values)})
-    except EditError:
-        return ()

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
-import torch
-from einops import rearrange
 from PIL import Image
 
 from modules import processing, shared
 
 from ..edit import FULL, OWN_SIZE, Edit
+from ..images import png_level
 from ..result import finished
 
 OnRows = Callable[[int, int], None]  # what `detail.transfer` reports to
@@ -87,13 +87,6 @@ def full_or_enlarged(full: Callable[[OnRows], Image.Image], enlarged: Callable[[
         shared.state.textinfo = None
 
 
-def to_host(picture: Image.Image) -> torch.Tensor:
-    """An RGB picture → (3, h, w) in [-1, 1], float32, as the host's loop takes it; at full size every copy of it counts."""
-    pixels = torch.from_numpy(np.array(picture)).float()
-    # The host cuts the fraction off: half a level up, a pixel comes out as it went in.
-    return rearrange(pixels.add_(0.5).div_(127.5).sub_(1), "h w c -> c h w")
-
-
 @contextmanager
 def small_grid(size: tuple[int, int]):
     """Within the block the host makes a grid of pictures that are at most of this size."""
@@ -107,6 +100,32 @@ def small_grid(size: tuple[int, int]):
         yield
     finally:
         processing.images.image_grid = stock
+
+
+@contextmanager
+def quick_files():
+    """Within the block the host's job packs the PNG of large pictures in a quarter of the time (`images.png_level`)."""
+    stock = processing.images.save_image
+
+    def save_image(image: Image.Image, *args, **kwargs):
+        with packed_quickly(image):
+            return stock(image, *args, **kwargs)
+
+    processing.images.save_image = save_image
+    try:
+        yield
+    finally:
+        processing.images.save_image = stock
+
+
+@contextmanager
+def packed_quickly(image: Image.Image):
+    """Within the block the picture is saved so by whoever names no level; other kinds of files have none."""
+    vars(image)["save"] = partial(image.save, compress_level=png_level(image))
+    try:
+        yield
+    finally:
+        del vars(image)["save"]
 
 
 def at_most(image: Image.Image, size: tuple[int, int]) -> Image.Image:

@@ -15,15 +15,13 @@ from ..presets import (
     OWN_GROUP,
     Preset,
     chosen,
-    delete_own,
     filled,
     folder_of,
     groups_known,
     groups_of,
+    keeping,
     load,
     names_of,
-    rename_own,
-    save_own,
 )
 from .folder import KEPT
 from .models import chosen_defaults, chosen_knows
@@ -50,11 +48,11 @@ def build() -> dict:
                 for i in range(MOST_WORDS)
             ]
         with FormRow():
-            p["own_name"] = gr.Textbox("", label="Name of one's own", elem_id="ip2p_preset_own_name", placeholder="Name of your own preset",
+            p["own_name"] = gr.Textbox("", label=keeping.NAME_FIELD, elem_id="ip2p_preset_own_name", placeholder=keeping.NAME_PLACEHOLDER,
                                        show_label=False)  # fmt: skip
-            p["save"] = gr.Button("Save instruction and scales", elem_id="ip2p_preset_save", size="sm")
-            p["delete"] = gr.Button("Delete the chosen one", elem_id="ip2p_preset_delete", size="sm")
-            p["rename"] = gr.Button("Rename the chosen one", elem_id="ip2p_preset_rename", size="sm")
+            p["save"] = gr.Button(keeping.SAVE, elem_id="ip2p_preset_save", size="sm")
+            p["delete"] = gr.Button(keeping.DELETE, elem_id="ip2p_preset_delete", size="sm")
+            p["rename"] = gr.Button(keeping.RENAME, elem_id="ip2p_preset_rename", size="sm")
         p["message"] = gr.HTML(elem_id="ip2p_preset_message")
     for part in (p["group"], p["name"], *p["words"], p["own_name"]):
         part.do_not_save_to_config = True  # a way to fill other controls, not a setting
@@ -101,41 +99,20 @@ def connect(p: dict, prompt, controls: dict) -> dict:
         )
 
     def save(name: str, instruction: str, text_scale: float, image_scale: float, steps: float, request: gr.Request):
-        try:
-            literal = instruction.replace("{", "(").replace("}", ")")
-            preset = Preset(name, literal, text_scale=text_scale, image_scale=image_scale, steps=int(steps))
-            saved = save_own(folder_of(KEPT, request.username), preset)
-        except EditError as e:
-            return unchanged(e)
-        message = f"Saved as “{html.escape(saved.name)}”: it is under “{OWN_GROUP}”."
-        return [message, *listed(OWN_GROUP, saved.name, request.username)]
-
-    def own_chosen(group: str, name: str, user: str | None) -> Preset:
-        preset = chosen(presets(user), group, name)
-        if preset is None or not preset.own:
-            raise EditError(f"Choose one of your own first, for example under “{OWN_GROUP}”: only those can be renamed or deleted.")
-        return preset
+        return done(request, keeping.save, name, instruction, text_scale, image_scale, steps)
 
     def rename(group: str, name: str, new_name: str, request: gr.Request):
-        try:
-            preset = own_chosen(group, name, request.username)
-            renamed = rename_own(folder_of(KEPT, request.username), preset.key, new_name)
-        except EditError as e:
-            return unchanged(e)
-        message = f"“{html.escape(preset.name)}” is “{html.escape(renamed.name)}” now."
-        return [message, *listed(renamed.group, renamed.name, request.username)]
+        return done(request, keeping.rename, group, name, new_name)
 
     def delete(group: str, name: str, request: gr.Request):
-        try:
-            preset = own_chosen(group, name, request.username)
-            delete_own(folder_of(KEPT, request.username), preset.key)
-        except EditError as e:
-            return unchanged(e)
-        group = group if group in groups_of(presets(request.username)) else OWN_GROUP
-        return [f"Deleted “{html.escape(preset.name)}”.", *listed(group, None, request.username)]
+        return done(request, keeping.delete, group, name)
 
-    def unchanged(e: EditError):
-        return [error(e), *[gr.update()] * (len(lists) - 1)]
+    def done(request: gr.Request, act, *given):
+        try:
+            now = act(folder_of(KEPT, request.username), *given)
+        except EditError as e:
+            return [error(e), *[gr.update()] * (len(lists) - 1)]
+        return [html.escape(now.sentence), *listed(now.group, now.name, request.username)]
 
     lists = [p["message"], p["group"], p["name"], p["suits"], *p["words"]]
     p["group"].input(fn=show_group, inputs=[p["group"]], outputs=[p["name"], p["suits"], *p["words"]], show_progress=False)

@@ -35,7 +35,7 @@ from . import paste
 from .asking import asks
 from .denoiser import OUT_OF_MEMORY, check_edit_model, check_loaded, edit_denoiser
 from .encoding import encoded
-from .finishing import Made, finished_in_job, small_grid, to_host
+from .finishing import Made, finished_in_job, quick_files, small_grid
 from .kept_results import MAX_BYTES
 from .one_by_one import OneByOne
 from .one_pass import check_student
@@ -91,7 +91,7 @@ def run_edit(
         p.do_not_save_samples = p.do_not_save_grid = not save
         p.do_not_save_grid |= not grid
         try:
-            with small_grid(p.edit.frame.working_size):
+            with small_grid(p.edit.frame.working_size), quick_files():
                 processed = processing.process_images(p)
         except devices.NansException as e:
             raise EditError(str(e)) from e  # the host's own advice: precision, or --no-half-vae
@@ -335,15 +335,15 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
     def _made(self, levels: np.ndarray, place: int) -> Made:
         return Made(self.start(place), levels, self.through_vae[place], self.pictures[place], self.mask_for_result)
 
-    def _finished(self, index: int, sample: torch.Tensor, place: int) -> torch.Tensor:
-        """Of a result by its place in the batch; sample: (3, h, w) in [-1, 1] at working size → as `_finish`."""
+    def _finished(self, index: int, sample: torch.Tensor, place: int) -> Image.Image:
+        """Of a result by its place in the batch; sample: (3, h, w) in [-1, 1] at working size."""
         edit, picture = self.start(place), self.pictures[place]
         image, as_asked = finished_in_job(edit, to_levels(sample), picture, self.mask_for_result, lambda: self.through_vae[place])
         if not as_asked:
             result = self.iteration * self.batch_size + index
             self.enlarged.add(result)
             self.cut_short[result] = True
-        return to_host(image)
+        return image
 
     def _result_given(self, p, index, **_):
         """The infotext's field, by the place in the current batch."""

@@ -22,6 +22,7 @@ from ..edit import FULL, Edit, check_number
 from ..errors import EditError
 from ..infotext import PREFIX, field_name, fields_of
 from . import settings
+from .finishing import packed_quickly
 from .kept_results import JOB_FIELD, kept
 
 INFOTEXT = "parameters"  # the field of a PNG that the WebUI reads
@@ -118,7 +119,8 @@ def changed(shown: Shown, page: str, detail: float, user: str | None, folder: Pa
                 picture.already_saved_as = str(result.temporary_file(written(picture, infotext, folder)))
             elif shared.opts.samples_save:
                 seed, prompt = result.seed, result.made.edit.instruction
-                host_images.save_image(picture, settings.outdir(), "", seed, prompt, shared.opts.samples_format, info=infotext)
+                with packed_quickly(picture):
+                    host_images.save_image(picture, settings.outdir(), "", seed, prompt, shared.opts.samples_format, info=infotext)
             else:
                 picture.info[INFOTEXT] = infotext  # which the host writes where it shows the picture
             if kept.newest(user, page) != newest:

@@ -66,6 +66,21 @@ def test_a_file_of_twelve_megapixels_comes_back_with_twelve(tab, host, tmp_path)
     screenshot(tab, "full-size")
 
 
+@pytest.mark.parametrize("size, first", [((300, 200), b"\x78\x9c"), ((2400, 1800), b"\x78\x01")], ids=["small", "large"])
+def test_a_large_result_s_file_is_packed_in_a_quarter_of_the_time(tab, host, tmp_path, size, first):
+    """By the two bytes that a compressed stream begins with, which tell its level."""
+    drawn_picture(*size).save(tmp_path / "photo.png")
+    tab.upload(tmp_path / "photo.png")
+    with host.options(instruct_edit_outdir=str(tmp_path / "out"), samples_format="png", return_grid=False):
+        tab.generate()
+    (saved,) = (tmp_path / "out").rglob("*.png")
+    data = saved.read_bytes()
+    assert data[data.index(b"IDAT") + 4 :][:2] == first
+    with Image.open(saved) as image:
+        assert image.size == size and "Instruct edit result: full" in image.info["parameters"]
+        assert (levels(image) == levels(tab.picture(RESULT))).all()
+
+
 @pytest.mark.new_page
 def test_the_tab_s_full_result_is_the_api_s_and_the_slider_s_too(tab, host, picture):
     tab.generate()
