@@ -499,11 +499,12 @@ def test_a_ready_instruction_of_one_s_own_is_saved_renamed_and_deleted(page):
 
 
 def test_variations_stand_side_by_side_and_the_pressed_one_is_the_result(page):
-    set_up(page, steps=1)
+    set_up(page, instruction="nothing yet", steps=1)
     page.locator("#ip2p_picker .label-wrap").click()
     choose(page, "preset_group", "season")
     page.locator("#ip2p_preset_name input").click()
     page.locator("#ip2p_preset_name ul li").first.click()
+    expect(field(page, "prompt")).not_to_have_value("nothing yet")
     field(page, "steps").fill("1")
     field(page, "steps").blur()
     page.locator("#ip2p_vary .label-wrap").click()

@@ -129,7 +129,7 @@ class Page:
             buttons=["fullscreen"],
         )
         self.side_by_side = gr.Gallery(
-            label=VARY, elem_id="ip2p_side_by_side", columns=4, height=180, fit_columns=False, preview=False, allow_preview=False,
+            label=VARY, elem_id="ip2p_side_by_side", columns=4, height=340, fit_columns=False, preview=False, allow_preview=False,
             visible=False,
         )  # fmt: skip
         with gr.Row():
