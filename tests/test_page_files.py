@@ -497,19 +497,23 @@ def test_variations_are_made_side_by_side_and_the_pressed_one_goes_on(client, tm
     pixels = [np.asarray(Image.open(one["image"])) for one in shown["value"]]
     assert (pixels[0] == np.asarray(Image.open(first))).all() and (pixels[0] != pixels[1]).any() and (pixels[1] != pixels[2]).any()
     assert infotext.startswith("make it winter\n") and infotext_in(whole) == infotext
-    seen = gr.SelectData(None, {"index": 1, "value": None})
-    chain, variants = (
-        [Step("a", "a", first, first, "x")],
-        [Step(str(photo), first, one["image"], one["image"], one["caption"]) for one in shown["value"]],
-    )
-    (_, after), chain, _, infotext, result, _ = next(choose(chain, variants, seen))
-    assert (after, result, chain) == (shown["value"][1]["image"],) * 2 + ([variants[1]],)
-    assert infotext.startswith("make it night\n") and "Seed: 7" in infotext
     _, _, shown, infotext, whole, _ = client.predict("working", 1, api_name="/again")
     assert infotext.startswith("make it winter\n") and Image.open(whole).size == (512, 341)
     assert [Image.open(one["image"]).width for one in shown["value"]] == [512, 1024, 1024]
     *_, shown, _ = client.predict(api_name="/step_back")
     assert shown["value"] == [] and not shown["visible"]
+
+
+def test_the_variation_that_is_pressed_is_the_last_step_s_result():
+    files = [as_png(Image.new("RGB", (8, 8), colour), colour, f"make it {colour}") for colour in ("red", "green", "blue")]
+    before, *variants = (Step("photo", "small photo", file, file, "x") for file in files)
+    pressed = gr.SelectData(None, {"index": 1, "value": None})
+    compared, chain, shown, infotext, result, _ = next(choose([before, variants[0]], variants, pressed))
+    assert (compared, chain, result) == (("small photo", files[2]), [before, variants[1]], files[2])
+    assert shown == [(files[0], "x"), (files[2], "x")] and infotext == "make it blue"
+    for chain, index in (([], 0), ([before], 2), ([before], [0, 1])):
+        with pytest.raises(EditError, match="no such variation"):
+            next(choose(chain, variants, gr.SelectData(None, {"index": index, "value": None})))
 
 
 def test_many_pictures_have_every_variation(client, tmp_path):
