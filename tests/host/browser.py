@@ -19,11 +19,13 @@ try:
 except ImportError:
     pytest.skip("browser tests skipped: playwright is not installed", allow_module_level=True)
 
-# `make browser` puts its own first.
-PLAYWRIGHTS = Path(__file__).resolve().parents[2] / ".cache" / "chromium"
+CACHE = Path(__file__).resolve().parents[2] / ".cache"
+PLAYWRIGHTS = CACHE / "chromium"  # `make browser` puts its own first
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")  # the first one has no window to draw
 CHROMIUM = next(filter(None, map(shutil.which, (str(PLAYWRIGHTS), *NAMES))), None)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]  # fmt: skip
+AXE = Path(os.environ.get("IP2P_AXE", CACHE / "axe" / "node_modules" / "axe-core" / "axe.min.js"))
+NO_AXE = "axe-core is not here: make setup fetches it where npm is, or $IP2P_AXE names its axe.min.js"
 RESULT = "#ip2p_gallery .preview img, #ip2p_gallery .thumbnail-item img"
 WIDE, PHONE = {"width": 1400, "height": 1000}, {"width": 390, "height": 844}
 WAIT = 180_000  # milliseconds: a busy machine is no failure
@@ -41,6 +43,12 @@ def chromium_running():
         browser = p.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
         browser.close()
+
+
+def expect_choosers(page: Page) -> None:
+    """Tells Chromium to hand its dialogs for files to the tests. From the page's beginning: what `expect_file_chooser` alone switches on may
+    come after a key that is pressed at once."""
+    page.on("filechooser", lambda chooser: None)
 
 
 def screenshot(tab: Tab, name: str) -> None:
@@ -93,6 +101,7 @@ class Tab:
         self.page, self.url, self.theme = page, url, theme
         self.errors: list[str] = []
         page.set_default_timeout(WAIT)
+        expect_choosers(page)
         page.on("pageerror", lambda error: self.errors.append(str(error.stack)))
         self.open()
 
@@ -134,6 +143,7 @@ class Tab:
         self.as_new()
         self.page.evaluate(
             """() => {
+                document.querySelectorAll('#tab_ip2p .label-wrap.open').forEach(label => label.click());
                 if (selected_gallery_index() > 0) document.querySelector('#ip2p_gallery .thumbnail-item.thumbnail-small').click();
                 document.querySelectorAll('#html_log_ip2p .error').forEach(error => error.classList.remove('error'));
             }"""

@@ -1,15 +1,10 @@
 """The tab without a mouse and for who can't see it: reached by keyboard, said aloud, and a dropped file where it belongs."""
 
 import base64
-import os
-from pathlib import Path
 
 import pytest
 
-from browser import RESULT, expect
-from webui import REPOSITORY
-
-AXE = Path(os.environ.get("IP2P_AXE", REPOSITORY / ".cache" / "axe" / "node_modules" / "axe-core" / "axe.min.js"))
+from browser import AXE, NO_AXE, RESULT, expect
 
 
 def test_from_a_picture_to_its_result_by_keyboard_alone(tab):
@@ -23,7 +18,7 @@ def test_from_a_picture_to_its_result_by_keyboard_alone(tab):
     tab["prompt"].locator("textarea").focus()
     keys.press("Control+A")
     keys.type("make it night")
-    for name in ("mask_accordion", "picker", "tips", "schedule", "history", "sheet"):
+    for name in ("mask_accordion", "vary", "picker", "tips", "schedule", "history", "sheet", "batch"):
         label = tab[name].locator(".label-wrap")
         label.focus()
         for key, state in (("Enter", "true"), ("Space", "false")):
@@ -50,7 +45,7 @@ def test_an_error_is_an_alert_in_sight_and_goes_with_the_next_press(tab):
     expect(tab["error"]).to_be_hidden()
 
 
-@pytest.mark.skipif(not AXE.is_file(), reason="axe-core is not here: npm install --prefix .cache/axe axe-core, or $IP2P_AXE")
+@pytest.mark.skipif(not AXE.is_file(), reason=NO_AXE)
 def test_axe_finds_no_serious_violation(tab):
     tab.generate()
     tab.page.add_script_tag(path=AXE)
