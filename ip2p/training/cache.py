@@ -30,10 +30,11 @@ ORIGINAL, EDITED = 0, 1  # the pictures of a pair in a cached row
 
 
 class Cache:
-    """make(row) → tensors, for `rows` rows; read back in fp16. Filled once, shard by shard: an interrupted filling continues."""
+    """make(row) → tensors, for `rows` rows, `shard` of them in a file; read back in fp16. Filled once, shard by shard: an interrupted
+    filling continues."""
 
-    def __init__(self, folder: Path, rows: int, make: Callable[[int], dict[str, torch.Tensor]], unit: str):
-        self.folder, self.rows, self.make, self.unit = folder, rows, make, unit
+    def __init__(self, folder: Path, rows: int, make: Callable[[int], dict[str, torch.Tensor]], unit: str, shard: int = SHARD):
+        self.folder, self.rows, self.make, self.unit, self.shard = folder, rows, make, unit, shard
         self.opened: Callable[[int], Any] = lru_cache(maxsize=128)(lambda shard: safe_open(self.path(shard), "pt"))
 
     def path(self, shard: int) -> Path:
@@ -41,10 +42,10 @@ class Cache:
 
     def fill(self, accelerator: Accelerator) -> None:
         """Every process makes its share of the shards that are missing. Raises EditError when the disk is full."""
-        shards = range(-(-self.rows // SHARD))
+        shards = range(-(-self.rows // self.shard))
         # A share by number: what is missing is another list when another process has begun to write.
         share = shards[accelerator.process_index :: accelerator.num_processes]
-        missing = {i: range(i * SHARD, min((i + 1) * SHARD, self.rows)) for i in share if not self.path(i).is_file()}
+        missing = {i: range(i * self.shard, min((i + 1) * self.shard, self.rows)) for i in share if not self.path(i).is_file()}
         shown = bar(sum(map(len, missing.values())), self.unit) if missing and accelerator.is_main_process else None
         try:
             for shard, rows in missing.items():
@@ -62,7 +63,7 @@ class Cache:
 
     def read(self, row: int, key: str) -> torch.Tensor:
         """Raises EditError when the file is damaged."""
-        shard, place = divmod(row, SHARD)
+        shard, place = divmod(row, self.shard)
         try:
             return self.opened(shard).get_tensor(f"{place}.{key}")
         except (SafetensorError, OSError) as e:

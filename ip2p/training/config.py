@@ -18,21 +18,24 @@ from ..edit import MIN_SIDE, Edit
 from ..errors import EditError
 from ..files import why, written_whole
 
-AUTOENCODER, TEXT, TEXT_TO_IMAGE, EDIT, CLIP = "autoencoder", "text", "text_to_image", "edit", "clip"
-KINDS = (AUTOENCODER, TEXT, TEXT_TO_IMAGE, EDIT, CLIP)
+AUTOENCODER, TEXT, TEXT_TO_IMAGE, EDIT, CLIP, DISTILL = "autoencoder", "text", "text_to_image", "edit", "clip", "distill"
+KINDS = (AUTOENCODER, TEXT, TEXT_TO_IMAGE, EDIT, CLIP, DISTILL)
+GUIDED, ENDPOINT = "guided", "endpoint"  # what a student learns: ê of equation 3, or the trajectory's last latent
 STAGE_NAME = re.compile(r"\w[\w .-]*")
 RESOLVER = re.compile(r"\$\{[^}]*:")  # “${oc.env:HOME}”, unlike “${seed}”
 LEVELS = 4  # of an autoencoder whose latents are 8 pixels wide
 CHOICES = {
     "precision": ("no", "fp16", "bf16"), "export": ("ema", "plain", "both", "none"), "evaluate": ("", "scenes"), "device": ("", "cpu"),
     "decay": ("constant", "cosine"), "weighting": ("epsilon", "v"), "kind": KINDS,
+    "student": (GUIDED, ENDPOINT),
 }  # fmt: skip
 AT_LEAST = {
     "seed": 0, "threads": 0, "save_every": 1, "keep": 1, "log_every": 1, "workers": 0, "scenes": 1, "every": 0, "rows": 1, "steps": 1,
     "batch_size": 1, "accumulate": 1, "variants": 0, "learning_rate": 0, "warmup": 0, "gradient_clip": 0,
+    "trajectories": 1, "times": 1, "between": 1,
 }  # fmt: skip
 AT_MOST = {"workers": 64, "threads": 1024}
-SHARES = ("flip", "ema", "drop_text", "drop_both", "drop_image", "max_broken")  # between 0 and 1
+SHARES = ("flip", "ema", "drop_text", "drop_both", "drop_image", "max_broken", "at_one", "at_times")  # between 0 and 1
 
 
 @dataclass
@@ -134,6 +137,14 @@ class Stage:
     perceptual: float = 0.0
     decoder_only: bool = False  # latents stay what they are, and so does what was trained on them
     kl: float = 1e-6
+    student: str = GUIDED  # of a stage that distils; or "endpoint"
+    trajectories: int = 4000  # of the teacher, each of a row, a crop, a phrasing, a noise and two scales of its own
+    times: int = 4  # sampling times of the endpoint's student, which every trajectory passes
+    between: int = 3  # points of a trajectory from one of them to the next, itself among them
+    text_scales: list[float] = field(default_factory=lambda: [1.0, 4.0])  # drawn evenly from this range
+    image_scales: list[float] = field(default_factory=lambda: [1.0, 2.2])
+    at_one: float = 0.05  # the share of samples whose text scale is 1, and of those whose image scale is
+    at_times: float = 0.75  # of the endpoint's samples, the share at the sampling times
 
 
 @dataclass
