@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from ip2p.training.config import Stage, load
 from ip2p.training.networks import widened
 from ip2p.training.rows import Rows
-from ip2p.training.trajectories import TOGETHER, alphas_and_sigmas, points_of, sampled, sampling_times, trajectories
+from ip2p.training.trajectories import TOGETHER, alphas_and_sigmas, points_of, sampled, sampling_times, told_times, trajectories
 from training_runs import write_config
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers' own, with numpy 2
@@ -22,6 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 def test_the_sampling_times_are_those_of_sgm_uniform_over_the_lcm_sampler_s_levels():
     assert sampling_times(4) == [999, 754, 509, 264]
     assert sampling_times(1) == [999] and sampling_times(2) == [999, 509]
+    assert told_times(4) == [999, 759, 519, 259] and told_times(8) == [999, 879, 759, 639, 519, 379, 259, 139]
 
 
 def test_every_trajectory_passes_the_sampling_times_and_all_together_every_time():

@@ -14,7 +14,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from PIL import Image
 
-from ..edit import MIN_SIDE, Edit
+from ..edit import IMAGE_SCALE, MAX_SCALE, MIN_SIDE, TEXT_SCALE, Edit
 from ..errors import EditError
 from ..files import why, written_whole
 
@@ -24,6 +24,7 @@ GUIDED, ENDPOINT = "guided", "endpoint"  # what a student learns: ê of equation
 STAGE_NAME = re.compile(r"\w[\w .-]*")
 RESOLVER = re.compile(r"\$\{[^}]*:")  # “${oc.env:HOME}”, unlike “${seed}”
 LEVELS = 4  # of an autoencoder whose latents are 8 pixels wide
+MOST_POINTS = 50  # of a trajectory, as many as the LCM sampler has levels
 CHOICES = {
     "precision": ("no", "fp16", "bf16"), "export": ("ema", "plain", "both", "none"), "evaluate": ("", "scenes"), "device": ("", "cpu"),
     "decay": ("constant", "cosine"), "weighting": ("epsilon", "v"), "kind": KINDS,
@@ -166,6 +167,8 @@ class Defaults:
     image_scale: float | None = None
     steps: int | None = None
     size: int | None = None  # longest side in pixels
+    sampler: str | None = None
+    scheduler: str | None = None  # the schedule type
     instructions: list[str] = field(default_factory=list)  # examples of what it knows
 
 
@@ -303,6 +306,11 @@ def checked(config: Config) -> Config:
             raise EditError(f"{said}.cache needs a number of crops and flips that is not endless: set {said}.variants, for instance 4.")
         if stage.drop_text + stage.drop_both + stage.drop_image > 1:
             raise EditError(f"{said} drops more than every sample: drop_text, drop_both and drop_image are shares that sum to at most 1.")
+        for key, ends in (("text_scales", stage.text_scales), ("image_scales", stage.image_scales)):
+            if len(ends) != 2 or not 0 <= ends[0] <= ends[1] <= MAX_SCALE:
+                raise EditError(f"{said}.{key} is {ends}: give two scales from 0 to {MAX_SCALE:g}, the smaller first.")
+        if stage.kind == DISTILL and stage.times * stage.between > MOST_POINTS:
+            raise EditError(f"{said} has {stage.times} × {stage.between} points a trajectory: times · between is at most {MOST_POINTS}.")
         if stage.kind == CLIP and stage.size % config.model.clip.patch:
             raise EditError(f"{said}.size is {stage.size}: it must be a multiple of model.clip.patch, {config.model.clip.patch}.")
         if stage.kind == AUTOENCODER and config.model.start:
@@ -314,7 +322,7 @@ def checked(config: Config) -> Config:
     if config.validation.every:
         for name, stage in config.stages.items():
             for instruction in config.validation.instructions or ["x"]:
-                if stage.kind == EDIT:
+                if stage.kind in (EDIT, DISTILL):
                     validation_edit(config, name, Image.new("RGB", (MIN_SIDE, MIN_SIDE)), instruction)
     levels = len(config.model.vae.channels)
     if levels != LEVELS and not (config.export == "none" and 0 < levels < LEVELS):
@@ -329,11 +337,19 @@ def checked(config: Config) -> Config:
     return config
 
 
+def usual_scales(defaults: Defaults) -> tuple[float, float]:
+    """Text and image scale that suit the finished model, at which a student is a plain edit model."""
+    text, image = defaults.text_scale, defaults.image_scale
+    return TEXT_SCALE if text is None else text, IMAGE_SCALE if image is None else image
+
+
 def check_defaults(defaults: Defaults) -> None:
     """Raises EditError for what no edit can take."""
-    given = {key: value for key, value in vars(defaults).items() if key not in ("size", "instructions") and value is not None}
-    if defaults.size is not None:
-        given["longest_side"] = defaults.size
+    given = {
+        "text_scale": defaults.text_scale, "image_scale": defaults.image_scale, "steps": defaults.steps, "longest_side": defaults.size,
+        "sampler_name": defaults.sampler, "scheduler": defaults.scheduler,
+    }  # fmt: skip
+    given = {key: value for key, value in given.items() if value is not None}
     try:
         for instruction in defaults.instructions or ["x"]:
             Edit(Image.new("RGB", (MIN_SIDE, MIN_SIDE)), instruction, **given)
@@ -343,16 +359,23 @@ def check_defaults(defaults: Defaults) -> None:
 
 def check_order(config: Config) -> None:
     """Raises EditError for a stage that lacks what no stage before it makes."""
-    has_vae = has_text = bool(config.model.start)
+    has_vae = has_text = has_edit = bool(config.model.start)
+    is_student = False
     for name, stage in config.stages.items():
         said = f"stages.{name}"
+        if stage.kind == DISTILL and not has_edit:
+            raise EditError(f"{said} has no edit model to learn from: name one in model.start, or put an edit stage before it.")
+        if is_student and stage.kind in (TEXT, TEXT_TO_IMAGE, EDIT):
+            raise EditError(f"{said} would train a student of one pass as if it had three: put it before the stages that distil.")
+        is_student |= stage.kind == DISTILL
+        has_edit |= stage.kind == EDIT
         if stage.kind == AUTOENCODER:
             if stage.decoder_only and not has_vae:
                 raise EditError(f"{said} has no autoencoder whose decoder could be trained alone: put an autoencoder stage before it.")
             has_vae = True
         elif stage.kind == TEXT:
             has_text = True
-        elif stage.kind == CLIP:
+        elif stage.kind in (CLIP, DISTILL):
             continue
         else:
             if not has_vae:

@@ -14,7 +14,7 @@ from ..checkpoints.defaults import in_header
 from ..checkpoints.recognise import EDIT_CHANNELS
 from ..errors import EditError
 from ..files import remove, unfinished
-from .config import Config
+from .config import DISTILL, Config, usual_scales
 from .networks import Networks
 
 
@@ -47,7 +47,18 @@ def export(config: Config, folder: Path) -> list[Path]:
 def defaults_in_header(config: Config) -> dict[str, str]:
     """What suits the model, as `checkpoints.defaults` reads it."""
     said = {key: value for key, value in vars(config.defaults).items() if value not in (None, [])}
-    return in_header({key: "\n".join(value) if isinstance(value, list) else f"{value:g}" for key, value in said.items()})
+    of_student = student_in_folder(config) if any(stage.kind == DISTILL for stage in config.stages.values()) else {}
+    return in_header({key: as_text(value) for key, value in said.items()} | of_student)
+
+
+def as_text(value: list[str] | str | float) -> str:
+    return "\n".join(value) if isinstance(value, list) else value if isinstance(value, str) else f"{value:g}"
+
+
+def student_in_folder(config: Config) -> dict[str, str]:
+    """What a student's folder says of it: one pass, and the scales at which it is a plain edit model."""
+    text, image = usual_scales(config.defaults)
+    return {"passes": "1", "text_scale": f"{text:g}", "image_scale": f"{image:g}"}
 
 
 def without_places(config: Config) -> Config:

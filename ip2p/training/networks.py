@@ -17,6 +17,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTextModel, C
 from ..checkpoints import ldm
 from ..checkpoints.clip import MERGES, TOKENIZER, VOCABULARY, as_clip_reads
 from ..checkpoints.convert import FOLDER_FILES, model_index, read_json, write_json
+from ..checkpoints.defaults import FOLDER_FILE
 from ..checkpoints.load import load_networks
 from ..checkpoints.recognise import EDIT_CHANNELS
 from ..editor import TRAINED, Editor
@@ -42,8 +43,9 @@ class Networks:
     unet: Any = None  # UNet2DConditionModel
     clip: Any = None  # CLIPModel
 
-    def save(self, folder: Path) -> None:
-        """A diffusers folder, as far as the networks are there. Raises EditError for a full disk."""
+    def save(self, folder: Path, said: dict[str, str] | None = None) -> None:
+        """A diffusers folder, as far as the networks are there, with what it says of itself (`checkpoints.defaults`). Raises EditError for
+        a full disk."""
         if self.tokenizer is not None:  # it keeps how it was called last
             self.tokenizer.backend_tokenizer.no_truncation()
             self.tokenizer.backend_tokenizer.no_padding()
@@ -66,6 +68,8 @@ class Networks:
             scheduler.save_pretrained(beside / "scheduler")
             if self.unet is not None:
                 write_json(beside / "model_index.json", model_index(self.unet.config.in_channels))
+            if said:
+                write_json(beside / FOLDER_FILE, said)
 
     @classmethod
     def read(cls, folder: Path) -> Networks:

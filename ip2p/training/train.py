@@ -15,19 +15,22 @@ from diffusers.models.attention_processor import AttnProcessor
 
 from .. import states
 from ..checkpoints import ldm
+from ..checkpoints.recognise import EDIT_CHANNELS
 from ..errors import EditError
 from ..files import UNFINISHED, in_use, remove, why
 from . import config as configs
 from .cache import cached
-from .checks import AutoencoderCheck, Check, EditCheck
-from .config import AUTOENCODER, CLIP, EDIT, TEXT, Config, Stage
+from .checks import AutoencoderCheck, Check, EditCheck, StudentCheck
+from .config import AUTOENCODER, CLIP, DISTILL, EDIT, TEXT, TEXT_TO_IMAGE, Config, Stage, usual_scales
 from .data import Sample, Samples, seeded
-from .export import export
+from .distillation import StudentLoss, lessons, student_of
+from .export import export, student_in_folder
 from .loop import Loop, memory_errors_explained
 from .losses import AutoencoderLoss, ClipLoss, DenoisingLoss, TextLoss
 from .networks import Networks, check_shapes, new_clip, new_text_encoder, new_tokenizer, new_unet, new_vae, widened
 from .rows import Rows
 from .scenes_report import measure
+from .trajectories import trajectories
 
 MODEL = "model"  # the networks after a stage, with averaged weights
 SCENES = "scenes"  # the folder of what is measured on scenes never seen
@@ -68,7 +71,7 @@ def train(config: Config) -> Path:
             with memory_errors_explained(name, stage):
                 networks = one_stage(config, name, number, networks, rows, accelerator)
             if accelerator.is_main_process:
-                networks.save(folder)
+                networks.save(folder, student_in_folder(config) if stage.kind == DISTILL else None)
             accelerator.wait_for_everyone()
         if name != names[-1]:
             networks = Networks.read(folder)
@@ -121,6 +124,11 @@ def one_stage(config: Config, name: str, number: int, networks: Networks, rows: 
         module, draw = TextLoss(networks, len(rows.kinds)), rows.phrasings(networks)
     elif stage.kind == CLIP:
         module, draw = ClipLoss(networks), rows.captioned(stage, networks)
+    elif stage.kind == DISTILL:
+        taught = trajectories(Path(config.output), config.seed, stage, teacher_of(config), rows, accelerator)
+        module, draw = StudentLoss(networks, stage, usual_scales(config.defaults)), lessons(taught, stage)
+        if config.validation.every:
+            check = StudentCheck(config, name, networks, rows)
     else:
         module = DenoisingLoss(networks, stage)
         if stage.cache:
@@ -145,6 +153,13 @@ def one_stage(config: Config, name: str, number: int, networks: Networks, rows: 
     return networks
 
 
+def teacher_of(config: Config) -> Networks:
+    """The networks of three passes that the run's first student starts from."""
+    names = list(config.stages)
+    first = next(number for number, name in enumerate(names) if config.stages[name].kind == DISTILL)
+    return Networks.read(Path(config.output) / names[first - 1] / MODEL) if first else Networks.start(config.model.start)
+
+
 def prepared(config: Config, stage: Stage, number: int, networks: Networks, rows: Rows) -> Networks:
     """The networks that the stage needs, new ones where they are missing; random weights follow from the run's seed."""
     seeded(config.seed * 1000 + number)
@@ -158,8 +173,10 @@ def prepared(config: Config, stage: Stage, number: int, networks: Networks, rows
         networks = networks.with_(text_encoder=new_text_encoder(config.model, networks.tokenizer))
     if stage.kind == TEXT:
         return networks
-    channels = 8 if stage.kind == EDIT else 4
+    channels = 4 if stage.kind == TEXT_TO_IMAGE else EDIT_CHANNELS
     unet: Any = widened(networks.unet, channels) if networks.unet is not None else new_unet(config.model, channels)
+    if stage.kind == DISTILL:
+        unet = student_of(unet)
     if config.export != "none":
         ldm.check(unet.config, networks.vae.config)
     return networks.with_(unet=unet)

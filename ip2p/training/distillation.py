@@ -1,0 +1,104 @@
+"""A student of the three passes: one pass that predicts their weighted sum ê at the scales that it is told, and from it one that predicts where
+the teacher's trajectory ends, which takes a few steps in place of many.
+
+After guided and progressive distillation (Meng et al., arXiv 2210.03142, section 3.1), with both scales of equation 3 as inputs. The scales are told
+as a difference from the usual ones (`scale_input`): at those the student is a plain edit model.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import UNet2DConditionModel
+from einops import reduce
+from torch import nn
+from torch.nn import functional as F
+
+from ..guidance import PASSES
+from ..scale_input import FEATURES, scale_features
+from .config import ENDPOINT, Stage
+from .data import Draw
+from .networks import Networks
+from .trajectories import Trajectories, alphas_and_sigmas, told_times
+
+SCALES = "time_embedding.cond_proj.weight"  # P in diffusers
+FLOOR = 2e-3  # of the guidance part's mean square: that of ε is 1
+
+
+def student_of(unet: Any) -> UNet2DConditionModel:
+    """The UNet with both scales as an input that changes nothing yet; itself where it has them."""
+    if unet.config.time_cond_proj_dim:
+        return unet
+    config = {key: value for key, value in unet.config.items() if not key.startswith("_")}  # diffusers drops what it had noted as left out
+    with torch.device("meta"):  # no memory and no time for weights that are replaced
+        student: Any = UNet2DConditionModel.from_config({**config, "time_cond_proj_dim": FEATURES})
+    state = {name: tensor.clone() for name, tensor in unet.state_dict().items()}  # its own: the teacher stays what it is
+    student.load_state_dict({**state, SCALES: torch.zeros(unet.config.block_out_channels[0], FEATURES)}, assign=True)
+    return student
+
+
+def lessons(kept: Trajectories, stage: Stage) -> Draw:
+    """Of every trajectory a point: of the guided student with ê at a pair of scales drawn anew, of the endpoint's with the last latent and the
+    trajectory's own scales."""
+    endpoint, levels = stage.student == ENDPOINT, told_times(stage.times)
+
+    def draw(trajectory: int, rng: np.random.Generator, variant: int) -> dict[str, torch.Tensor]:
+        def read(what: str) -> torch.Tensor:
+            return kept.read(trajectory, what).float()
+
+        points = len(t := read("t").long())
+        number = int(rng.integers(points))
+        if endpoint and rng.random() < stage.at_times:
+            number -= number % stage.between
+        told = levels[number // stage.between] if endpoint and number % stage.between == 0 else int(t[number])
+        sample = {"z": read("z")[number], "t": t[number], "told": torch.tensor(told), "condition": read("condition"), "text": read("text")}
+        if endpoint:
+            return {**sample, "scales": read("scales"), "wanted": read("last")}
+        scales = [1.0 if rng.random() < stage.at_one else rng.uniform(*ends) for ends in (stage.text_scales, stage.image_scales)]
+        full, image, uncond = (read(what)[number] for what in PASSES)
+        guidance = (scales[0] - 1) * (full - image) + (scales[1] - 1) * (image - uncond)
+        return {
+            **sample,
+            "scales": torch.tensor(scales, dtype=torch.float32),
+            "wanted": full + guidance,
+            "moved": guidance.square().mean(),
+        }
+
+    return Draw(kept.count, draw)
+
+
+class StudentLoss(nn.Module):
+    """Guided: ‖e(z_t, c_I, c_T, s_T, s_I) − ê‖² over the mean square of ê − e(z_t, c_I, c_T) of the teacher, or large scales would rule.
+    Endpoint: the squared error of the predicted x0 to the trajectory's last latent.
+
+    usual: text and image scale at which the student is a plain edit model. Vae and text encoder are frozen.
+    """
+
+    def __init__(self, networks: Networks, stage: Stage, usual: tuple[float, float]):
+        super().__init__()
+        self.stage = stage
+        self.unet, self.text_encoder, self.vae = networks.unet, networks.text_encoder, networks.vae
+        for frozen in (self.vae, self.text_encoder):
+            frozen.requires_grad_(False).eval()
+        if stage.gradient_checkpointing:
+            self.unet.enable_gradient_checkpointing()
+        self.usual = scale_features(*(torch.tensor([scale]) for scale in usual))
+
+    def train(self, mode: bool = True) -> StudentLoss:
+        self.unet.train(mode)
+        return self  # nothing has dropout, and what is frozen stays as it is
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        z, wanted = batch["z"], batch["wanted"]
+        scales = scale_features(*batch["scales"].unbind(1)) - self.usual.to(z.device)
+        rows = torch.cat([z, batch["condition"]], 1)
+        predicted = self.unet(rows, batch["told"], encoder_hidden_states=batch["text"], timestep_cond=scales).sample.float()
+        if self.stage.student == ENDPOINT:
+            alpha, sigma = alphas_and_sigmas(batch["t"])
+            predicted = (z - sigma * predicted) / alpha
+        losses = reduce(F.mse_loss(predicted, wanted, reduction="none"), "b c h w -> b", "mean")
+        if "moved" in batch:
+            losses = losses / batch["moved"].clamp(min=FLOOR)
+        return losses.mean()
