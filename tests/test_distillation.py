@@ -1,19 +1,35 @@
 """A student of three passes: what it starts as, what it is taught, and the stages that train it, killed and resumed."""
 
+import json
+import os
+import random
+import time
+from pathlib import Path
+
 import pytest
 import torch
 
 pytest.importorskip("accelerate", reason="training needs accelerate (pip install -e '.[train]')")
 
-from ip2p.scale_input import scale_features
-from ip2p.training.config import Model, Stage, Unet
+from ip2p.scale_input import KEY, scale_features
+from convert_cases import same_bits
+from ip2p import states
+from ip2p.checkpoints.defaults import defaults_for
+from ip2p.errors import EditError
+from ip2p.training.config import Model, Stage, Text, Unet, Vae, load
 from ip2p.training.data import Samples
 from ip2p.training.distillation import FLOOR, SCALES, StudentLoss, lessons, student_of
-from ip2p.training.networks import Networks, new_unet
+from ip2p.training.networks import Networks, new_text_encoder, new_tokenizer, new_unet, new_vae
 from ip2p.training.trajectories import alphas_and_sigmas
+from training_runs import STAGES, Command, ended, losses, tensors, write_config
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers' own, with numpy 2
 USUAL = (2.5, 1.5)
+KILLS = int(os.environ.get("IP2P_KILLS", "2"))
+SEED = int(os.environ.get("IP2P_SEED", random.randrange(2**32)))
+SHAPES = Model(unet=Unet([32, 32], 1, [0], 2), vae=Vae([32] * 4, 1, 8), text=Text(32, 1, 2, 560))
+STUDENTS = ("guided", "endpoint")
+STEPS = 6
 
 
 class Kept:
@@ -68,13 +84,17 @@ def test_the_endpoint_s_student_is_taught_where_the_trajectory_ends_most_often_a
     assert at_times / 300 == pytest.approx(0.6 + 0.4 / 2, abs=0.08)
 
 
-@pytest.fixture
-def teacher():
+def new_teacher() -> torch.nn.Module:
     torch.manual_seed(0)
-    unet = new_unet(Model(unet=Unet([32, 32], 1, [0], 2)), 8)
+    unet = new_unet(SHAPES, 8)
     for parameter in unet.parameters():
         parameter.data += 0.05 * torch.randn_like(parameter)  # it begins with zeros, of which time and text change nothing
     return unet
+
+
+@pytest.fixture
+def teacher():
+    return new_teacher()
 
 
 @torch.no_grad()
@@ -115,3 +135,111 @@ def test_the_losses_are_those_of_the_formulas_and_the_usual_scales_need_no_input
     alpha, sigma = alphas_and_sigmas(t)
     x0 = (z - sigma * predicted) / alpha
     torch.testing.assert_close(endpoint(batch), (x0 - wanted).square().mean((1, 2, 3)).mean(), rtol=1e-4, atol=1e-4)
+
+
+# Whole runs
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """The folder of a small random edit model."""
+    folder = tmp_path_factory.mktemp("model") / "model"
+    tokenizer = new_tokenizer(["make the circle red", "make the background blue"], 560)
+    unet = new_teacher()
+    Networks(new_vae(SHAPES), tokenizer, new_text_encoder(SHAPES, tokenizer), unet).save(folder)
+    return folder
+
+
+def config_of(model: Path, folder: Path, **changes) -> Path:
+    shared = dict(
+        kind="distill", trajectories=1, times=2, between=2, steps=STEPS, batch_size=4, size=32, learning_rate=1e-3, ema=0.9,
+        text_scales=[1.0, 4.0], image_scales=[1.0, 2.2],
+    )  # fmt: skip
+    stages = {**dict.fromkeys(STAGES), **{name: {**shared, "student": name} for name in STUDENTS}}
+    defaults = {"text_scale": USUAL[0], "image_scale": USUAL[1], "steps": 2, "sampler": "LCM", "scheduler": "SGM Uniform"}
+    settings = {"model": {"start": str(model)}, "stages": stages, "defaults": defaults, "save_every": 2, "validation": {"every": 3, "rows": 1}}
+    return write_config(folder / "students.yaml", **settings, **changes)
+
+
+@pytest.fixture(scope="module")
+def taught(model, tmp_path_factory):
+    """The folder of a finished run of both students, nobody having stopped it."""
+    folder = tmp_path_factory.mktemp("taught")
+    ended(config_of(model, folder), f"output={folder}/run", said=folder / "said")
+    return folder / "run"
+
+
+def test_both_students_learn_from_one_cache_and_the_second_goes_on_from_the_first(model, taught):
+    assert len([*(taught / "cache").iterdir()]) == 1
+    begun, guided, endpoint = Networks.start(str(model)).unet, *(Networks.read(taught / name / "model").unet for name in STUDENTS)
+    apart = [
+        max(float((one.state_dict()[name] - value).abs().max()) for name, value in other.state_dict().items())
+        for one, other in ((guided, begun), (endpoint, guided))
+    ]
+    assert all(0 < x < 0.02 for x in apart), "a few steps of 0.001 each"
+    assert guided.state_dict()[SCALES].any() and all(len(losses(taught, name)) == STEPS for name in STUDENTS)
+    assert {path.name for path in (taught / "endpoint" / "validation").iterdir()} == {"00000003.png", "00000006.png"}
+
+
+def test_what_is_exported_is_a_student_of_one_pass_with_its_settings(taught):
+    file = tensors(taught)["run.safetensors"]
+    last = Networks.read(taught / "endpoint" / "model").unet.state_dict()
+    assert torch.equal(file[KEY], last[SCALES])
+    assert torch.equal(file["model.diffusion_model.time_embed.0.bias"], last["time_embedding.linear_1.bias"])
+    suited = defaults_for(str(taught / "run.safetensors"))
+    found = suited.passes, suited.text_scale, suited.image_scale, suited.steps, suited.sampler_name, suited.scheduler
+    assert found == (1, *USUAL, 2, "LCM", "SGM Uniform")
+    in_folder = defaults_for(str(taught / "guided" / "model"))
+    assert (in_folder.passes, in_folder.text_scale, in_folder.image_scale) == (1, *USUAL)
+
+
+def step_of(run: Path, stage: str) -> int:
+    path = run / stage / "log.jsonl"
+    return len(path.read_text().splitlines()) if path.exists() else 0
+
+
+MOMENTS = {
+    "the trajectories' cache": lambda run: any(run.glob("cache/trajectories-*")),
+    "guided: a step": lambda run: step_of(run, "guided") >= 1,
+    "guided: its end": lambda run: (run / f"guided/state-{STEPS:08d}").is_dir(),
+    "endpoint: a step after a state": lambda run: step_of(run, "endpoint") >= 3,
+    "export": lambda run: (run / "endpoint/model").is_dir(),
+}
+
+
+def test_killed_at_any_moment_it_goes_on_to_the_same_bits(model, taught, tmp_path):
+    rng, run = random.Random(SEED), tmp_path / "run"
+    argv = config_of(model, tmp_path), f"output={run}"
+    for moment in sorted(rng.sample(list(MOMENTS), min(KILLS, len(MOMENTS))), key=list(MOMENTS).index):
+        command = Command(*argv, said=tmp_path / "said")
+        assert command.wait_until(lambda: MOMENTS[moment](run)), (moment, command.out, command.errors)
+        time.sleep(rng.uniform(0, 0.05))
+        command.kill()
+    ended(*argv, said=tmp_path / "said")
+    one, other = tensors(taught), tensors(run)
+    assert one.keys() == other.keys(), f"IP2P_SEED={SEED}"
+    assert [name for name in one if not same_bits(one[name], other[name])] == [], f"IP2P_SEED={SEED}"
+    for name in STUDENTS:
+        found = [[json.loads(line) | {"seconds": 0} for line in (folder / name / "log.jsonl").read_text().splitlines()] for folder in (taught, run)]
+        assert found[0] == found[1], f"IP2P_SEED={SEED}"
+        assert states.states(run / name)
+    assert not list(run.rglob("*.part"))
+
+
+@pytest.mark.parametrize(
+    "change, sentence",
+    (
+        ({"model": {"start": ""}, "stages": {"autoencoder": {"steps": 1}}}, "has no edit model to learn from"),
+        ({"stages": {"again": {"kind": "edit"}}}, "would train a student of one pass as if it had three"),
+        ({"stages": {"guided": {"text_scales": [4.0, 1.0]}}}, "stages.guided.text_scales is .*: give two scales from 0 to 100"),
+        ({"stages": {"guided": {"times": 8, "between": 8}}}, "has 8 × 8 points a trajectory: times · between is at most 50"),
+        ({"stages": {"guided": {"student": "both"}}}, "stages.guided.student is “both”: choose guided or endpoint"),
+    ),
+)
+def test_a_run_that_could_not_distil_is_refused_before_it_starts(model, change, sentence, tmp_path):
+    from omegaconf import OmegaConf
+
+    path = config_of(model, tmp_path, output=str(tmp_path / "run"))
+    OmegaConf.save(OmegaConf.merge(OmegaConf.load(path), change), path)
+    with pytest.raises(EditError, match=sentence):
+        load(path)

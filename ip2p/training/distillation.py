@@ -24,7 +24,7 @@ from .networks import Networks
 from .trajectories import Trajectories, alphas_and_sigmas, told_times
 
 SCALES = "time_embedding.cond_proj.weight"  # P in diffusers
-FLOOR = 2e-3  # of the guidance part's mean square: that of ε is 1
+FLOOR = 5e-3  # of the guidance part's mean square: that of ε is 1
 
 
 def student_of(unet: Any) -> UNet2DConditionModel:
