@@ -4,6 +4,7 @@ import json
 import os
 import random
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,11 @@ import torch
 
 pytest.importorskip("accelerate", reason="training needs accelerate (pip install -e '.[train]')")
 
-from ip2p.scale_input import KEY, scale_features
 from convert_cases import same_bits
 from ip2p import states
 from ip2p.checkpoints.defaults import defaults_for
 from ip2p.errors import EditError
+from ip2p.scale_input import KEY, scale_features
 from ip2p.training.config import Model, Stage, Text, Unet, Vae, load
 from ip2p.training.data import Samples
 from ip2p.training.distillation import FLOOR, SCALES, StudentLoss, lessons, student_of
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 USUAL = (2.5, 1.5)
 KILLS = int(os.environ.get("IP2P_KILLS", "2"))
 SEED = int(os.environ.get("IP2P_SEED", random.randrange(2**32)))
-SHAPES = Model(unet=Unet([32, 32], 1, [0], 2), vae=Vae([32] * 4, 1, 8), text=Text(32, 1, 2, 560))
+SHAPES = Model(unet=Unet([64, 64], 1, [0], 2), vae=Vae([32] * 4, 1, 8), text=Text(32, 1, 2, 560))
 STUDENTS = ("guided", "endpoint")
 STEPS = 6
 
@@ -39,10 +40,14 @@ class Kept:
 
     def __init__(self, points: int):
         generator = torch.Generator().manual_seed(0)
-        shapes = dict.fromkeys(("z", "full", "image", "uncond"), (points, 4, 4, 4)) | {"condition": (4, 4, 4), "last": (4, 4, 4), "text": (77, 32)}
+        shapes = dict.fromkeys(("z", "full", "image", "uncond"), (points, 4, 4, 4)) | {
+            "condition": (4, 4, 4),
+            "last": (4, 4, 4),
+            "text": (77, 32),
+        }
         self.tensors = [{name: torch.randn(shape, generator=generator) for name, shape in shapes.items()} for _ in range(self.count)]
-        for n, tensors in enumerate(self.tensors):
-            tensors |= {"t": torch.tensor([999, 880, 754, 600, 509, 400, 264, 90]), "scales": torch.tensor([1.5 + n, 1.2])}
+        for n, one in enumerate(self.tensors):
+            one |= {"t": torch.tensor([999, 880, 754, 600, 509, 400, 264, 90]), "scales": torch.tensor([1.5 + n, 1.2])}
 
     def read(self, trajectory: int, what: str) -> torch.Tensor:
         return self.tensors[trajectory][what]
@@ -157,7 +162,13 @@ def config_of(model: Path, folder: Path, **changes) -> Path:
     )  # fmt: skip
     stages = {**dict.fromkeys(STAGES), **{name: {**shared, "student": name} for name in STUDENTS}}
     defaults = {"text_scale": USUAL[0], "image_scale": USUAL[1], "steps": 2, "sampler": "LCM", "scheduler": "SGM Uniform"}
-    settings = {"model": {"start": str(model)}, "stages": stages, "defaults": defaults, "save_every": 2, "validation": {"every": 3, "rows": 1}}
+    settings = {
+        "model": {"start": str(model)},
+        "stages": stages,
+        "defaults": defaults,
+        "save_every": 2,
+        "validation": {"every": 3, "rows": 1},
+    }
     return write_config(folder / "students.yaml", **settings, **changes)
 
 
@@ -211,8 +222,8 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bits(model, taught, tmp_pat
     rng, run = random.Random(SEED), tmp_path / "run"
     argv = config_of(model, tmp_path), f"output={run}"
     for moment in sorted(rng.sample(list(MOMENTS), min(KILLS, len(MOMENTS))), key=list(MOMENTS).index):
-        command = Command(*argv, said=tmp_path / "said")
-        assert command.wait_until(lambda: MOMENTS[moment](run)), (moment, command.out, command.errors)
+        command, reached = Command(*argv, said=tmp_path / "said"), MOMENTS[moment]
+        assert command.wait_until(partial(reached, run)), (moment, command.out, command.errors)
         time.sleep(rng.uniform(0, 0.05))
         command.kill()
     ended(*argv, said=tmp_path / "said")
@@ -220,7 +231,10 @@ def test_killed_at_any_moment_it_goes_on_to_the_same_bits(model, taught, tmp_pat
     assert one.keys() == other.keys(), f"IP2P_SEED={SEED}"
     assert [name for name in one if not same_bits(one[name], other[name])] == [], f"IP2P_SEED={SEED}"
     for name in STUDENTS:
-        found = [[json.loads(line) | {"seconds": 0} for line in (folder / name / "log.jsonl").read_text().splitlines()] for folder in (taught, run)]
+        found = [
+            [json.loads(line) | {"seconds": 0} for line in (folder / name / "log.jsonl").read_text().splitlines()]
+            for folder in (taught, run)
+        ]
         assert found[0] == found[1], f"IP2P_SEED={SEED}"
         assert states.states(run / name)
     assert not list(run.rglob("*.part"))

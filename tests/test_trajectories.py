@@ -40,7 +40,10 @@ def test_the_sampler_is_dpm_solver_2m_as_k_diffusion_writes_it():
     def predict(z, t):
         return torch.tanh(0.3 * z + t[:, None, None, None] / 1000)
 
-    noise, times = torch.randn(2, 4, 3, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([[999, 700, 400, 90], [999, 640, 300, 10]])
+    noise, times = (
+        torch.randn(2, 4, 3, 3, generator=torch.Generator().manual_seed(0)),
+        torch.tensor([[999, 700, 400, 90], [999, 640, 300, 10]]),
+    )
     found = sampled(noise, times, predict)
     for i in range(2):
         alpha, sigma = (x.flatten().double() for x in alphas_and_sigmas(times[i]))
@@ -94,7 +97,9 @@ def test_what_is_kept_is_what_the_three_passes_predict_and_the_end_follows_from_
                 row = torch.cat([z[point], picture])[None]
                 expected = teacher.unet(row, t[point], encoder_hidden_states=words).sample[0]
                 torch.testing.assert_close(found[what], expected, rtol=0.01, atol=0.01)
-        guided = found["full"] + (text_scale - 1) * (found["full"] - found["image"]) + (image_scale - 1) * (found["image"] - found["uncond"])
+        guided = (
+            found["full"] + (text_scale - 1) * (found["full"] - found["image"]) + (image_scale - 1) * (found["image"] - found["uncond"])
+        )
         alpha, sigma = alphas_and_sigmas(t[-1:].long())
         torch.testing.assert_close(last, ((z[-1] - sigma * guided) / alpha)[0], rtol=0.01, atol=0.03)
     scales = torch.stack([kept.read(n, "scales") for n in range(kept.count)])

@@ -12,6 +12,7 @@ import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def points_of(stage: Stage, rng: np.random.Generator) -> list[int]:
     points = []
     for time, following in zip(times, [*times[1:], -1]):
         edges = np.linspace(time - 1, following, stage.between).round().astype(int).tolist()
-        points += [time, *(int(rng.integers(low + 1, high + 1)) for high, low in zip(edges, edges[1:]))]
+        points += [time, *(int(rng.integers(low + 1, high + 1)) for high, low in pairwise(edges))]
     return points
 
 
