@@ -58,6 +58,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="in place of --data, a folder of photographs with a clear subject: how well the region that an instruction means is found, and "
         "what an edit gains by keeping to it",
     )
+    add(
+        "--teacher",
+        metavar="M",
+        help="the edit model that --model are students of: how near their one pass comes to its three, over pairs of scales, with one edit of each "
+        "photograph",
+    )
     add("--longest-side", type=int, metavar="N", help="with --full-size or --edits only: photographs are shrunk to it (default: 2400)")
     add(
         "--kinds",
@@ -146,9 +152,14 @@ def run(args: argparse.Namespace) -> int:
         return 1 if evaluate_full_size(full_size_options(args)) else 0
     if given := [name for name in FULL_SIZE_ONLY if getattr(args, name) is not None]:
         raise EditError(f"--{given[0].replace('_', '-')} goes with --full-size or --regions.")
+    options = options_of(args)
+    if options.teacher:
+        from ..evaluation.one_pass import evaluate_one_pass
+
+        return 1 if evaluate_one_pass(options) else 0
     from ..evaluation.evaluate import evaluate
 
-    return 1 if evaluate(options_of(args)) else 0
+    return 1 if evaluate(options) else 0
 
 
 def options_of(args: argparse.Namespace) -> EvaluationOptions:
@@ -174,6 +185,7 @@ def options_of(args: argparse.Namespace) -> EvaluationOptions:
         strengths=scales(args.strengths, "strengths") or STRENGTHS,
         compare=args.compare,
         pictures=args.pictures,
+        teacher=args.teacher,
         device=args.device,
         precision=args.precision,
         force=args.force,

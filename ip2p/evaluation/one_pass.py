@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 
 from ..checkpoints.defaults import defaults_for
 from ..dataset.open import open_pairs

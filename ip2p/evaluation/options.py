@@ -30,7 +30,8 @@ class EvaluationOptions:
     photographs of procedural edits, all for None; size: `longest_side`, or `width` and `height`; phrasings and scorer: as
     `instructions.Instructions` and `scorers.by_name.scorer_named` take them; sweep_photos: photographs the scales are swept over;
     sdedit: a text-to-image model; compare: folders of finished runs; pictures: pairs or photographs whose results are shown;
-    device and precision: the model's own for None; force: begin again in a folder that holds another run.
+    teacher: of which the models are students, to measure that in place of edits; device and precision: the model's own for None; force:
+    begin again in a folder that holds another run.
     """
 
     models: Sequence[str]
@@ -50,6 +51,7 @@ class EvaluationOptions:
     strengths: Sequence[float] = STRENGTHS
     compare: Sequence[Path] = ()
     pictures: int = 8
+    teacher: str | None = None
     device: str | None = None
     precision: str | None = None
     force: bool = False

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from difflib import SequenceMatcher
 from multiprocessing import get_all_start_methods
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from PIL import Image
 from ..edit import IMAGE_SCALE, MAX_SCALE, MIN_SIDE, TEXT_SCALE, Edit
 from ..errors import EditError
 from ..files import why, written_whole
+from .setting_names import keys_of, nearest
 
 AUTOENCODER, TEXT, TEXT_TO_IMAGE, EDIT, CLIP, DISTILL = "autoencoder", "text", "text_to_image", "edit", "clip", "distill"
 KINDS = (AUTOENCODER, TEXT, TEXT_TO_IMAGE, EDIT, CLIP, DISTILL)
@@ -254,29 +254,6 @@ def refuse_resolvers(config: DictConfig, source: str) -> None:
             raise EditError(f"{name} is “{value[:80]}” (in {source}): write the value itself, since it is kept with the model.")
 
     check(OmegaConf.to_container(config, resolve=False), "")
-
-
-def nearest(key: str, known: Sequence[str]) -> str:
-    """By its last part first: a right name in a wrong place is found too, the last stage's before all others."""
-
-    def likeness(other: str) -> tuple[float, ...]:
-        (place, _, name), (other_place, _, other_name) = key.rpartition("."), other.rpartition(".")
-        return SequenceMatcher(None, name, other_name).ratio(), SequenceMatcher(None, place, other_place).ratio()
-
-    return max(reversed(known), key=likeness)
-
-
-def keys_of(config: DictConfig, above: str = "", leaves: bool = False) -> Iterator[str]:
-    """Every key with dots; leaves: only those of values."""
-    for key in config:
-        name = above + str(key)
-        below = None if OmegaConf.is_missing(config, key) else config._get_node(key)
-        if isinstance(below, DictConfig):
-            if not leaves or not len(below):
-                yield name
-            yield from keys_of(below, f"{name}.", leaves)
-        else:
-            yield name
 
 
 def checked(config: Config) -> Config:

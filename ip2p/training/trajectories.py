@@ -154,4 +154,6 @@ def trajectories(output: Path, seed: int, stage: Stage, teacher: Networks, rows:
     groups = -(-stage.trajectories // (TOGETHER * SHARD)) * SHARD  # whole files: with more trajectories, those that are there stay
     cache = Cache(output / "cache" / f"trajectories-{key}", groups, made, f"{TOGETHER} trajectories", SHARD)
     cache.fill(accelerator)
+    for network in (unet, vae, text_encoder):
+        network.to("cpu")  # beside the student there may be no room for them
     return Trajectories(cache, groups * TOGETHER)
