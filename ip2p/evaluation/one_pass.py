@@ -59,7 +59,7 @@ def evaluate_one_pass(options: EvaluationOptions) -> int:
     usual = defaults_for(teacher.place)
     text_scales = distinct(options.text_scales or [usual.text_scale * part for part in TEXT_SHARES])
     image_scales = distinct(options.image_scales or IMAGE_SCALES)
-    scales = [pair for pair in product(text_scales, image_scales) if pair != (1, 1)]  # there ê is the full pass itself
+    scales = [[*pair] for pair in product(text_scales, image_scales) if pair != (1, 1)]  # there ê is the full pass itself
     settings = {
         "pairs": str(options.data), "split": options.split, "fingerprint": pairs.fingerprint, "teacher": teacher.fingerprint, "scales": scales,
         "size": options.size, "steps": options.sampling.steps, "sampler": options.sampling.sampler, "seed": options.seed,
@@ -125,7 +125,7 @@ def points_of(teacher: Editor, edit: Edit) -> list[tuple[torch.Tensor, ...]]:
 
 
 @torch.inference_mode()
-def errors_of(student: Editor, points: Sequence[tuple[torch.Tensor, ...]], scales: Sequence[tuple[float, float]]) -> list[dict[str, Any]]:
+def errors_of(student: Editor, points: Sequence[tuple[torch.Tensor, ...]], scales: Sequence[Sequence[float]]) -> list[dict[str, Any]]:
     """Of each point and pair of scales the mean squares of the student's error and of that of the teacher's full pass."""
     assert student.baked_scales is not None
     told = difference(torch.tensor(scales, device=student.device), student.baked_scales).to(student.dtype)
