@@ -152,14 +152,13 @@ def run(args: argparse.Namespace) -> int:
         return 1 if evaluate_full_size(full_size_options(args)) else 0
     if given := [name for name in FULL_SIZE_ONLY if getattr(args, name) is not None]:
         raise EditError(f"--{given[0].replace('_', '-')} goes with --full-size or --regions.")
-    options = options_of(args)
-    if options.teacher:
-        from ..evaluation.one_pass import evaluate_one_pass
+    if args.teacher:
+        from ..evaluation.beside_teacher import evaluate_beside_teacher
 
-        return 1 if evaluate_one_pass(options) else 0
+        return 1 if evaluate_beside_teacher(options_of(args)) else 0
     from ..evaluation.evaluate import evaluate
 
-    return 1 if evaluate(options) else 0
+    return 1 if evaluate(options_of(args)) else 0
 
 
 def options_of(args: argparse.Namespace) -> EvaluationOptions:

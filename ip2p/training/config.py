@@ -322,11 +322,11 @@ def usual_scales(defaults: Defaults) -> tuple[float, float]:
 
 def check_defaults(defaults: Defaults) -> None:
     """Raises EditError for what no edit can take."""
-    given = {
+    said = {
         "text_scale": defaults.text_scale, "image_scale": defaults.image_scale, "steps": defaults.steps, "longest_side": defaults.size,
         "sampler_name": defaults.sampler, "scheduler": defaults.scheduler,
     }  # fmt: skip
-    given = {key: value for key, value in given.items() if value is not None}
+    given: dict[str, Any] = {key: value for key, value in said.items() if value is not None}
     try:
         for instruction in defaults.instructions or ["x"]:
             Edit(Image.new("RGB", (MIN_SIDE, MIN_SIDE)), instruction, **given)

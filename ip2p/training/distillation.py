@@ -56,7 +56,7 @@ def lessons(kept: Trajectories, stage: Stage) -> Draw:
         sample = {"z": read("z")[number], "t": t[number], "told": torch.tensor(told), "condition": read("condition"), "text": read("text")}
         if endpoint:
             return {**sample, "scales": read("scales"), "wanted": read("last")}
-        scales = [1.0 if rng.random() < stage.at_one else rng.uniform(*ends) for ends in (stage.text_scales, stage.image_scales)]
+        scales = [1.0 if rng.random() < stage.at_one else rng.uniform(ends[0], ends[1]) for ends in (stage.text_scales, stage.image_scales)]
         full, image, uncond = (read(what)[number] for what in PASSES)
         guidance = (scales[0] - 1) * (full - image) + (scales[1] - 1) * (image - uncond)
         return {

@@ -110,7 +110,7 @@ def trajectories(output: Path, seed: int, stage: Stage, teacher: Networks, rows:
         row = usable[row_of(n, len(usable), seed, 0)]
         phrasings = pairs.texts(row)["edit_prompts"]
         picture = crop([pairs[row].original_image], stage, crop_generator(seed, row, n))[0]
-        scales = [round(float(rng.uniform(*ends)), 2) for ends in (stage.text_scales, stage.image_scales)]
+        scales = [round(float(rng.uniform(ends[0], ends[1])), 2) for ends in (stage.text_scales, stage.image_scales)]
         return {
             "picture": picture,
             "tokens": token_ids(teacher.tokenizer, phrasings[int(rng.integers(len(phrasings)))]),
@@ -129,8 +129,8 @@ def trajectories(output: Path, seed: int, stage: Stage, teacher: Networks, rows:
             text = text_encoder(input_ids=torch.cat([batch["tokens"], empty])).last_hidden_state
         condition, text, empty = condition.float(), text[:-1].float(), text[-1:].float().expand(len(every), -1, -1)
         pictures, texts = torch.cat([condition, condition, torch.zeros_like(condition)]), torch.cat([text, empty, empty])
-        # (b, 1, 1, 1) each, by which the passes weigh as any number would
-        weights = pass_weights(*(rearrange(scale, "b -> b 1 1 1") for scale in batch["scales"].unbind(1)))
+        text_scale, image_scale = (rearrange(scale, "b -> b 1 1 1") for scale in batch["scales"].unbind(1))
+        weights = pass_weights(text_scale, image_scale)
         points: list[torch.Tensor] = []
 
         def predict(z: torch.Tensor, t: torch.Tensor) -> torch.Tensor:

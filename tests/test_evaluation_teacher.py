@@ -8,12 +8,10 @@ import torch
 pytest.importorskip("cv2", reason="pairs of photographs need OpenCV (pip install -e '.[photos]')")
 pytest.importorskip("matplotlib", reason="a report needs matplotlib (pip install -e '.[evaluate]')")
 
-from evaluation_cases import edited_photos
+from evaluation_cases import captioned_pairs, edited_photos
 from ip2p.__main__ import main
-from ip2p.dataset.pairs import Pair
 from ip2p.dataset.parquet_writer import write_pairs
-from ip2p.editor import Editor
-from ip2p.evaluation.one_pass import POINTS, errors_of, table_of
+from ip2p.evaluation.beside_teacher import POINTS, errors_of, table_of
 from tiny_model import save_folder, tiny_editor
 
 SAID = {"passes": "1", "text_scale": "2.5", "image_scale": "1.5"}
@@ -79,10 +77,8 @@ def test_the_errors_are_those_of_the_formula():
 def test_what_is_no_student_and_sets_without_photographs_are_refused(places, tmp_path, capsys):
     assert command(places, tmp_path / "a", "--model", places / "teacher", "--teacher", places / "teacher") == 2
     assert "teacher is no student of one pass" in capsys.readouterr().err
-    picture = Editor.load(places / "teacher").decode(torch.zeros(4, 8, 8))
-    from PIL import Image
-
-    image = Image.fromarray(picture.astype("uint8"))
-    write_pairs([Pair(image, image, ("make it green",))], tmp_path / "plain.parquet")
-    status = main(["evaluate", "--data", str(tmp_path / "plain.parquet"), "--output", str(tmp_path / "b"), "--model", "small", "--teacher", "small"])
+    write_pairs(captioned_pairs(), tmp_path / "plain.parquet")
+    status = main(
+        ["evaluate", "--data", str(tmp_path / "plain.parquet"), "--output", str(tmp_path / "b"), "--model", "small", "--teacher", "small"]
+    )
     assert status == 2 and "--teacher is measured on procedural edits of photographs" in capsys.readouterr().err

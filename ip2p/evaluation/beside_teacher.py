@@ -36,7 +36,8 @@ class Watched:
     """A UNet that remembers of each call the rows that it was given, the timestep, the texts and what it predicted."""
 
     def __init__(self, unet: Any):
-        self.unet, self.calls = unet, []
+        self.unet = unet
+        self.calls: list[tuple[torch.Tensor, ...]] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.unet, name)
@@ -47,8 +48,9 @@ class Watched:
         return made
 
 
-def evaluate_one_pass(options: EvaluationOptions) -> int:
+def evaluate_beside_teacher(options: EvaluationOptions) -> int:
     """Measures what the folder lacks and prints the table → photographs that could not be read. Raises EditError."""
+    assert options.teacher is not None
     pairs = open_pairs(options.data, options.split)
     instructions = Instructions(pairs, options.phrasings, options.seed)
     photos = photos_of(pairs, options.count, instructions.fits)
