@@ -15,7 +15,6 @@ async function ip2p_submit() {
     const id = randomId();
     ip2p_remember('task_id', id);
     ip2p_clear_error();
-    ip2p_submitted = ip2p_shown_picture();
     ip2p_watch(id);
     const res = await ip2p_with_keys(arguments);
     res[0] = id;
@@ -67,7 +66,8 @@ function ip2p_watch(id, inactivityTimeout) {
 }
 
 // The id stays after the job is done, so that a reload brings back its result too.
-function ip2p_restore() {
+async function ip2p_restore() {
+    await ip2p_settled();
     const id = ip2p_remembered('task_id');
     showRestoreProgressButton('ip2p', false);
     if (id) ip2p_watch(id, 0);

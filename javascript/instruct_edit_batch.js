@@ -2,7 +2,7 @@
 
 function ip2p_submit_batch() {
     const id = randomId();
-    sessionStorage.setItem('ip2p_batch_task', id);
+    ip2p_remember('batch_task', id);
     ip2p_watch_batch(id);
     const res = create_submit_args(arguments);
     res[0] = id;
@@ -17,8 +17,9 @@ function ip2p_watch_batch(id, inactivityTimeout) {
     }, null, inactivityTimeout);
 }
 
-function ip2p_restore_batch() {
-    const id = sessionStorage.getItem('ip2p_batch_task');
+async function ip2p_restore_batch() {
+    await ip2p_settled();
+    const id = ip2p_remembered('batch_task');
     if (id) ip2p_watch_batch(id, 0);
     return [id];
 }

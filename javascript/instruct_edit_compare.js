@@ -1,14 +1,10 @@
 // Before and after in the tab "Instruct edit": a handle over the selected result uncovers what it was made of, and holding shows that alone.
 
-let ip2p_before = null; // the picture of the edit in the gallery
-let ip2p_submitted = null; // that of the edit that runs
-
 // The selected result, as the gallery shows it large, and what it was made of. Nothing where no result is selected, as with the grid.
 function ip2p_compared() {
-    const {infotexts, instruct_edit_results: results = [0]} = ip2p_job();
+    const {instruct_edit_before: before, instruct_edit_results: results = [0]} = ip2p_job();
     const after = ip2p_element('gallery').querySelector('.preview > img');
-    const before = ip2p_before ?? ip2p_shown_picture();
-    return after && before && infotexts && results.includes(selected_gallery_index()) ? {after, before} : null;
+    return after && before && results.includes(selected_gallery_index()) ? {after, before} : null;
 }
 
 function ip2p_show_handle() {

@@ -4,6 +4,7 @@ let ip2p_page_is_new = false;
 let ip2p_touched = 0; // how often the person has changed something in the tab
 let ip2p_asked_at = 0; // the same when the last step was asked for
 let ip2p_chosen_step = '';
+let ip2p_settling = null; // the promise that the window's id is its own
 const ip2p_windows = new BroadcastChannel('ip2p_windows'); // all windows with the tab in this browser
 
 function ip2p_remember(name, value) {
@@ -49,13 +50,13 @@ function ip2p_other_windows() {
     }, 300));
 }
 
-// A copy of a window has its id too, and gets one of its own. The only window goes on where the last one was closed.
+// A copy of a window has its id and its jobs too: it gets an id of its own, and the jobs stay with the other. The only window goes on where
+// the last one was closed.
 async function ip2p_settle_page() {
     const [page] = ip2p_page();
     const others = await ip2p_other_windows();
     if (others.includes(page)) {
-        ip2p_remember('page', null);
-        ip2p_remember('task_id', null);
+        for (const name of ['page', 'task_id', 'batch_task']) ip2p_remember(name, null);
         ip2p_page();
     } else if (ip2p_page_is_new && !others.length && !ip2p_remembered('task_id')) {
         ip2p_remember('page', localGet('ip2p_page') || page);
@@ -63,8 +64,13 @@ async function ip2p_settle_page() {
     localSet('ip2p_page', ip2p_page()[0]);
 }
 
+// Of the loading page, before anything of it is brought back.
+function ip2p_settled() {
+    return ip2p_settling ??= ip2p_settle_page();
+}
+
 async function ip2p_load_history() {
-    await ip2p_settle_page();
+    await ip2p_settled();
     setTimeout(() => ip2p_element('history_now').click());
     return ip2p_page();
 }
@@ -92,7 +98,6 @@ function ip2p_apply_restored(text, ...now) {
         return now;
     }
     if (asked) ip2p_remember('task_id', null);
-    [ip2p_before, ip2p_submitted] = [said.before ?? said.picture, null];
     ip2p_next_picture = {shown: said.picture, mask: said.mask};
     if (ip2p_painted_on === said.picture) ip2p_mask_for(said.picture);
     setTimeout(function() { // once the page has them

@@ -23,7 +23,6 @@ function ip2p_result_place() {
 async function ip2p_select_result() {
     const {infotexts, instruct_edit_results: results = [0], instruct_edit_shown: place = 0} = ip2p_job();
     if (!infotexts) return [];
-    if (ip2p_submitted) [ip2p_before, ip2p_submitted] = [ip2p_submitted, null];
     ip2p_move_handle(0);
     for (let tries = 0; tries < 60 && ip2p_thumbnails().length < results.length; tries++) await new Promise(requestAnimationFrame);
     if (selected_gallery_index() !== place) ip2p_thumbnails()[place]?.click();

@@ -160,6 +160,21 @@ def test_a_user_s_history_has_a_largest_size_and_the_newest_edit_stays_whatever_
     assert instructions(history) == ["make it 106"]
 
 
+def test_the_largest_size_is_of_all_windows_of_one_user_and_the_oldest_window_s_edits_go_first(history, tmp_path):
+    windows = [f"{i:016}" for i in range(3)]
+    hers = History("her", tmp_path)
+    hers.add(windows[0], made(7, (64, 64)))
+    for i, window in enumerate(windows):
+        for level in (101, 102):
+            history.add(window, made(level, (64, 64)))
+        os.utime(tmp_path / window, (i, i))
+    size = history_store.size_of(history.folders(windows[0])[0].iterdir())
+    History(root=tmp_path, limits=Limits(bytes=4 * size + size // 2)).add(windows[2], made(103, (64, 64)))
+    left = [[step.removeprefix("make it ") for step in instructions(history, window)] for window in windows]
+    assert left == [[], ["102"], ["101", "102", "103"]]
+    assert instructions(hers, windows[0]) == ["make it 7"]
+
+
 def test_many_events_at_once_each_undo_an_edit_of_their_own(history):
     for i in range(1, 17):
         history.add(WINDOW, made(i))

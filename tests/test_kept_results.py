@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from ip2p.webui.history_store import MAX_WINDOWS
-from ip2p.webui.kept_results import JOB_FIELD, MAX_JOBS, RESULTS_FIELD, SHOWN_FIELD, Kept, KeptResults, with_job
+from ip2p.webui.kept_results import BEFORE_FIELD, JOB_FIELD, MAX_JOBS, RESULTS_FIELD, SHOWN_FIELD, Kept, KeptResults, with_job
 
 WINDOW, OTHER = "a" * 32, "b" * 32
 
@@ -80,6 +80,6 @@ def test_the_file_of_a_result_is_deleted_when_another_takes_its_place_and_when_t
 
 
 def test_the_description_of_a_job_carries_its_id():
-    places = {RESULTS_FIELD: [1, 2], SHOWN_FIELD: 2}
-    assert json.loads(with_job('{"seed": 7}', "abc", [1, 2], 2)) == {"seed": 7, JOB_FIELD: "abc", **places}
-    assert json.loads(with_job('{"seed": 7}', None, [1, 2], 2)) == {"seed": 7, **places}
+    places = {RESULTS_FIELD: [1, 2], SHOWN_FIELD: 2, BEFORE_FIELD: "file=a"}
+    assert json.loads(with_job('{"seed": 7}', "abc", [1, 2], 2, "file=a")) == {"seed": 7, JOB_FIELD: "abc", **places}
+    assert json.loads(with_job('{"seed": 7}', None, [1, 2], 2, "file=a")) == {"seed": 7, **places}

@@ -22,13 +22,15 @@ from ..edit import Edit
 from ..errors import EditError
 from ..files import remove
 from ..images.write import FORMATS
+from ..where import MASK
 from . import settings
 from .chain_run import is_over, run_chain
-from .controls import edit_of
+from .controls import edit_of, painted_mask
 from .denoiser import check_edit_model
 from .history_store import THUMBNAIL, WINDOW_ID
 from .loan import lent
 from .processing import check_ready, results_of_line
+from .region_controls import SOURCE_LABELS
 from .shown_result import error, results_folder
 
 PLACEHOLDER = Image.new("RGB", (64, 64))
@@ -36,9 +38,13 @@ OWN_OF_A_PICTURE = ("image", "mask")  # controls that every picture of a batch h
 MAX_NAMED = 20
 ZIP_NAME = "edits.zip"
 NO_FOLDERS = "This WebUI was started with --hide-ui-dir-config, which keeps folders out of the page: drop the pictures in place of them."
+PAINTED = (
+    "What is painted under “Edit only here” belongs to the one picture: press “Clear” there to edit the whole of every picture, or choose "
+    "“By name” or “Where the instruction acts”, which is found in each."
+)
 ABOUT = """
 <p>Drop pictures, write the instruction above and press the button: each is edited with the settings of this tab, by its own size and region;
-what is painted over belongs to the one picture and is left out here. What is finished with the same settings is passed over, so that a
+what is painted over belongs to the one picture and has to be cleared first. What is finished with the same settings is passed over, so that a
 batch that was interrupted goes on where it stopped. Nothing is overwritten.</p>
 """
 
@@ -104,8 +110,22 @@ def connect(b: dict, dummy, page, checkpoint: Sequence, texts: Sequence, control
     instruction, negative prompt and styles."""
     names = [name for name in controls if name not in OWN_OF_A_PICTURE]
 
-    def run(id_task: str, request: gr.Request, page: str, title: str, lend: bool, sent, source: str, target: str, metadata: bool, *values):
+    def run(
+        id_task: str,
+        request: gr.Request,
+        page: str,
+        title: str,
+        lend: bool,
+        sent,
+        source: str,
+        target: str,
+        metadata: bool,
+        painted: str,
+        *values,
+    ):
         try:
+            if values[3 + names.index("region_from")] == SOURCE_LABELS[MASK] and painted_mask(painted, PLACEHOLDER.size):
+                raise EditError(PAINTED)
             task = Task.of(sent, source, target)
             edit = edit_of((*OWN_OF_A_PICTURE, *names), (*values[:3], None, None, *values[3:]), image=PLACEHOLDER)
             with lent(title if lend else None):
@@ -121,7 +141,18 @@ def connect(b: dict, dummy, page, checkpoint: Sequence, texts: Sequence, control
     b["run"].click(
         fn=call_queue.wrap_gradio_gpu_call(run, extra_outputs=[gr.update(), None]),
         _js="ip2p_submit_batch",
-        inputs=[dummy, page, *checkpoint, b["files"], b["input"], b["output"], b["metadata"], *texts, *(controls[name] for name in names)],
+        inputs=[
+            dummy,
+            page,
+            *checkpoint,
+            b["files"],
+            b["input"],
+            b["output"],
+            b["metadata"],
+            controls["mask"],
+            *texts,
+            *(controls[name] for name in names),
+        ],
         outputs=outputs,
         show_progress=False,
     )

@@ -16,6 +16,7 @@ from modules.ui_components import FormRow
 from . import paste, pictures
 from .chain_run import ChainRun
 from .history_store import History, Made, Place
+from .kept_results import BEFORE_FIELD
 from .picture_buttons import Tile, tiles
 from .processing import Result
 from .settings import history_of
@@ -121,7 +122,7 @@ def clear(page: str, request: gr.Request):
 
 
 def restored(place: Place, fields) -> str:
-    """What the page's script brings back, as JSON: `{picture, mask, before, gallery, info, infotext, fields}`, null for a field that stays."""
+    """What the page's script brings back, as JSON: `{picture, mask, gallery, info, infotext, fields}`, null for a field that stays."""
     if place.settings is None:
         return json.dumps({})
     settings, result = place.settings, place.result
@@ -129,9 +130,8 @@ def restored(place: Place, fields) -> str:
         {
             "picture": pictures.served(settings.picture),
             "mask": settings.mask and pictures.served(settings.mask),
-            "before": result and pictures.served(result.picture),
             "gallery": [{"name": str(result.result), "data": None, "is_file": True}] if result and pictures.served(result.result) else [],
-            "info": json.dumps(result.info) if result else "",
+            "info": json.dumps({**result.info, BEFORE_FIELD: pictures.served(result.picture)}) if result else "",
             "infotext": ui_common.plaintext_to_html(result.infotext) if result else "",
             "fields": [None if isinstance(value, dict) else value for value in paste.values_of(fields, settings.infotext)],
         }

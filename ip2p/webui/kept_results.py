@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 
 MAX_JOBS = 2  # of one window: two tabs of a browser share its id
 MAX_BYTES = 512_000_000  # of all
-JOB_FIELD, RESULTS_FIELD, SHOWN_FIELD = (
+JOB_FIELD, RESULTS_FIELD, SHOWN_FIELD, BEFORE_FIELD = (
     "instruct_edit_job",
     "instruct_edit_results",
     "instruct_edit_shown",
+    "instruct_edit_before",
 )  # in the host's description of a job, which the page keeps
 
 _lock = RLock()  # Gradio answers several events at once
@@ -109,11 +110,11 @@ def size_of(jobs: Iterable[Job]) -> int:
     return sum(parts.values())
 
 
-def with_job(info: str, key: str | None, results: Sequence[int], shown: int) -> str:
+def with_job(info: str, key: str | None, results: Sequence[int], shown: int, before: str) -> str:
     """The host's description of a job, as JSON, with the id under which its results are kept, their places in the gallery, where a grid and
-    pictures of where the edit acts are too, and the place of the one to show first."""
+    pictures of where the edit acts are too, the place of the one to show first, and what the page shows the edited picture by."""
     of_job = {JOB_FIELD: key} if key else {}
-    return json.dumps({**json.loads(info), **of_job, RESULTS_FIELD: list(results), SHOWN_FIELD: shown})
+    return json.dumps({**json.loads(info), **of_job, RESULTS_FIELD: list(results), SHOWN_FIELD: shown, BEFORE_FIELD: before})
 
 
 kept = KeptResults()

@@ -81,6 +81,14 @@ def file_of(text: str | None) -> Path | None:
     return file if kind_of_file(file) in SHOWN_BY_BROWSERS else None
 
 
+def shown_by(text: str) -> str:
+    """What the page shows a picture by that it sent, short whatever it sent. Raises EditError."""
+    if text.startswith(FILE):
+        return text
+    file = sent_file((text if text.startswith(KEY) else keep(images.from_base64(text))["key"]).removeprefix(KEY))
+    return served(file if kind_of_file(file) in SHOWN_BY_BROWSERS else preview_of(file))
+
+
 def picture_of(text: str) -> Image.Image:
     """The picture that the page sent (`source_of`). Raises EditError."""
     return images.read_image(source_of(text), background=shared.opts.img2img_background_color, limits=images.HTTP)

@@ -134,7 +134,8 @@ def make_generate(names: tuple[str, ...]):
     def generate(id_task: str, request: gr.Request, page: str, title: str, lend: bool, *values):
         try:
             edit = edit_of(names, values)
-            window = page if isinstance(page, str) else ""
+            window, sent = page if isinstance(page, str) else "", values[TEXTS + names.index("image")]
+            picture, before = pictures.file_of(sent), pictures.shown_by(sent)
             with lent(title if lend else None):
                 run = run_chain(edit, outdir=settings.outdir(), save=True, grid=True, user=request.username, keep=True)
         except EditError as e:
@@ -147,11 +148,11 @@ def make_generate(names: tuple[str, ...]):
             if result.heat_map:
                 processed.images.append(result.heat_map)
                 processed.infotexts.append(heat_infotext(result))
-        history.add(request.username, window, pictures.file_of(values[TEXTS + names.index("image")]), edit.mask, run)
+        history.add(request.username, window, picture, edit.mask, run)
         job = kept.add(request.username, window, {place: Kept(one.made, one.seed) for place, one in places.items() if one.made})
         last_line = next(filter(None, reversed(run.lines)), [None])
         first = next((place for place, result in places.items() if result is last_line[0]), 0)
-        info = with_job(processed.js(), job, [*places], first)
+        info = with_job(processed.js(), job, [*places], first, before)
         if shared.opts.samples_log_stdout:
             print(info)
         if shared.opts.do_not_show_images:
