@@ -64,10 +64,27 @@ function ip2p_name_numbers(tab) {
     }
 }
 
+// Gradio puts the focus on the selected result whenever another one comes, also while a person types elsewhere: there it stays until they go.
+function ip2p_keep_focus() {
+    const gallery = ip2p_element('gallery');
+    let goes = false;
+    for (const kind of ['pointerdown', 'keydown']) {
+        window.addEventListener(kind, function() {
+            goes = true;
+            setTimeout(() => goes = false);
+        }, true);
+    }
+    gallery.addEventListener('focusin', function(event) {
+        const from = event.relatedTarget;
+        if (!goes && from && !gallery.contains(from)) from.focus({preventScroll: true});
+    });
+}
+
 function ip2p_build_keys() {
     const tab = gradioApp().getElementById('tab_ip2p');
     ip2p_name_numbers(tab);
     ip2p_make_accordions_buttons(tab);
     ip2p_build_chooser();
+    ip2p_keep_focus();
     for (const name of ['gallery', 'image']) new MutationObserver(ip2p_name_pictures).observe(ip2p_element(name), {subtree: true, childList: true, attributeFilter: ['src']});
 }
