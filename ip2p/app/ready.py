@@ -76,7 +76,8 @@ class Ready:
         settings = [self.fields[name] for name in ("instruction", "text_scale", "image_scale", "steps")]
         chosen_now = [self.group, self.name]
         given = ([new_name, *settings], [*chosen_now, new_name], chosen_now)
-        for button, act, inputs in zip(buttons, (self.save, keeping.rename, keeping.delete), given):
+        acts: tuple[Callable[..., keeping.Done], ...] = (self.save, keeping.rename, keeping.delete)
+        for button, act, inputs in zip(buttons, acts, given):
             button.click(self.keep(act), inputs, [message, self.group, self.name, *self.words], **QUIET)
 
     def connect(self, cards: dict[str, gr.Button]) -> None:
