@@ -50,7 +50,7 @@ def edited_photos() -> Iterator[Pair]:
 class Oracle:
     """An editor that gives the target of the instruction, or the picture itself, or the target of the next kind. edits: all asked for.
 
-    Its autoencoder keeps every `levels`-th level.
+    rows: three of each result, as of one step. Its autoencoder keeps every `levels`-th level.
     """
 
     def __init__(self, path, answer="target", levels=1):
@@ -65,6 +65,7 @@ class Oracle:
 
     def edit(self, edits, *, batch_size):
         self.edits += edits
+        self.rows = [3 * len(edits)]
         return [SimpleNamespace(image=self.result(edit)) for edit in edits]
 
     def result(self, edit: Edit):

@@ -13,6 +13,7 @@ from ..errors import EditError
 from ..evaluation.options import (
     EDITS,
     IMAGE_SCALES,
+    MODE_FIELDS,
     ONLY,
     PROCEDURAL_SIZE,
     SCOPED,
@@ -28,6 +29,7 @@ from ..evaluation.options import (
 )
 
 FULL_SIZE_ONLY = ("longest_side", "kinds", "per_photo", "edits")
+NOT_OF_MODES = ("steps", "sampler", "text_scale", "image_scale", "sdedit", "compare")
 REGION_EDITS = {"none": (), "region": (WITHIN,), "scoped": (SCOPED,), "only": (ONLY,)}
 LOWEST = {"count": 1, "per_photo": 1, "longest_side": 64, "steps": 1, "batch": 1, "sweep_photos": 0, "pictures": 0}
 
@@ -74,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--per-photo",
         type=int,
         metavar="N",
-        help="with --full-size or --regions: kinds that each photograph gets, dealt in turn (default: all that suit it)",
+        help="with --full-size, --regions or --mode: kinds that each photograph gets (default: all that suit it)",
     )
     add(
         "--edits",
@@ -97,8 +99,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="one or several, with commas. Every text scale is combined with every image scale; for procedural edits each list is swept "
         f"with the first value of the other (default: {listed(IMAGE_SCALES)}; for procedural edits {listed(image_scales)})",
     )
-    add("--steps", type=int, default=20, help="sampling steps; the paper takes 100 (default: 20)")
-    add("--sampler", default="Euler a", help="Euler a, Euler, DPM++ 2M, DDIM or UniPC (default: Euler a)")
+    add("--steps", type=int, help="sampling steps; the paper takes 100 (default: 20)")
+    add("--sampler", help="Euler a, Euler, DPM++ 2M, DDIM or UniPC (default: Euler a)")
     add("--seed", type=int, default=0, help="the seed of every pair follows from it (default: 0)")
     add("--size", metavar="WxH|N", help=f"width and height, or the longest side (default: {SIZE}; for procedural edits {PROCEDURAL_SIZE})")
     add("--batch", type=int, default=16, metavar="N", help="results in one pass of the network (default: 16)")
@@ -115,6 +117,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "the edit's parameter and {thing} the photograph's subject (default: train)",
     )
     add("--sweep-photos", type=int, default=4, metavar="N", help="procedural edits: photographs the scales are swept over (default: 4)")
+    add(
+        "--mode",
+        action="append",
+        default=[],
+        metavar="A=B,…",
+        help="a way of sampling, several times to compare them on procedural edits from the same noise, with the first and with the first of "
+        f"the same sampler and steps: {', '.join(('model', *MODE_FIELDS))}, for example “sampler=DPM++ 2M, steps=10, image-scale=1”; what it does not "
+        "say is as suits its model",
+    )
     add("--sdedit", metavar="MODEL", help="also SDEdit with this text-to-image model: a diffusers folder or a name on the hub")
     add("--strengths", default=listed(STRENGTHS), help=f"SDEdit's strengths (default: {listed(STRENGTHS)})")
     add("--compare", action="append", default=[], type=Path, metavar="DIR", help="a finished run on the same pairs to compare with")
@@ -150,12 +161,18 @@ def run(args: argparse.Namespace) -> int:
         from ..evaluation.full_size import evaluate_full_size
 
         return 1 if evaluate_full_size(full_size_options(args)) else 0
-    if given := [name for name in FULL_SIZE_ONLY if getattr(args, name) is not None]:
+    if given := [name for name in FULL_SIZE_ONLY if getattr(args, name) is not None and not (args.mode and name == "per_photo")]:
         raise EditError(f"--{given[0].replace('_', '-')} goes with --full-size or --regions.")
     if args.teacher:
         from ..evaluation.beside_teacher import evaluate_beside_teacher
 
         return 1 if evaluate_beside_teacher(options_of(args)) else 0
+    if args.mode:
+        if given := [name for name in NOT_OF_MODES if getattr(args, name)]:
+            raise EditError(f"With --mode what --{given[0].replace('_', '-')} says stands in the modes, or is not measured: leave it out.")
+        from ..evaluation.modes import evaluate_modes
+
+        return 1 if evaluate_modes(options_of(args)) else 0
     from ..evaluation.evaluate import evaluate
 
     return 1 if evaluate(options_of(args)) else 0
@@ -175,7 +192,7 @@ def options_of(args: argparse.Namespace) -> EvaluationOptions:
         text_scales=scales(args.text_scale, "text scales"),
         image_scales=scales(args.image_scale, "image scales"),
         size=size_of(args.size) if args.size else None,
-        sampling=SamplingConfig(args.steps, args.sampler, args.batch),
+        sampling=SamplingConfig(**{name: value for name in ("steps", "sampler", "batch") if (value := getattr(args, name)) is not None}),
         seed=args.seed,
         scorer=args.scorer,
         phrasings=args.phrasings,
@@ -185,6 +202,8 @@ def options_of(args: argparse.Namespace) -> EvaluationOptions:
         compare=args.compare,
         pictures=args.pictures,
         teacher=args.teacher,
+        modes=args.mode,
+        per_photo=args.per_photo,
         device=args.device,
         precision=args.precision,
         force=args.force,

@@ -64,6 +64,11 @@ def psnr(a: torch.Tensor, b: torch.Tensor, weight: torch.Tensor | None = None) -
     return min(-10 * math.log10(error), HIGHEST_PSNR) if error > 0 else HIGHEST_PSNR
 
 
+def gradient_energy(image: torch.Tensor) -> float:
+    """How much fine detail a picture has: the mean squared difference of neighbouring pixels, across and down. image: (3, h, w) in [0, 1]."""
+    return float(sum(difference.square().mean() for difference in (image.diff(dim=-1), image.diff(dim=-2))))
+
+
 def area_under_curve(levels: torch.Tensor, truth: torch.Tensor) -> float:
     """Of the receiver's operating characteristic: how likely a pixel within the true region has a higher level than one without, equal
     ones for a half. levels: (h, w); truth: (h, w), bool; not-a-number where it is all or nothing."""

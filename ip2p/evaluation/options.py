@@ -11,6 +11,18 @@ from ..checkpoints.defaults import defaults_for
 TEXT_SCALES, IMAGE_SCALES = (7.5,), (1.0, 1.2, 1.4, 1.6, 1.8, 2.0, 2.2)  # InstructPix2Pix's own
 STRENGTHS = (0.3, 0.5, 0.7, 0.9)
 SIZE, PROCEDURAL_SIZE = 512, 256  # longest sides in pixels
+MODE_FIELDS: dict[str, tuple[str, type]] = {  # what a mode may say: the field of `Edit`, and of which type
+    "sampler": ("sampler_name", str),
+    "scheduler": ("scheduler", str),
+    "steps": ("steps", int),
+    "text-scale": ("text_scale", float),
+    "image-scale": ("image_scale", float),
+    "text-start": ("text_start", float),
+    "text-end": ("text_end", float),
+    "image-start": ("image_start", float),
+    "image-end": ("image_end", float),
+    "speed": ("speed", str),
+}
 
 
 @dataclass(frozen=True)
@@ -30,8 +42,9 @@ class EvaluationOptions:
     photographs of procedural edits, all for None; size: `longest_side`, or `width` and `height`; phrasings and scorer: as
     `instructions.Instructions` and `scorers.by_name.scorer_named` take them; sweep_photos: photographs the scales are swept over;
     sdedit: a text-to-image model; compare: folders of finished runs; pictures: pairs or photographs whose results are shown;
-    teacher: of which the models are students, to measure that in place of edits; device and precision: the model's own for None; force:
-    begin again in a folder that holds another run.
+    teacher: of which the models are students, to measure that in place of edits; modes: ways of sampling that are compared in place of all
+    that, as `modes.settings_in` reads them, on `per_photo` kinds of each photograph;
+    device and precision: the model's own for None; force: begin again in a folder that holds another run.
     """
 
     models: Sequence[str]
@@ -52,6 +65,8 @@ class EvaluationOptions:
     compare: Sequence[Path] = ()
     pictures: int = 8
     teacher: str | None = None
+    modes: Sequence[str] = ()
+    per_photo: int | None = None
     device: str | None = None
     precision: str | None = None
     force: bool = False
