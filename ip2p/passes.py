@@ -335,6 +335,7 @@ class GuidedDenoiser:
         rows = Rows(torch.cat([x, x, x]), torch.cat([sigma, sigma, sigma]), self.picture, self.text, self.of_picture)
         progress = [self.progress(level) if self.progress else 0.0 for level in sigma.tolist()]
         scales = [guidance.at(share) for guidance, share in zip(self.guidance, progress)]
+        weights: Sequence[Sequence[Scale]]
         if self.student:
             rows, weights = rows.in_one_pass(scales)
         else:

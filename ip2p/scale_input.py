@@ -53,12 +53,12 @@ class ScaleInput:
     baked: tuple[float, float]
 
     @contextmanager
-    def told(self, first_layer: torch.nn.Module, scales: torch.Tensor) -> Iterator[None]:
+    def told(self, first_layer: torch.nn.Linear, scales: torch.Tensor) -> Iterator[None]:
         """Within the block the time embedding's first layer says these scales too. scales: text and image scale, (rows, 2), of the rows that the
         network is given; where they are all the same it may be given any number of rows, as by who cuts them into tiles."""
         scales = scales[:1] if bool((scales == scales[:1]).all()) else scales
 
-        def add(layer: torch.nn.Module, inputs: object, output: torch.Tensor) -> torch.Tensor:
+        def add(layer: torch.nn.Linear, inputs: object, output: torch.Tensor) -> torch.Tensor:
             # The weights only now: a host may bring them to the GPU for the time of a call.
             weight = layer.weight.to(output.device)
             features = difference(scales.to(output.device), self.baked)

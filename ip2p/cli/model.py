@@ -80,7 +80,7 @@ def checkpoint(value: str) -> Path:
 
 
 def run_info(args: argparse.Namespace) -> int:
-    about = describe(args.file, args.hash)
+    about: dict[str, Any] = {**describe(args.file, args.hash)}
     suited = defaults_for(str(args.file))
     if about["edit"] and suited.passes == 1:
         about |= {"passes": 1, "text_scale": suited.text_scale, "image_scale": suited.image_scale, "steps": suited.steps}
