@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from . import __version__
 from .edit import WORKING, Edit
@@ -49,8 +50,9 @@ def fields_of(edit: Edit) -> dict:
     return fields
 
 
-def infotext_of(edit: Edit, *, seed: int, scales: tuple[float, float], size: tuple[int, int], model: str) -> str:
-    """The whole infotext of one result. scales: (text scale, image scale) it was made with; size: (width, height) it was made at."""
+def infotext_of(edit: Edit, *, seed: int, scales: tuple[float, float], size: tuple[int, int], model: str, tags: Sequence[str] = ()) -> str:
+    """The whole infotext of one result. scales: (text scale, image scale) it was made with; size: (width, height) it was made at; tags: of
+    LoRAs, which stand behind the instruction."""
     fields = {
         "Steps": edit.steps,
         "Sampler": edit.sampler_name,
@@ -63,7 +65,7 @@ def infotext_of(edit: Edit, *, seed: int, scales: tuple[float, float], size: tup
         **fields_of(edit),
     }
     negative = f"\nNegative prompt: {edit.negative_prompt}" if edit.negative_prompt else ""
-    return f"{edit.instruction}{negative}\n" + ", ".join(f"{name}: {quoted(value)}" for name, value in fields.items())
+    return f"{' '.join([edit.instruction, *tags])}{negative}\n" + ", ".join(f"{name}: {quoted(value)}" for name, value in fields.items())
 
 
 def quoted(value: object) -> str:

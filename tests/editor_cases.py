@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 
 from ip2p.edit import Edit
-from ip2p.editor import Editor
+from ip2p.editor import DRAWING, Editor
 
 
 def final_latents(editor: Editor, edit: Edit, **options) -> torch.Tensor:
@@ -48,7 +48,7 @@ def plain_formula(editor: Editor, edit: Edit, seed: int) -> torch.Tensor:
             if step % 4 == 0:
                 image_term = (e_image - e_nothing) * alpha
             guided = e_full + ((s_text - 1) * text_term + (s_image - 1) * image_term) / alpha
-        options = {"generator": generator} if edit.sampler_name == "Euler a" else {}
+        options = {"generator": generator} if edit.sampler_name in DRAWING else {}
         z = scheduler.step(guided, t, z, **options).prev_sample
     return z
 

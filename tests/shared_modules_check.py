@@ -16,6 +16,7 @@ import torch
 from PIL import Image, ImageDraw
 from safetensors.torch import save_file
 
+from ip2p.checkpoints.lora import is_of_sd1, lora_named, says_lcm
 from ip2p.checkpoints.recognise import FIRST_LAYER, describe, is_edit_checkpoint
 from ip2p.detail import transfer
 from ip2p.edit import Edit, random_scales
@@ -181,6 +182,15 @@ def check_checkpoint(folder: Path):
     assert is_edit_checkpoint(folder / "bad.ckpt") is False
 
 
+def check_lora(folder: Path):
+    assert says_lcm(["style", "LCM for SD 1.5"]) and says_lcm(["SD15_lcm"]) and not says_lcm(["calcmania", ""])
+    for width, fits in ((768, True), (1024, False), (2048, False)):
+        save_file({"lora_unet_mid_attn2_to_k.lora_down.weight": torch.zeros(4, width)}, folder / f"{width}.safetensors")
+        assert is_of_sd1(folder / f"{width}.safetensors") == fits
+    assert not is_of_sd1(folder / "missing.safetensors")
+    assert lora_named(f"{folder / '768.safetensors'}:0.5").tag == "<lora:768:0.5>"
+
+
 def check_edit():
     edit = Edit(image=Image.new("RGB", (8, 8)), instruction="make it winter", randomise_scales=True)
     assert (edit.guidance(3).text_scale, edit.guidance(3).image_scale) == random_scales(3) == random_scales(3)
@@ -211,6 +221,7 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         check_picture_files(Path(folder))
         check_checkpoint(Path(folder))
+        check_lora(Path(folder))
         check_presets(Path(folder))
     check_edit()
     print(f"checked with Python {sys.version_info.major}.{sys.version_info.minor}, torch {torch.__version__}")

@@ -160,7 +160,8 @@ def test_the_infotext_is_the_webui_s(editor, edit):
     "change, sentence",
     [
         (dict(sampler_name="Eulerian"), "Known ones: Euler a, Euler, DPM"),
-        (dict(scheduler="Karras"), "Known ones: Automatic"),
+        (dict(scheduler="Karras"), "Known ones: Automatic, SGM Uniform"),
+        (dict(scheduler="SGM Uniform", sampler_name="DDIM"), "DDIM has timesteps of its own: leave the schedule type at Automatic"),
         (dict(styles=("watercolour",)), "Styles are the WebUI's"),
         (dict(sampler_name="DDIM", steps=1), "makes no step at 1 steps"),
         (dict(sampler_name="DDIM", steps=4, denoising_strength=0.1), "makes no step"),

@@ -46,6 +46,7 @@ SHARED = [
         "checkpoints/fingerprint",
         "checkpoints/recognise",
         "checkpoints/header",
+        "checkpoints/lora",
         "checkpoints/pickles",
     )
     for path in (

@@ -292,7 +292,7 @@ def test_stepping_back_gives_the_file_that_was_uploaded(client, tmp_path):
         (9, None, "There is no result “None”. Known ones: working, own-size, full."),
         (10, "all", "The detail must be a number, not all."),
         (10, -1, "The detail must be between 0 and 1, not -1.0."),
-        (8, "Newton", "There is no sampler “Newton”. Known ones: Euler a, Euler, DPM++ 2M, DDIM, UniPC."),
+        (8, "Newton", "There is no sampler “Newton”. Known ones: Euler a, Euler, DPM++ 2M, DDIM, UniPC, LCM."),
     ],
 )
 def test_a_field_that_cannot_be_taken_is_a_sentence_that_names_it(url, place, value, said):

@@ -15,7 +15,8 @@ from PIL import Image
 from ..batch import Stamps, Task
 from ..chain import lines_of
 from ..checkpoints import small
-from ..checkpoints.fingerprint import OWN_NAMES
+from ..checkpoints.fingerprint import OWN_NAMES, fingerprint_of
+from ..checkpoints.lora import lora_named
 from ..edit import FULL, OWN_SIZE, RESULTS, SPEEDS, WORKING, Edit, read_scales, scales_around, sheet_over_scales
 from ..errors import EditError, printable
 from ..images import read_mask
@@ -70,7 +71,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"fast: a little over half of the network's work, for nearly the same picture (default: {Edit.speed})",
     )
     add("--seed", type=int, default=-1, help="of the first result; -1 draws one (default: -1)")
-    add("--sampler", help="Euler a, Euler, DPM++ 2M, DDIM or UniPC (default: the model's own)")
+    add("--sampler", help="Euler a, Euler, DPM++ 2M, DDIM, UniPC or LCM (default: the model's own)")
+    add("--scheduler", help="Automatic, or SGM Uniform, which LCM is used with (default: the model's own, or Automatic)")
+    add(
+        "--lora",
+        action="append",
+        default=[],
+        metavar="FILE[:WEIGHT]",
+        help="a .safetensors file to add to the model's weights, times WEIGHT (default: 1); several may be given",
+    )
     add("--negative", default="", metavar="TEXT", help="what the result should not be (default: nothing)")
     add("--size", metavar="WxH|N", help="width and height, or the longest side (default: the model's own)")
     add(
@@ -164,7 +173,8 @@ def outcomes(args: argparse.Namespace, request: Request, todo: Sequence[Task], p
     output = Path(args.output).absolute() if args.input.is_dir() else todo[0].targets[0].absolute().parent
     attempts = None if args.runner == runner_options.HERE else Attempts(output)
     place = args.model if args.model in OWN_NAMES else runner_options.anywhere(args.model)
-    stage = EditPictures(place, request, args.mask and args.mask.absolute(), attempts, torch.get_num_threads())
+    loras = [replace(lora, file=lora.file.absolute()) for lora in request.loras]
+    stage = EditPictures(place, replace(request, loras=loras), args.mask and args.mask.absolute(), attempts, torch.get_num_threads())
     tasks = [replace(task, source=task.source.absolute(), targets=[target.absolute() for target in task.targets]) for task in todo]
     try:
         yield from runner_options.runner_of(args).run(stage, tasks, progress.report)
@@ -226,7 +236,7 @@ def request_of(args: argparse.Namespace, where: Where | None = None) -> Request:
         steps=args.steps if args.steps is not None else chosen.get("steps", defaults.steps),
         speed=args.speed,
         sampler_name=args.sampler or defaults.sampler_name,
-        scheduler=defaults.scheduler_with(args.sampler),
+        scheduler=args.scheduler or defaults.scheduler_with(args.sampler),
         seed=args.seed,
         count=args.count,
         result=result,
@@ -251,9 +261,12 @@ def request_of(args: argparse.Namespace, where: Where | None = None) -> Request:
         settings["speed"] = edit.speed
     if variations:
         settings["variations"] = list(variations)
+    loras = [lora_named(text) for text in args.lora]
+    if loras:
+        settings["loras"] = [[fingerprint_of(str(lora.file), named=False), lora.weight] for lora in loras]
     keep_metadata = not args.no_metadata
     return Request(
-        edit, scales["text_scale"], scales["image_scale"], args.grid, args.compare, args.every_step, keep_metadata, settings, words
+        edit, scales["text_scale"], scales["image_scale"], args.grid, args.compare, args.every_step, keep_metadata, settings, words, loras
     )
 
 

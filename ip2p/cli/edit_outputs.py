@@ -10,6 +10,7 @@ from typing import Any
 
 from ..batch import Stamps, Task, names_of, sources_in, stems_of
 from ..chain import lines_of
+from ..checkpoints.lora import Lora
 from ..edit import Edit
 from ..errors import EditError
 from ..files import PICTURE_SUFFIXES, check_place, why
@@ -24,7 +25,7 @@ WRITTEN = (".png", ".jpg", ".jpeg", ".webp")
 class Request:
     """What is done to every picture. `edit` has a placeholder for the picture. A grid has several of its scales; `sheet`: all results go
     into one picture. settings: what a result depends on beside its picture, the mask and the model; keep_metadata: date, place and camera;
-    words: of variations the word that each fills in."""
+    words: of variations the word that each fills in; loras: added to the model's weights."""
 
     edit: Edit
     text_scales: Sequence[float]
@@ -35,6 +36,7 @@ class Request:
     keep_metadata: bool
     settings: Mapping[str, Any]
     words: Sequence[str] = ()
+    loras: Sequence[Lora] = ()
 
     @property
     def sheet(self) -> bool:

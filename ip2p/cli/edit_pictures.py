@@ -46,13 +46,16 @@ class EditPictures:
     threads: int
 
     def open(self, device: str | None) -> PictureEditor:
-        """Raises EditError for a model or a mask that can't be read."""
+        """Raises EditError for a model, a LoRA or a mask that can't be read."""
         import torch
 
         from ..editor import Editor
 
         torch.set_num_threads(self.threads)
-        return PictureEditor(Editor.load(self.model, device), self)
+        editor = Editor.load(self.model, device)
+        for lora in self.request.loras:
+            editor.load_lora(lora.file, lora.weight)
+        return PictureEditor(editor, self)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -20,6 +21,7 @@ from PIL import Image
 from .. import images
 from ..acting import Ask, acting_levels, acting_region
 from ..chain import lines_of, next_edit, steps_of, varied
+from ..checkpoints.lora import Lora
 from ..checkpoints.recognise import EDIT_CHANNELS
 from ..checkpoints.student import WHERE_IT_ACTS, check_student_can, refuse
 from ..edit import MAX_BATCH, Edit
@@ -47,7 +49,7 @@ class Stopped(Exception):
 
 
 class Editor(DiffusionModel):
-    """An edit model, ready. `rows`: of every step of the last `edit` how many rows the UNet was given."""
+    """An edit model, ready. `rows`: of every step of the last `edit` how many rows the UNet was given; `loras`: what was added to its weights."""
 
     kind, channels = "an edit model", EDIT_CHANNELS
 
@@ -55,6 +57,18 @@ class Editor(DiffusionModel):
         """As `DiffusionModel`."""
         super().__init__(*networks, **named)
         self.rows: list[int] = []
+        self.loras: list[Lora] = []
+
+    def load_lora(self, file: str | Path, weight: float = 1.0) -> None:
+        """Adds a LoRA, times `weight`, to the weights; several may be added. file: safetensors, as kohya's scripts, diffusers or peft write it.
+
+        Raises EditError for a file that can't be read or does not fit.
+        """
+        from .fuse_lora import fuse_lora
+
+        lora = Lora(Path(file), weight)
+        fuse_lora(lora, self.unet, self.text_encoder)
+        self.loras.append(lora)
 
     @torch.inference_mode()
     def edit(
@@ -223,12 +237,13 @@ class Editor(DiffusionModel):
         except Stopped:
             return None
         scales = job.guidance.text_scale, job.guidance.image_scale
+        tags = [lora.tag for lora in self.loras]
         return Result(
             image=image,
             seed=job.seed,
             text_scale=scales[0],
             image_scale=scales[1],
-            infotext=infotext_of(edit, seed=job.seed, scales=scales, size=context.picture.size, model=self.name),
+            infotext=infotext_of(edit, seed=job.seed, scales=scales, size=context.picture.size, model=self.name, tags=tags),
             levels=levels,
             heat_map=self._heat_map(context) if edit.heat_map else None,
         )
@@ -245,10 +260,11 @@ def held_and_scope(edit: Edit, mask: Image.Image | None, condition: torch.Tensor
 
 
 def batches_of(jobs: Sequence[tuple[Job, Edit]], batch_size: int) -> list[list[Job]]:
-    """Jobs, each with the edit that it makes now, of one working size, sampler and step count together, at most `batch_size` of them."""
+    """Jobs, each with the edit that it makes now, of one working size, sampler, schedule and step count together, at most `batch_size` of them."""
     groups: dict[tuple, list[Job]] = {}
     for job, edit in jobs:
-        groups.setdefault((edit.frame.size, edit.sampler_name, edit.steps, edit.denoising_strength), []).append(job)
+        key = edit.frame.size, edit.sampler_name, edit.scheduler, edit.steps, edit.denoising_strength
+        groups.setdefault(key, []).append(job)
     return [group[i : i + batch_size] for group in groups.values() for i in range(0, len(group), batch_size)]
 
 

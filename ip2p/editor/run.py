@@ -13,6 +13,7 @@ from ..guidance import progress_at
 from ..passes import GuidedDenoiser, Network, Text
 from ..scale_input import difference
 from .jobs import Job
+from .samplers import DRAWING
 
 OUT_OF_MEMORY = "There is not enough GPU memory for this edit: choose a smaller size."
 
@@ -61,7 +62,7 @@ class Run:
         self.scheduler, self.timesteps = editor.timesteps(edit)
         # One for every picture and on the CPU: a seed gives one picture in any batch and on any device. Each part has its own.
         self.generators = [torch.Generator().manual_seed(job.seed + job.context.edit.part) for job in jobs]
-        self.step_options = {"generator": self.generators} if edit.sampler_name == "Euler a" else {}
+        self.step_options = {"generator": self.generators} if edit.sampler_name in DRAWING else {}
         conditions = torch.stack([job.context.condition for job in jobs])
         self.start = conditions * editor.vae.config.scaling_factor
         self.model = GuidedDenoiser(

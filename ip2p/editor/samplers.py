@@ -20,6 +20,8 @@ try:
 except ImportError as e:
     raise ImportError("The editor needs diffusers and transformers: pip install 'sd-webui-instruct-edit[edit]'") from e
 
+from .lcm import EVERY, LatentConsistencyScheduler, at, log_sigmas_of
+
 # As Stable Diffusion was trained (Rombach et al., arXiv 2112.10752).
 TRAINED = dict(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, num_train_timesteps=1000)
 Scheduler = Any  # any of diffusers' schedulers, whose common class declares neither steps nor timesteps
@@ -29,7 +31,11 @@ SAMPLERS: dict[str, tuple[type, dict[str, Any]]] = {
     "DPM++ 2M": (DPMSolverMultistepScheduler, {"use_karras_sigmas": True}),  # the schedule that "Automatic" means in the WebUI
     "DDIM": (DDIMScheduler, {"clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1}),
     "UniPC": (UniPCMultistepScheduler, {}),
+    "LCM": (LatentConsistencyScheduler, {}),
 }
+DRAWING = ("Euler a", "LCM")  # samplers that draw noise at their steps
+AUTOMATIC, SGM_UNIFORM = SCHEDULES = "Automatic", "SGM Uniform"
+OWN_TIMESTEPS = ("DDIM", "UniPC")  # samplers that take no schedule
 
 
 class Sampling(Protocol):
@@ -40,6 +46,9 @@ class Sampling(Protocol):
 
     @property
     def steps(self) -> int: ...
+
+    @property
+    def scheduler(self) -> str: ...
 
     @property
     def denoising_strength(self) -> float: ...
@@ -66,6 +75,8 @@ def timesteps_of(edit: Sampling, prediction_type: str, device: torch.device) -> 
     if ddim:
         every = [min(t + 1, 999) for t in range(0, 1000, 1000 // edit.steps)]
         scheduler.timesteps = torch.tensor(every[:0:-1], device=device)
+    if edit.scheduler == SGM_UNIFORM:
+        set_sgm_uniform(scheduler, edit.steps, device)
     timesteps = scheduler.timesteps
     if edit.denoising_strength < 1:
         left = int(min(edit.denoising_strength, 0.999) * edit.steps) + (-1 if ddim else 1)
@@ -77,11 +88,27 @@ def timesteps_of(edit: Sampling, prediction_type: str, device: torch.device) -> 
     return scheduler, timesteps
 
 
+def set_sgm_uniform(scheduler: Scheduler, steps: int, device: torch.device) -> None:
+    """The schedule of that name: evenly spaced timesteps, fractions among them, that end a step before the last.
+
+    scheduler: of a sampler without `OWN_TIMESTEPS`, its steps set.
+    """
+    first = scheduler.config.num_train_timesteps - 1
+    if isinstance(scheduler, LatentConsistencyScheduler):
+        scheduler.set_places(torch.linspace(first, EVERY - 1, steps + 1)[:-1], device)
+        return
+    timesteps = torch.linspace(first, 0, steps + 1)[:-1]
+    sigmas = at(timesteps, log_sigmas_of(scheduler)).exp()
+    scheduler.timesteps, scheduler.sigmas = timesteps.to(device), torch.cat([sigmas, sigmas.new_zeros(1)])
+
+
 def check_editor_can(edit: Edit) -> None:
     """Raises EditError for what only the WebUI does."""
     if edit.sampler_name not in SAMPLERS:
         raise EditError(f"There is no sampler “{edit.sampler_name}”. Known ones: {', '.join(SAMPLERS)}.")
-    if edit.scheduler not in ("", "Automatic"):
-        raise EditError(f"There is no schedule type “{edit.scheduler}” here. Known ones: Automatic.")
+    if edit.scheduler not in ("", *SCHEDULES):
+        raise EditError(f"There is no schedule type “{edit.scheduler}” here. Known ones: {', '.join(SCHEDULES)}.")
+    if edit.scheduler == SGM_UNIFORM and edit.sampler_name in OWN_TIMESTEPS:
+        raise EditError(f"{edit.sampler_name} has timesteps of its own: leave the schedule type at {AUTOMATIC}, or take another sampler.")
     if edit.styles:
         raise EditError("Styles are the WebUI's: write what they say into the instruction.")

@@ -67,6 +67,18 @@ def test_the_picture_is_the_host_s(host, editors, sampler, steps):
     assert levels_apart(host, editors("edit"), sampler_name=sampler, steps=steps, negative_prompt="blurry") <= 2
 
 
+@pytest.mark.parametrize(
+    "sampler, schedule, fields",
+    (
+        ("LCM", "SGM Uniform", {}), ("LCM", "SGM Uniform", dict(steps=3, count=2)), ("LCM", "Automatic", dict(steps=5)),
+        ("LCM", "SGM Uniform", dict(denoising_strength=0.6)), ("Euler a", "SGM Uniform", dict(steps=7)), ("Euler", "SGM Uniform", dict(steps=7)),
+        ("DPM++ 2M", "SGM Uniform", dict(steps=7)),
+    ),
+)  # fmt: skip
+def test_a_schedule_means_what_it_means_to_the_host(host, editors, sampler, schedule, fields):
+    assert levels_apart(host, editors("edit"), sampler_name=sampler, scheduler=schedule, text_scale=2.0, **fields) <= 2
+
+
 # Where a level of the latent has an odd side, the two networks scale it up otherwise: sizes here have none.
 @pytest.mark.parametrize(
     "fields",

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from einops import rearrange
 
-from ...editor import OUT_OF_MEMORY, DiffusionModel, timesteps_of
+from ...editor import AUTOMATIC, DRAWING, OUT_OF_MEMORY, DiffusionModel, timesteps_of
 from ...runners import EndsTheRun, on_device
 from .draws import Draw
 from .prompt_to_prompt import SharedAttention, shared_attention, shares_at, source_rows
@@ -25,6 +25,7 @@ class Sampling:
     size: int = 512
     steps: int = 100
     sampler_name: str = "Euler a"
+    scheduler = AUTOMATIC
     denoising_strength = 1.0  # from noise alone
 
 
@@ -57,7 +58,7 @@ class TextToImage(DiffusionModel):
         scheduler, timesteps = timesteps_of(sampling, self.prediction_type, self.device)
         # On the CPU and one for every picture: both pictures of a sample get the same noise, at the start and at every step.
         generators = [torch.Generator().manual_seed(draw.seed) for _ in range(2) for draw in draws]
-        options = {"generator": generators} if sampling.sampler_name == "Euler a" else {}
+        options = {"generator": generators} if sampling.sampler_name in DRAWING else {}
         side = sampling.size // self.pixels_to_a_latent
         noise = torch.stack([torch.randn(CHANNELS, side, side, generator=generator) for generator in generators])
         x = noise.to(self.device) * scheduler.init_noise_sigma
