@@ -58,6 +58,8 @@ def contents_of(path: Path) -> str:
 def settings_of(edit: Edit) -> dict[str, Any]:
     """What `Stamps` takes of an edit that is the same for every picture."""
     settings = {f.name: getattr(edit, f.name) for f in fields(edit) if f.name not in OF_A_PICTURE}
+    if edit.speed == Edit.speed:  # as what was made before there was a choice
+        del settings["speed"]
     return settings | {"region": edit.region and edit.region.text}
 
 

@@ -205,8 +205,9 @@ def result_asked(result: str | None, own_size: bool | None) -> str:
     return result
 
 
-def check_speed(speed: str) -> None:
-    if speed not in SPEEDS:
+def check_speed(speed: object) -> None:
+    """Raises EditError for what is none."""
+    if not isinstance(speed, str) or speed not in SPEEDS:
         raise EditError(f"There is no speed “{str(speed)[:80]}”. Known ones: {', '.join(SPEEDS)}.")
 
 

@@ -50,6 +50,11 @@ def fields_of(edit: Edit) -> dict:
     return fields
 
 
+def is_fast(infotext: str | None) -> bool:
+    """Whether a result with this infotext was made fast."""
+    return f", {field_name('speed')}: fast" in (infotext or "").rpartition("\n")[2]
+
+
 def infotext_of(edit: Edit, *, seed: int, scales: tuple[float, float], size: tuple[int, int], model: str, tags: Sequence[str] = ()) -> str:
     """The whole infotext of one result. scales: (text scale, image scale) it was made with; size: (width, height) it was made at; tags: of
     LoRAs, which stand behind the instruction."""

@@ -205,7 +205,9 @@ def stages(plan: Plan, picture: int, rows: Sequence[int]) -> list[Stage]:
     by_kind: dict[int, list[tuple[int, Scale]]] = {}
     for place, weight in sorted(plan.terms[picture], key=lambda term: term[0]):
         by_kind.setdefault(max(rows.index(plan.rows[place]) - len(rows) + len(PASSES), 0), []).append((place, weight))
-    return [Stage(kind, *zip(*terms)) for kind, terms in sorted(by_kind.items())]
+    return [
+        Stage(kind, tuple(place for place, _ in terms), tuple(weight for _, weight in terms)) for kind, terms in sorted(by_kind.items())
+    ]
 
 
 @dataclass(frozen=True)
@@ -257,7 +259,7 @@ class HeldPasses:
             if place in idle:
                 predictions[place] = before - self.seen[key].difference * slope if key in self.seen else before
             elif cadence[i].between(fuller.kind, plainer.kind) > 1:
-                self.seen[key] = Seen((before - predictions[place]) / slope, self.calls, conditions_of(fuller, plainer, rows, plan))
+                self.seen[key] = Seen((before - predictions[place]) / slope, self.calls, conditions_of_both(fuller, plainer, rows, plan))
         self.calls += 1
         return torch.stack([predictions[place] for place in range(len(plan.rows))])
 
@@ -271,8 +273,8 @@ class HeldPasses:
             falling = plainer.weights[0] + falling
             held = self.seen.get((picture, fuller.kind, plainer.kind))
             if not runs and weighs(falling):
-                late = held is None or self.calls >= held.call + cadence.between(fuller.kind, plainer.kind)
-                runs = late or not alike(held.conditions, conditions_of(fuller, plainer, rows, plan))
+                every, conditions = cadence.between(fuller.kind, plainer.kind), conditions_of_both(fuller, plainer, rows, plan)
+                runs = held is None or self.calls >= held.call + every or not alike(held.conditions, conditions)
             if runs:
                 falling = 0.0
             else:
@@ -280,12 +282,12 @@ class HeldPasses:
         return idle
 
 
-def conditions_of(fuller: Stage, plainer: Stage, rows: Rows, plan: Plan) -> list[tuple[Text, torch.Tensor]]:
+def conditions_of_both(fuller: Stage, plainer: Stage, rows: Rows, plan: Plan) -> list[tuple[Text, torch.Tensor]]:
     return [(rows.text[row], rows.picture[row]) for row in (plan.rows[place] for place in (*fuller.places, *plainer.places))]
 
 
 def alike(a: Sequence[tuple[Text, torch.Tensor]], b: Sequence[tuple[Text, torch.Tensor]]) -> bool:
-    return len(a) == len(b) and all(same(*texts) and torch.equal(*pictures) for texts, pictures in (zip(*pair) for pair in zip(a, b)))
+    return len(a) == len(b) and all(same(text, other) and torch.equal(picture, its) for (text, picture), (other, its) in zip(a, b))
 
 
 class GuidedDenoiser:

@@ -8,6 +8,8 @@ from .edit import FULL, OWN_SIZE, WORKING
 
 AS_PICTURE, CUSTOM = SIZES = "As the picture", "Custom"
 RESULT_LABELS = {FULL: "Full size with detail", OWN_SIZE: "Own size, enlarged", WORKING: "Working size"}
+FAST_INFO = "fast runs three fifths of the network's work"
+FINISH_EXACTLY = "Finish exactly"
 ONE_CHANGE_A_LINE = "One change a line: each line edits the result of the one before"
 HOLD, LOAD_EXAMPLE = "Hold to see the original", "Load example"
 VARY, VARY_WORD = "Variations side by side", "A result for every choice of"

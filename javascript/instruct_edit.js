@@ -22,6 +22,14 @@ async function ip2p_submit() {
     return res;
 }
 
+function ip2p_submit_exactly(dummy, page, place, info) {
+    const id = randomId();
+    ip2p_remember('task_id', id);
+    ip2p_clear_error();
+    ip2p_watch(id);
+    return [id, ip2p_page()[0], ip2p_result_place(), info];
+}
+
 async function ip2p_submit_sheet() {
     const id = randomId();
     ip2p_clear_error();

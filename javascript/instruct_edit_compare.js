@@ -10,6 +10,7 @@ function ip2p_compared() {
 function ip2p_show_handle() {
     const compared = ip2p_compared();
     ip2p_element('hold').disabled = !compared;
+    ip2p_element('finish_exactly').style.display = ip2p_is_fast() ? '' : 'none';
     if (!compared) {
         ip2p_element('compare')?.remove();
         return;

@@ -19,6 +19,11 @@ function ip2p_result_place() {
     return results.includes(selected) ? selected : shown;
 }
 
+// Whether the selected result was made fast, and so can be finished exactly.
+function ip2p_is_fast() {
+    return /\bInstruct edit speed: fast\b/.test(ip2p_job().infotexts?.[ip2p_result_place()] ?? '');
+}
+
 // The gallery keeps the place that was selected in the one before, or takes the grid.
 async function ip2p_select_result() {
     const {infotexts, instruct_edit_results: results = [0], instruct_edit_shown: place = 0} = ip2p_job();

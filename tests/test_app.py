@@ -120,6 +120,18 @@ def test_seed_and_scales_are_fixed_or_random(page):
     assert f"Seed: {field(page, 'seed').input_value()}," in drawn
 
 
+def test_a_fast_result_has_a_button_that_finishes_it_exactly(page):
+    set_up(page)
+    exact = generate(page)
+    expect(page.locator("#ip2p_finish_exactly")).to_be_hidden()
+    page.locator("#ip2p_speed label", has_text="fast").click()
+    fast = generate(page)
+    assert "Instruct edit speed: fast" in fast and "speed" not in exact
+    page.locator("#ip2p_finish_exactly").click()
+    expect(field(page, "infotext")).to_have_value(exact)
+    expect(page.locator("#ip2p_finish_exactly")).to_be_hidden()
+
+
 def picture_of(page) -> list[int]:
     """[width, height, r, g, b, …] of what the picture field shows, at 16x16."""
     return page.evaluate(

@@ -54,6 +54,15 @@ def test_another_picture_does_not_pass_for_finished(tmp_path, capsys, fake_edito
     assert edit(b, "make it winter", "--output", out) == 0 and len(fake_editor.asked) == 2
 
 
+def test_a_fast_result_does_not_pass_for_an_exact_one(tmp_path, capsys, fake_editor):
+    photo, out = picture(tmp_path / "a.jpg"), tmp_path / "out.png"
+    assert edit(photo, "make it winter", "--output", out) == 0
+    stamp = settings_in(out)
+    assert edit(photo, "make it winter", "--output", out, "--speed", "exact") == 0 and len(fake_editor.asked) == 1
+    assert edit(photo, "make it winter", "--output", out, "--speed", "fast", "--force") == 0 and settings_in(out) != stamp
+    assert [asked.speed for asked in fake_editor.asked] == ["exact", "fast"]
+
+
 def test_two_folders_of_equal_names_are_two(tmp_path, capsys, fake_editor):
     picture(tmp_path / "1" / "a.jpg"), picture(tmp_path / "2" / "a.jpg", "blue")
     assert edit(tmp_path / "1", "make it winter", "--output", tmp_path / "out") == 0

@@ -43,7 +43,27 @@ from ip2p.presets import chosen, filled, load, names_of
 from tiny_model import save_folder, tiny_editor
 
 ROOT = Path(__file__).resolve().parents[1]
-FIELDS = ["make it winter", "", 1, "Fixed", 7, "Fixed", 7.5, 1.5, "Euler", "full", 1, "As the picture", 512, 512, 512, "", False, ""]
+FIELDS = [
+    "make it winter",
+    "",
+    1,
+    "Fixed",
+    7,
+    "Fixed",
+    7.5,
+    1.5,
+    "Euler",
+    "full",
+    1,
+    "As the picture",
+    512,
+    512,
+    512,
+    "",
+    False,
+    "",
+    "exact",
+]
 EDIT = [*FIELDS, ""]  # nothing painted
 META = {"_type": "gradio.FileData"}
 
@@ -225,6 +245,19 @@ def test_another_kind_of_result_needs_no_new_edit(client, url, tmp_path, monkeyp
     assert chained[3] == []
 
 
+def test_a_fast_result_is_finished_exactly_from_the_same_seed(client, half):
+    photo = handle_file(ROOT / "ip2p" / "examples" / "chelsea.jpg")
+    steps_4 = [*FIELDS[:2], 4, *FIELDS[3:-1]]
+    *_, infotext, exact, _ = client.predict(photo, *steps_4, "exact", painted(half), api_name="/edit")
+    with pytest.raises(Exception, match="This result is exact already"):
+        client.predict("full", 1, api_name="/finish_exactly")
+    _, _, _, _, chain, *_, said, fast, _ = client.predict(photo, *steps_4, "fast", painted(half), api_name="/edit")
+    assert "Instruct edit speed: fast" in said and Path(fast).read_bytes() != Path(exact).read_bytes()
+    _, again, *_, said, finished, _ = client.predict("full", 1, api_name="/finish_exactly")
+    assert said == infotext and Path(finished).read_bytes() == Path(exact).read_bytes()
+    assert len(again) == len(chain), "it takes the place of the fast one"
+
+
 def test_of_a_result_that_is_not_kept_it_says_so(client, url):
     photo = handle_file(ROOT / "ip2p" / "examples" / "chelsea.jpg")
     for seed in (7, 8):
@@ -292,6 +325,7 @@ def test_stepping_back_gives_the_file_that_was_uploaded(client, tmp_path):
         (9, None, "There is no result “None”. Known ones: working, own-size, full."),
         (10, "all", "The detail must be a number, not all."),
         (10, -1, "The detail must be between 0 and 1, not -1.0."),
+        (18, "furious", "There is no speed “furious”. Known ones: exact, fast."),
         (8, "Newton", "There is no sampler “Newton”. Known ones: Euler a, Euler, DPM++ 2M, DDIM, UniPC, LCM."),
     ],
 )
@@ -402,9 +436,9 @@ def test_the_mask_file_of_another_picture_is_forgotten():
 
 def test_a_size_of_one_s_own_is_the_one_that_is_edited_at(client):
     photo = handle_file(ROOT / "ip2p" / "examples" / "chelsea.jpg")
-    *_, infotext, _, _ = client.predict(photo, *FIELDS[:11], "Custom", 512, 128, 64, "", False, "", "", api_name="/edit")
+    *_, infotext, _, _ = client.predict(photo, *FIELDS[:11], "Custom", 512, 128, 64, "", False, "", "exact", "", api_name="/edit")
     assert ", Size: 128x64," in infotext
-    *_, infotext, _, _ = client.predict(photo, *FIELDS[:11], "As the picture", 128, 512, 512, "", False, "", "", api_name="/edit")
+    *_, infotext, _, _ = client.predict(photo, *FIELDS[:11], "As the picture", 128, 512, 512, "", False, "", "exact", "", api_name="/edit")
     assert ", Size: 128x128," in infotext and "longest side: 128" in infotext
 
 
@@ -413,7 +447,7 @@ def test_of_a_result_no_picture_of_the_photograph_s_size_stays_in_memory(model, 
     events = Events(model)
     photo = save_file_to_cache(large(tmp_path), get_upload_folder())
     request = gr.Request(session_hash="somebody")
-    values = [{"path": photo}, *FIELDS[:9], "own-size", 1, "Custom", 64, 64, 64, "", False, "", None, []]
+    values = [{"path": photo}, *FIELDS[:9], "own-size", 1, "Custom", 64, 64, 64, "", False, "", "exact", "", None, []]
     *_, chain, _, _, whole, _ = next(events.generate(request, lambda *_, **__: None, *values))
     held = pickle.dumps((events.kept.of_session, chain))
     assert Image.open(whole).size == (1804, 1200)
@@ -424,7 +458,7 @@ def test_many_pictures_are_edited_once_and_a_bad_file_is_named(client, tmp_path)
     for name, colour in (("one.png", "red"), ("two.png", "green"), ("three.png", "blue")):
         Image.new("RGB", (64, 64), colour).save(tmp_path / name)
     (tmp_path / "notes.png").write_text("no picture")
-    at_64 = [*FIELDS[:11], "Custom", 64, 64, 64, "", False]
+    at_64 = [*FIELDS[:11], "Custom", 64, 64, 64, "", False, "", "exact"]
 
     def edit_all(*names, fields=at_64):
         said, packed, _ = client.predict([handle_file(tmp_path / name) for name in names], *fields, api_name="/edit_all")

@@ -107,13 +107,44 @@ class Events:
         yield (last.before, shown), *[gr.skip()] * 5, None, said()
         file, after = file_and_shown(image, f"result-{working.seed}", infotext)
         working.file = file
+        yield (last.before, after), *in_place(chain, variants, last._replace(result=file, after=after)), infotext, file, said()
+
+    def finish_exactly(
+        self,
+        result: Any,
+        detail: Any,
+        chain: Sequence[Step],
+        variants: Sequence[Step],
+        request: gr.Request,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> Iterator[tuple]:
+        """The last result, which was made fast, made once more with its seed and settings, exact → as `again`. Raises EditError."""
+        if not chain:
+            raise EditError("There is no result yet: edit a picture first.")
+        last = chain[-1]
+        with self.running.edit(request.session_hash) as stop:
+            working = self.kept.get(request.session_hash, last.result)
+            photograph = read_image(uploaded(last.picture, NO_LONGER), limits=HTTP)
+            edit = working.exactly(photograph, str(result), number("detail", detail))
+            try:
+                (made,) = self.editor.edit(edit, on_step=on_step(progress, stop), on_rows=on_rows(progress, stop))
+            except Interrupted as e:
+                raise EditError(str(e)) from e
+        file, after = file_and_shown(made.image, f"result-{made.seed}", made.infotext)
         now = last._replace(result=file, after=after)
-        chain, places = [*chain[:-1], now], [place for place, step in enumerate(variants) if step == last]
-        variants = [now if step == last else step for step in variants]
-        yield (last.before, after), chain, strip(chain), variants, shown_variants(variants, *places), infotext, file, said()
+        self.kept.replace(request.session_hash, working, Working.of(made, {**working.settings, "speed": edit.speed}, now))
+        yield (last.before, after), *in_place(chain, variants, now), made.infotext, file, said()
 
     def stop_edit(self, request: gr.Request) -> None:
         self.running.stop(request.session_hash)
+
+
+def in_place(chain: Sequence[Step], variants: Sequence[Step], now: Step) -> tuple:
+    """→ the chain, its gallery, the variations and theirs, once the last result is given back in another way."""
+    last = chain[-1]
+    chain, places = [*chain[:-1], now], [place for place, step in enumerate(variants) if step == last]
+    variants = [now if step == last else step for step in variants]
+    return chain, strip(chain), variants, shown_variants(variants, *places)
 
 
 def on_step(progress: gr.Progress, stop: Event, described: str | None = None) -> Callable[[int, int, torch.Tensor], bool]:

@@ -14,12 +14,25 @@ from gradio.utils import get_upload_folder
 
 from ..checkpoints import small
 from ..checkpoints.student import ABLE
-from ..edit import FULL, MAX_SEED, MAX_STEPS, move_scales
+from ..edit import FULL, MAX_SEED, MAX_STEPS, SPEEDS, Edit, move_scales
 from ..editor import SAMPLERS
 from ..images import MAX_SIDE, MIN_SIDE
+from ..infotext import is_fast
 from ..segmentation import missing
 from ..where import NAMES as REGION_NAMES
-from ..wording import AS_PICTURE, CUSTOM, EXAMPLES, HOLD, LOAD_EXAMPLE, ONE_CHANGE_A_LINE, RESULT_LABELS, SIZES, VARY
+from ..wording import (
+    AS_PICTURE,
+    CUSTOM,
+    EXAMPLES,
+    FAST_INFO,
+    FINISH_EXACTLY,
+    HOLD,
+    LOAD_EXAMPLE,
+    ONE_CHANGE_A_LINE,
+    RESULT_LABELS,
+    SIZES,
+    VARY,
+)
 from .clearing import clear_hourly, use_own_folder
 from .events import Events, take_mask
 from .many import Many
@@ -135,6 +148,7 @@ class Page:
         with gr.Row():
             self.hold = gr.Button(HOLD, elem_id="ip2p_hold", size="sm", min_width=90)
             self.use = gr.Button("Use result as picture", elem_id="ip2p_use_result", size="sm", min_width=90)
+            self.finish = gr.Button(FINISH_EXACTLY, elem_id="ip2p_finish_exactly", size="sm", min_width=90, visible=False)
             self.back = gr.Button("Step back", elem_id="ip2p_history_back", size="sm", min_width=90)
         self.download = gr.DownloadButton("Download the result", elem_id="ip2p_download")
         kinds = [(label, result) for result, label in RESULT_LABELS.items()]
@@ -165,6 +179,7 @@ class Page:
                 self.more = gr.Button("Edit more", elem_id="ip2p_edit_more", size="sm")
         with gr.Row():
             fields["steps"] = gr.Slider(1, MAX_STEPS, defaults.steps, step=1, label="Steps", elem_id="ip2p_steps")
+            fields["speed"] = gr.Radio([*SPEEDS], value=Edit.speed, label="Speed", elem_id="ip2p_speed", info=FAST_INFO)
             fields["sampler_name"] = gr.Dropdown(list(SAMPLERS), value=defaults.sampler_name, label="Sampler", elem_id="ip2p_sampler")
             fields["seed_mode"] = gr.Radio([FIXED, DRAWN], value=FIXED, label="Seed is", elem_id="ip2p_seed_mode")
             fields["seed"] = gr.Number(SEED, label="Seed", step=1, minimum=0, maximum=MAX_SEED, elem_id="ip2p_seed")
@@ -203,6 +218,17 @@ class Page:
             moved, self.events.again, [fields["result"], fields["detail"], chain, self.variants], [self.compared, *shown], "again",
             progress_on=self.compared, trigger_mode="always_last",
         )  # fmt: skip
+        self.offer(
+            [self.finish.click], self.events.finish_exactly, [fields["result"], fields["detail"], chain, self.variants],
+            [self.compared, *shown], "finish_exactly", progress_on=self.compared,
+        )  # fmt: skip
+        self.infotext.change(
+            lambda infotext: gr.update(visible=is_fast(infotext)),
+            [self.infotext],
+            [self.finish],
+            api_visibility="private",
+            show_progress="hidden",
+        )
         self.stop.click(self.events.stop_edit, queue=False)
         scales = [fields["text_scale"], fields["image_scale"]]
         for button, direction in ((self.less, -1), (self.more, +1)):

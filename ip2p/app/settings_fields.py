@@ -18,7 +18,7 @@ PAINTED = "What is painted, or everywhere"
 # As a program gives their values, after the picture.
 NAMES = (
     "instruction", "negative_prompt", "steps", "seed_mode", "seed", "scale_mode", "text_scale", "image_scale", "sampler_name", "result", "detail",
-    "size_mode", "longest_side", "width", "height", "region", "only", "variations",
+    "size_mode", "longest_side", "width", "height", "region", "only", "variations", "speed",
 )  # fmt: skip
 
 
@@ -34,6 +34,7 @@ def settings_of(values: Mapping[str, Any], defaults: ModelDefaults, painted: boo
         "instruction": str(values["instruction"] or ""),
         "negative_prompt": str(values["negative_prompt"] or ""),
         "steps": whole("steps", values["steps"]),
+        "speed": str(values["speed"]),
         "seed": seed,
         "text_scale": number("text scale", text),
         "image_scale": number("image scale", image),

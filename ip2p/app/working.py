@@ -63,6 +63,14 @@ class Working:
         size = self.levels.shape[1::-1]
         return image, infotext_of(edit, seed=self.seed, scales=self.scales, size=size, model=editor.name)
 
+    def exactly(self, photograph: Image.Image, result: str, detail: float) -> Edit:
+        """The edit that makes the result exactly, given back so. Raises EditError for one that is exact."""
+        if self.settings["speed"] == Edit.speed:
+            raise EditError("This result is exact already.")
+        text, image = self.scales
+        asked = {"speed": Edit.speed, "seed": self.seed, "text_scale": text, "image_scale": image, "result": result, "detail": detail}
+        return Edit(image=photograph, mask=self.painted.mask(photograph.size), **{**self.settings, **asked})
+
     def _decoded(self, editor: Editor, picture: Image.Image) -> np.ndarray:
         if self.decoded is None:
             self.decoded = editor.reconstruct(picture)
@@ -85,6 +93,10 @@ class Kept:
             self.of_session.move_to_end(session)
             while len(self.of_session) > MOST or (len(self.of_session) > 1 and self._bytes() > self.max_bytes):
                 self.of_session.popitem(last=False)
+
+    def replace(self, session: str | None, old: Working, new: Working) -> None:
+        with self.lock:
+            self.of_session[session or ""] = [new if working is old else working for working in self.of_session.get(session or "", ())]
 
     def get(self, session: str | None, file: str) -> Working:
         """What made the result of this file. Raises EditError where it is not kept."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -157,3 +158,9 @@ def fit(image: Image.Image, size: tuple[int, int], whole: bool = False) -> Image
     if image.size == size:
         return image
     return image.resize(size, Image.Resampling.LANCZOS) if whole else ImageOps.fit(image, size, Image.Resampling.LANCZOS)
+
+
+def bytes_of(*images: Image.Image | None) -> Iterator[tuple[int, int]]:
+    """(identity, bytes) of each picture that is there."""
+    for image in filter(None, images):
+        yield id(image), image.width * image.height * len(image.getbands())

@@ -137,6 +137,11 @@ class EditRequest(Strict):
         False, description="Draw both scales by the picture's seed, from a fifth below to a fifth above those of the model."
     )
     steps: int | None = Field(None, ge=1, le=MAX_STEPS, description=f"{LEFT_OUT.capitalize()}, {Edit.steps} of the published one.")
+    speed: str = Field(
+        Edit.speed,
+        max_length=MAX_NAME,
+        description="“exact”, or “fast”: three fifths of the network's work, for nearly the same picture; samplers of CFG++ run exact and say so.",
+    )
     sampler_name: str | None = Field(
         None,
         max_length=MAX_NAME,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import cycle
 
@@ -18,9 +19,10 @@ from .processing import Result, check_room, results_of_line, run_edit
 
 @dataclass
 class ChainRun:
-    """What a chain made. processed: the host's description of all lines as one job; lines: of every line its results; asked: how many
-    results were asked for."""
+    """What a chain made. edit: the one it ran, its region found; processed: the host's description of all lines as one job; lines: of every
+    line its results; asked: how many results were asked for."""
 
+    edit: Edit
     processed: Processed
     asked: int
     lines: list[list[Result]] = field(default_factory=list)
@@ -34,6 +36,13 @@ class ChainRun:
     def interrupted(self) -> bool:
         """Whether a result is half done or missing."""
         return len(self.results) < self.asked or any(result.cut_short for result in self.results)
+
+    def one_by_one(self) -> Iterator[tuple[Result, Edit]]:
+        """Every result with the edit that makes it alone, of the picture that its line was given."""
+        for number, (line, results) in enumerate(zip(lines_of(self.edit), self.lines)):
+            for result, one in zip(results, cycle(varied(line))):
+                seeded = replace(one, seed=result.seed, count=1, batch_size=1)
+                yield result, next_edit(seeded, result.picture, result.seed) if number else seeded
 
     def add(self, processed: Processed, results: list[Result]) -> None:
         self.lines.append(results)
@@ -57,7 +66,7 @@ def run_chain(edit: Edit, **options) -> ChainRun:
     run = None
     for steps in lines:
         processed, results = run_line(steps, run.lines[-1] if run else [], options)
-        run = run or ChainRun(processed, results_of_line(edit) * len(lines))
+        run = run or ChainRun(edit, processed, results_of_line(edit) * len(lines))
         run.add(processed, results)
         if is_over() or not results:
             break

@@ -12,8 +12,8 @@ from modules.ui_components import FormRow, ToolButton
 
 from .. import __version__, images
 from ..checkpoints.defaults import ModelDefaults
-from ..edit import MAX_COUNT, MAX_SIDE, MAX_STEPS, MIN_SIDE, SLIDER_IMAGE, SLIDER_TEXT, Edit, move_scales
-from ..wording import AS_PICTURE, CUSTOM, LOAD_EXAMPLE
+from ..edit import MAX_COUNT, MAX_SIDE, MAX_STEPS, MIN_SIDE, SLIDER_IMAGE, SLIDER_TEXT, SPEEDS, Edit, move_scales
+from ..wording import AS_PICTURE, CUSTOM, FAST_INFO, LOAD_EXAMPLE
 from . import cards, picker, region_controls
 from .models import chosen_defaults, randomise_label
 from .paste import RESULTS_BY_LABEL
@@ -84,6 +84,7 @@ def build_controls() -> tuple[dict, gr.Button, gr.Button, dict]:
             [x.label for x in sd_schedulers.schedulers], value="Automatic", label="Schedule type", elem_id="ip2p_scheduler"
         )
         c["steps"] = gr.Slider(1, MAX_STEPS, 20, step=1, label="Sampling steps", elem_id="ip2p_steps")
+        c["speed"] = gr.Radio([*SPEEDS], value=Edit.speed, label="Speed", elem_id="ip2p_speed", info=FAST_INFO)
     with FormRow(elem_id="ip2p_count_row"):
         c["count"] = gr.Slider(1, MAX_COUNT, 1, step=1, label="Batch count", elem_id="ip2p_count")
         c["batch_size"] = gr.Slider(1, 8, 1, step=1, label="Batch size", elem_id="ip2p_batch_size")

@@ -30,11 +30,12 @@ from modules.script_callbacks import (
 from ..checkpoints.recognise import EDIT_CHANNELS, refusal
 from ..checkpoints.student import SCOPED, refuse
 from ..errors import EditError
-from ..guidance import Guidance, Scale, pass_weights, progress_at
-from ..passes import Rows, Runner, plan_passes
+from ..guidance import Cadence, Guidance, Scale, pass_weights, progress_at
+from ..passes import HeldPasses, Rows, Runner, plan_passes
 from .one_pass import name_of, student_of
 from .settings import passes_are_batched
 
+RUNS_EXACT = "This sampler uses the pass without text and picture in every step: the edit ran exact, not fast."
 OUT_OF_MEMORY = "There is not enough GPU memory for this edit: choose a smaller size or batch size, or start the WebUI with --medvram."
 
 
@@ -45,10 +46,23 @@ class EditRun:
         self.guidance, self._denoiser = guidance, denoiser
         self.calls = 0
         self.runner = Runner(by_pass=not passes_are_batched(), on_memory_shortage=self._say_fallback)
+        self.held = HeldPasses(self.runner, self._per_epsilon)
         self._fell_back = False
 
     def of_picture(self, index: int) -> Guidance:
         return self.guidance[index if len(self.guidance) > 1 else 0]
+
+    def cadence(self, pictures: int) -> list[Cadence]:
+        """Of every picture of the batch. CFG++ renoises with `uncond` itself in every call."""
+        asked = [self.of_picture(i).cadence for i in range(pictures)]
+        if self._denoiser.need_last_noise_uncond and not all(one.exact for one in asked):
+            self._denoiser.p.comment(RUNS_EXACT)
+            return [Cadence()] * pictures
+        return asked
+
+    def _per_epsilon(self, level: torch.Tensor) -> torch.Tensor:
+        """The host's denoisers give x0 of models of ε and of v alike, those of DDIM and its kin ε."""
+        return -level if hasattr(self._denoiser.inner_model, "sigma_to_t") else torch.ones_like(level)
 
     def _say_fallback(self) -> None:
         devices.torch_gc()
@@ -136,6 +150,7 @@ class EditForward:
             raise sd_samplers_common.InterruptedException
         if sd_samplers_common.apply_refiner(self, sigma):
             cond, uncond = self.sampler.sampler_extra_args["cond"], self.sampler.sampler_extra_args["uncond"]
+            run.held.forget()
 
         prompts, text = prompt_parser.reconstruct_multicond_batch(cond, self.step)
         negative = prompt_parser.reconstruct_cond_batch(uncond, self.step)
@@ -152,7 +167,7 @@ class EditForward:
             weights = [pass_weights(*both, of) for both, of in zip(scales, prompt_weights)]
         uncond = [of_picture[-1] for of_picture in rows.of_picture]
         plan = plan_passes(weights, rows.of_picture, rows.equal, always=uncond if self.need_last_noise_uncond else ())
-        predictions = run.runner.run(self._network, rows, plan.rows)
+        predictions = run.held.run(self._network, rows, plan, run.cadence(len(prompts)))
 
         out = predictions[list(plan.representative)]
         denoised_params = CFGDenoisedParams(out, shared.state.sampling_step, shared.state.sampling_steps, self.inner_model)

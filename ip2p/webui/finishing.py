@@ -13,7 +13,7 @@ from PIL import Image
 from modules import processing, shared
 
 from ..edit import FULL, OWN_SIZE, Edit
-from ..images import png_level
+from ..images import bytes_of, png_level
 from ..result import finished
 
 OnRows = Callable[[int, int], None]  # what `detail.transfer` reports to
@@ -45,8 +45,7 @@ class Made:
     @property
     def parts(self) -> Iterator[tuple[int, int]]:
         """(identity, bytes) of everything it holds; results of one job share some."""
-        for image in filter(None, (self.edit.image, self.edit.mask, self.picture, self.mask)):
-            yield id(image), image.width * image.height * len(image.getbands())
+        yield from bytes_of(self.edit.image, self.edit.mask, self.picture, self.mask)
         for levels in (self.levels, self.decoded):
             yield id(levels), levels.nbytes
 

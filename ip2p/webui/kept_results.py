@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
 from threading import RLock
 from typing import TYPE_CHECKING
 
+from ..images import bytes_of
 from .history_store import MAX_WINDOWS, WINDOW_ID
 
 if TYPE_CHECKING:
+    from PIL import Image
+
+    from ..edit import Edit
     from .finishing import Made
 
 MAX_JOBS = 2  # of one window: two tabs of a browser share its id
@@ -31,12 +35,23 @@ JOB_FIELD, RESULTS_FIELD, SHOWN_FIELD, BEFORE_FIELD = (
 _lock = RLock()  # Gradio answers several events at once
 
 
+@dataclass(frozen=True)
+class Exactly:
+    """The edit that makes one result exactly. painted: the mask that was painted for it; checkpoint: the title of the one that made it."""
+
+    edit: Edit
+    painted: Image.Image | None
+    checkpoint: str
+
+
 @dataclass
 class Kept:
-    """One result. file: the one that shows it as it was finished last, where that was not the edit itself."""
+    """One result. exactly: what makes it exactly, where it was made fast; file: the one that shows it as it was finished last, where that
+    was not the edit itself."""
 
     made: Made
     seed: int
+    exactly: Exactly | None = None
     file: Path | None = None
 
     def temporary_file(self, file: Path) -> Path:
@@ -44,6 +59,13 @@ class Kept:
         self.forget_file()
         self.file = file
         return file
+
+    @property
+    def parts(self) -> Iterator[tuple[int, int]]:
+        """(identity, bytes) of everything it holds; results of one job share some."""
+        yield from self.made.parts
+        if self.exactly:
+            yield from bytes_of(self.exactly.edit.image, self.exactly.edit.mask, self.exactly.painted)
 
     def forget_file(self) -> None:
         if self.file is not None:
@@ -60,7 +82,7 @@ class Job:
     @property
     def parts(self) -> dict[int, int]:
         """By identity the bytes of what it holds."""
-        return dict(part for result in self.results.values() for part in result.made.parts)
+        return dict(part for result in self.results.values() for part in result.parts)
 
 
 class KeptResults:

@@ -9,7 +9,7 @@ import gradio as gr
 from modules import infotext_utils, sd_samplers
 from modules.infotext_utils import ParamBinding, PasteField
 
-from ..edit import MAX_SEED, OWN_SIZE, WORKING, Edit
+from ..edit import MAX_SEED, OWN_SIZE, SPEEDS, WORKING, Edit
 from ..guidance import Guidance
 from ..infotext import OWN_FIELDS, PREFIX, field_name
 from ..infotext import fields_of as shared_fields_of
@@ -71,6 +71,11 @@ def result_of(params: dict) -> str | None:
     return result if result in RESULT_LABELS else None
 
 
+def pasted_speed(params: dict) -> str | None:
+    speed = pasted("speed")(params)
+    return speed if speed in SPEEDS else None
+
+
 def pasted_crop(params: dict):
     """Where an edit does not say, its picture was cropped for the result at working size only."""
     result = result_of(params)
@@ -109,9 +114,10 @@ def connect(toprow, controls: dict) -> list[PasteField]:
         PasteField(controls["height"], lambda d: d.get("Size-2")),
         PasteField(controls["denoising_strength"], pasted_strength),
         PasteField(controls["result"], lambda d: RESULT_LABELS.get(result_of(d))),
+        PasteField(controls["speed"], pasted_speed),
         PasteField(controls["crop"], pasted_crop),
         *region_controls.paste_fields(controls, is_edit),
-        *(PasteField(controls[setting], pasted(setting)) for setting in OWN_FIELDS if setting != "result"),
+        *(PasteField(controls[setting], pasted(setting)) for setting in OWN_FIELDS if setting not in ("result", "speed")),
     ]
     infotext_utils.add_paste_fields("ip2p", controls["image"], fields)
     binding = ParamBinding(paste_button=toprow.paste, tabname="ip2p", source_text_component=toprow.prompt)

@@ -14,7 +14,7 @@ from modules.processing import StableDiffusionProcessingImg2Img, decode_latent_b
 from modules.ui_components import FormRow
 
 from ..detail import DetailMap
-from ..edit import FULL, OWN_SIZE, WORKING, check_number, result_asked
+from ..edit import FULL, OWN_SIZE, SPEEDS, WORKING, Edit, check_number, check_speed, result_asked
 from ..errors import EditError
 from ..guidance import Guidance, Interval
 from ..images import Frame
@@ -33,12 +33,13 @@ from .prompts import check_prompts
 TITLE = "Instruct edit"
 INTERVALS = ("text_start", "text_end", "image_start", "image_end")
 RESULT, DETAIL, REGION = range(len(INTERVALS), len(INTERVALS) + 3)  # places among the arguments from those of INTERVALS on
+SPEED = REGION + 2
 CROP_AND_RESIZE, RESIZE_AND_FILL = 1, 2  # of the host's resize modes; the others squeeze the picture
 
 
 class InstructEdit(scripts.Script):
     """Arguments: enabled, start from pure noise, the start and the end of text and of image guidance, the result, the detail, the name of a
-    region, whether only that is edited.
+    region, whether only that is edited, the speed.
 
     The result by its name in `Edit.result` or by its label.
     """
@@ -69,13 +70,15 @@ class InstructEdit(scripts.Script):
                 result = gr.Radio(labels, value=RESULT_LABELS[WORKING], label="Result of the edit", elem_id=self.elem_id("result"))
                 detail = gr.Slider(0, 1, 1, step=0.05, label="Keep the photograph's detail in a full size", elem_id=self.elem_id("detail"))
             region = script_region.build(self.elem_id)
+            speed = gr.Radio([*SPEEDS], value=Edit.speed, label="Speed of the edit", elem_id=self.elem_id("speed"))
         self.infotext_fields = [
             PasteField(from_noise, lambda d: d.get(field_name("from noise"), False)),
             *(PasteField(s, paste.pasted(name)) for s, name in zip(sliders, INTERVALS)),
             PasteField(result, lambda d: RESULT_LABELS.get(paste.result_of(d))),
             PasteField(detail, paste.pasted("detail")),
+            PasteField(speed, paste.pasted_speed),
         ]
-        return [enabled, from_noise, *sliders, result, detail, *region]
+        return [enabled, from_noise, *sliders, result, detail, *region, speed]
 
     def process(self, p, enabled=False, from_noise=False, *rest):
         vars(p).pop("instruct_edit_full", None)  # of the job that this one is a copy of
@@ -103,12 +106,14 @@ class InstructEdit(scripts.Script):
         p.inpainting_fill = 1  # the picture is what is edited: never one with the masked part filled in
         # A dictionary of its own: the X/Y/Z plot's cells share one, and a cell would have the schedule of another in its infotext.
         others = {
-            k: v for k, v in p.extra_generation_params.items() if k not in map(field_name, (*INTERVALS, "result", "detail", "region"))
+            k: v
+            for k, v in p.extra_generation_params.items()
+            if k not in map(field_name, (*INTERVALS, "result", "detail", "region", "speed"))
         }
         if result != WORKING and (reason := keeps_working_size(p)):
             p.comment(f"The results stay at working size: {reason}.")
             result = WORKING
-        own = dict(zip(INTERVALS, self.interval_of(p, rest)), result=result)
+        own = dict(zip(INTERVALS, self.interval_of(p, rest)), result=result, speed=self.speed_of(p, rest))
         if result == FULL:
             own["detail"] = detail
         p.extra_generation_params = others | own_fields(own)
@@ -155,7 +160,15 @@ class InstructEdit(scripts.Script):
 
     def guidance_of(self, p, interval) -> Guidance:
         text_start, text_end, image_start, image_end = self.interval_of(p, interval)
-        return Guidance(p.cfg_scale, p.image_cfg_scale, Interval(text_start, text_end), Interval(image_start, image_end))
+        intervals = Interval(text_start, text_end), Interval(image_start, image_end)
+        return Guidance(p.cfg_scale, p.image_cfg_scale, *intervals, cadence=SPEEDS[self.speed_of(p, interval)])
+
+    @staticmethod
+    def speed_of(p, rest) -> str:
+        """As an axis of the X/Y/Z plot set it, else as the accordion has it; exact where a caller names none. Raises EditError."""
+        speed = getattr(p, axis_field("speed"), rest[SPEED] if len(rest) > SPEED else Edit.speed)
+        check_speed(speed)
+        return speed
 
 
 class FullResults:
@@ -287,6 +300,13 @@ def add_axes() -> None:
         except EditError as e:
             raise (HTTPException(422, str(e)) if p.is_api else e) from e
 
+    def confirm_speeds(p, speeds):
+        try:
+            for speed in speeds:
+                check_speed(speed)
+        except EditError as e:
+            raise (HTTPException(422, str(e)) if p.is_api else e) from e
+
     plot.axis_options.extend([
         plot.AxisOptionImg2Img(f"[{TITLE}] Preset", str, apply_preset, plot.format_value, confirm_presets, choices=lambda: list(picker.presets())),
         plot.AxisOptionImg2Img(f"[{TITLE}] Text scale", float, plot.apply_field("cfg_scale")),
@@ -295,4 +315,5 @@ def add_axes() -> None:
             plot.AxisOptionImg2Img(f"[{TITLE}] {name.replace('_', ' guidance ').capitalize()}", float, plot.apply_field(axis_field(name)))
             for name in INTERVALS
         ),
+        plot.AxisOptionImg2Img(f"[{TITLE}] Speed", str, plot.apply_field(axis_field("speed")), plot.format_value, confirm_speeds, choices=lambda: [*SPEEDS]),
     ])  # fmt: skip

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import gradio as gr
+from PIL import Image
 
 from modules import call_queue, progress, shared, ui_common
 from modules.ui_components import FormRow, ResizeHandleRow
 
 from ..errors import EditError
 from ..wording import EXAMPLES, HOLD, ONE_CHANGE_A_LINE
-from . import batch_part, cards, found_region, history, notice, paste, picker, pictures, settings, sheet, shown_result
-from .chain_run import heat_infotext, run_chain
+from . import batch_part, cards, finish_exactly, found_region, history, notice, paste, picker, pictures, settings, sheet, shown_result
+from .chain_run import ChainRun, heat_infotext, run_chain
 from .controls import build_controls, edit_of, seed_of_selected, show_size
-from .kept_results import Kept, kept, with_job
+from .kept_results import Exactly, Kept, kept, with_job
 from .loan import lent
 from .names import TAB_ID
 
@@ -42,6 +44,7 @@ def build(faults) -> gr.Blocks:
                     panel = ui_common.create_output_panel(TAB_ID, settings.outdir())
                     tools = build_result_tools(controls["image"], panel)
                     full = shown_result.build(tools)
+                    exactly = finish_exactly.build(tools)
                     chain = history.build()
                     cells = sheet.build()
                     batch = batch_part.build()
@@ -66,8 +69,14 @@ def build(faults) -> gr.Blocks:
             fn=history.shown, _js="ip2p_page", inputs=[chain["page"]], outputs=[chain["strip"], chain["message"]], show_progress=False
         )
         select_result = dict(fn=None, _js="ip2p_select_result")
-        for event in (toprow.submit.click, toprow.prompt.submit):
-            answered = event(**submit)
+        finish = dict(
+            fn=call_queue.wrap_gradio_gpu_call(finish_exactly.make_finish(answer), extra_outputs=[gr.update(), "", ""]),
+            _js="ip2p_submit_exactly",
+            inputs=[dummy, chain["page"], exactly["place"], panel.generation_info],
+            outputs=outputs,
+            show_progress=False,
+        )
+        for answered in (toprow.submit.click(**submit), toprow.prompt.submit(**submit), exactly["finish"].click(**finish)):
             answered.then(**select_result)
             answered.then(**show_history)
         blocks.load(**show_size(controls))
@@ -138,29 +147,44 @@ def make_generate(names: tuple[str, ...]):
             picture, before = pictures.file_of(sent), pictures.shown_by(sent)
             with lent(title if lend else None):
                 run = run_chain(edit, outdir=settings.outdir(), save=True, grid=True, user=request.username, keep=True)
+                exactly = finish_exactly.exactly(run, edit.mask)
         except EditError as e:
             return gr.update(), "", "", shown_result.error(str(e))
-
-        processed = run.processed
-        of_image = {id(result.image): result for result in run.results}
-        places = {place: of_image[id(image)] for place, image in enumerate(processed.images) if id(image) in of_image}
-        for result in run.results:
-            if result.heat_map:
-                processed.images.append(result.heat_map)
-                processed.infotexts.append(heat_infotext(result))
-        history.add(request.username, window, picture, edit.mask, run)
-        job = kept.add(request.username, window, {place: Kept(one.made, one.seed) for place, one in places.items() if one.made})
-        last_line = next(filter(None, reversed(run.lines)), [None])
-        first = next((place for place, result in places.items() if result is last_line[0]), 0)
-        info = with_job(processed.js(), job, [*places], first, before)
-        if shared.opts.samples_log_stdout:
-            print(info)
-        if shared.opts.do_not_show_images:
-            processed.images = []
-        comments = ui_common.plaintext_to_html(processed.comments, classname="comments")
-        return processed.images, info, ui_common.plaintext_to_html(processed.info), comments
+        return answer(run, request.username, window, edit.mask, picture, before, exactly)
 
     return generate
+
+
+def answer(
+    run: ChainRun,
+    user: str | None,
+    window: str,
+    painted: Image.Image | None,
+    picture: Path | None,
+    before: str,
+    exactly: dict[int, Exactly],
+):
+    """What the tab is sent of an edit, which becomes a step of the window's history. painted: the mask; picture: the file that was edited,
+    where there is one; before: what the page shows it by; exactly: as `finish_exactly.exactly` gives it."""
+    processed = run.processed
+    of_image = {id(result.image): result for result in run.results}
+    places = {place: of_image[id(image)] for place, image in enumerate(processed.images) if id(image) in of_image}
+    for result in run.results:
+        if result.heat_map:
+            processed.images.append(result.heat_map)
+            processed.infotexts.append(heat_infotext(result))
+    history.add(user, window, picture, painted, run)
+    made = {place: Kept(one.made, one.seed, exactly.get(id(one))) for place, one in places.items() if one.made}
+    job = kept.add(user, window, made)
+    last_line = next(filter(None, reversed(run.lines)), [None])
+    first = next((place for place, result in places.items() if result is last_line[0]), 0)
+    info = with_job(processed.js(), job, [*places], first, before)
+    if shared.opts.samples_log_stdout:
+        print(info)
+    if shared.opts.do_not_show_images:
+        processed.images = []
+    comments = ui_common.plaintext_to_html(processed.comments, classname="comments")
+    return processed.images, info, ui_common.plaintext_to_html(processed.info), comments
 
 
 def restoring(outputs):

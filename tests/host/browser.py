@@ -71,6 +71,7 @@ NEW = {
     "scheduler": "Automatic",
     "count": "1",
     "batch_size": "1",
+    "speed": "exact",
     "result": "Full size with detail",
     "crop": False,
     "heat_map": False,

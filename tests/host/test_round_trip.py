@@ -18,6 +18,7 @@ CONTROLS = {
     "sampler": "Heun",
     "scheduler": "Exponential",
     "steps": "6",
+    "speed": "fast",
     "seed": "1234",
     "count": "2",
     "batch_size": "2",

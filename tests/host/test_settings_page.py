@@ -251,6 +251,18 @@ def test_a_preset_of_the_xyz_plot_leaves_to_another_axis_what_that_goes_over(hos
         assert abs(cell - pictures_of(single)[0]).max() <= 1
 
 
+def test_the_xyz_plot_goes_over_both_speeds(host, plot, img2img):
+    answer = plot(("Speed", ["exact", "fast"]))
+    _, *cells = pictures_of(answer)
+    arguments = (True, True, 0, 1, 0, 1, "working", 1, "", False)
+    wanted = [pictures_of(img2img((*arguments, speed)))[0] for speed in ("exact", "fast")]
+    assert [abs(cell - single).max() for cell, single in zip(cells, wanted)] <= [1, 1] and (wanted[0] != wanted[1]).any()
+    infotexts = json.loads(answer.json()["info"])["infotexts"]
+    assert ["Instruct edit speed: fast" in text for text in infotexts] == [False, False, True]
+    refused = plot(("Speed", ["furious"]))
+    assert refused.status_code == 422 and "no speed “furious”" in refused.json()["detail"]
+
+
 def test_an_unknown_preset_of_the_xyz_plot_is_a_sentence(host, plot, img2img):
     logged = host.log.count("Traceback")
     answer = plot(("Preset", ["rain", "winterr"]))

@@ -96,6 +96,7 @@ def reference(request: dict = Body()):
         p.set_scales(
             request.get("text_scale", 7.5), request.get("image_scale", 1.5),
             (request.get("text_start", 0), request.get("text_end", 1)), (request.get("image_start", 0), request.get("image_end", 1)),
+            request.get("speed") == "fast",
         )  # fmt: skip
         shared.state.begin(job="reference")
         try:
