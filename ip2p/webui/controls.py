@@ -14,7 +14,7 @@ from .. import __version__, images
 from ..checkpoints.defaults import ModelDefaults
 from ..edit import MAX_COUNT, MAX_SIDE, MAX_STEPS, MIN_SIDE, SLIDER_IMAGE, SLIDER_TEXT, SPEEDS, Edit, move_scales
 from ..wording import AS_PICTURE, CUSTOM, FAST_INFO, LOAD_EXAMPLE
-from . import cards, picker, region_controls
+from . import cards, few_steps, picker, region_controls
 from .models import chosen_defaults, randomise_label
 from .paste import RESULTS_BY_LABEL
 from .pictures import PictureInput, picture_of
@@ -46,9 +46,9 @@ PAINTING = """
 """
 
 
-def build_controls() -> tuple[dict, gr.Button, gr.Button, dict]:
+def build_controls() -> tuple[dict, gr.Button, gr.Button, dict, dict]:
     """The controls of the left column by the name of the setting of `Edit` that each one fills, the buttons "Load example" and "reuse
-    seed", and the parts of the picker."""
+    seed", and the parts of the picker and of the row *LCM-LoRA*."""
     c = {}
     c["image"] = PictureInput(label="Picture", elem_id="ip2p_image", source="upload", interactive=True, type="pil", height=420)
     example = gr.Button(LOAD_EXAMPLE, elem_id="ip2p_example", size="sm")
@@ -85,6 +85,7 @@ def build_controls() -> tuple[dict, gr.Button, gr.Button, dict]:
         )
         c["steps"] = gr.Slider(1, MAX_STEPS, 20, step=1, label="Sampling steps", elem_id="ip2p_steps")
         c["speed"] = gr.Radio([*SPEEDS], value=Edit.speed, label="Speed", elem_id="ip2p_speed", info=FAST_INFO)
+    fast = few_steps.build()
     with FormRow(elem_id="ip2p_count_row"):
         c["count"] = gr.Slider(1, MAX_COUNT, 1, step=1, label="Batch count", elem_id="ip2p_count")
         c["batch_size"] = gr.Slider(1, 8, 1, step=1, label="Batch size", elem_id="ip2p_batch_size")
@@ -121,7 +122,7 @@ def build_controls() -> tuple[dict, gr.Button, gr.Button, dict]:
         c["denoising_strength"] = gr.Slider(0, 1, 1, step=0.01, label="Edit strength from noise", elem_id="ip2p_denoising_strength",
                                             info="1 starts from pure noise, as in the paper; below 1 from the picture with noise")  # fmt: skip
     gr.HTML(f"<p class='ip2p-version'>Instruct edit {__version__}</p>")
-    return c, example, reuse_seed, ready
+    return c, example, reuse_seed, ready, fast
 
 
 def show_size(c: dict) -> dict:

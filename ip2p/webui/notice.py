@@ -51,17 +51,19 @@ def build() -> dict:
     return parts
 
 
-def connect(parts: dict, controls: dict, negative_prompt, load) -> None:
-    """controls: the tab's, by their name; load: the event of the page's loading."""
+def connect(parts: dict, controls: dict, negative_prompt, load) -> list:
+    """controls: the tab's, by their name; load: the event of the page's loading → the events after which another checkpoint may be loaded."""
     defaults = [controls[name] for together in SUITED for name in together]
     randomise, part = controls["randomise_scales"], controls["region_from"]
     by_passes = [negative_prompt, *(controls[name] for name in greyed.GREYED), part]
     shown = [parts[name] for name in ("line", "switch_row", "checkpoint", "lend", "install_row", "former_row", "give_back", "former")]
-    for event in (parts["refresh"].click, load):
+    refreshed = [
         event(
             fn=lambda part, *values: notice() + suited(values, part), inputs=[part, *defaults], outputs=[*shown, *defaults, randomise, *by_passes],
             show_progress=False,
-        )  # fmt: skip
+        )
+        for event in (parts["refresh"].click, load)
+    ]  # fmt: skip
     lend = [parts["checkpoint"], parts["lend"]]
     for chosen in lend:  # what suits the checkpoint that is lent
         chosen.input(
@@ -74,6 +76,7 @@ def connect(parts: dict, controls: dict, negative_prompt, load) -> None:
     parts["install"].click(
         fn=call_queue.wrap_queued_call(install), outputs=[parts["line"], parts["install_row"], parts["installed"], *defaults, randomise]
     ).then(fn=None, _js="ip2p_use_checkpoint", inputs=[parts["installed"]])
+    return refreshed
 
 
 def notice() -> list:

@@ -291,6 +291,8 @@ class EditProcessing(processing.StableDiffusionProcessingImg2Img):
         if self.mask is not None:
             latents = self._keep_outside_mask(latents)
         self.cut_short += [shared.state.interrupted or shared.state.skipped] * len(self.seeds)
+        # With the names of LoRAs, which the host has taken out: an infotext without them would not give the result again.
+        self.prompts = self.all_prompts[self.iteration * self.batch_size : (self.iteration + 1) * self.batch_size]
         devices.torch_gc()
         return self._finish(latents)
 

@@ -13,7 +13,21 @@ from modules.ui_components import FormRow, ResizeHandleRow
 
 from ..errors import EditError
 from ..wording import EXAMPLES, HOLD, ONE_CHANGE_A_LINE
-from . import batch_part, cards, finish_exactly, found_region, history, notice, paste, picker, pictures, settings, sheet, shown_result
+from . import (
+    batch_part,
+    cards,
+    few_steps,
+    finish_exactly,
+    found_region,
+    history,
+    notice,
+    paste,
+    picker,
+    pictures,
+    settings,
+    sheet,
+    shown_result,
+)
 from .chain_run import ChainRun, heat_infotext, run_chain
 from .controls import build_controls, edit_of, seed_of_selected, show_size
 from .kept_results import Exactly, Kept, kept, with_job
@@ -39,7 +53,7 @@ def build(faults) -> gr.Blocks:
         with gr.Tabs(elem_id="ip2p_extra_tabs", elem_classes=["extra-networks"]):
             with gr.Tab("Edit", id="ip2p_generation") as generation_tab, ResizeHandleRow(equal_height=False):
                 with gr.Column(variant="compact", elem_id="ip2p_settings"):
-                    controls, example, reuse_seed, ready = build_controls()
+                    controls, example, reuse_seed, ready, fast = build_controls()
                 with gr.Column():
                     panel = ui_common.create_output_panel(TAB_ID, settings.outdir())
                     tools = build_result_tools(controls["image"], panel)
@@ -88,7 +102,7 @@ def build(faults) -> gr.Blocks:
         of_batch = batch_part.connect(batch, dummy, chain["page"], checkpoint, texts, controls)
         blocks.load(fn=restoring(of_batch), _js="ip2p_restore_batch", inputs=[dummy], outputs=of_batch, show_progress=False)
         shown_result.connect(full, chain["page"], controls["detail"], panel)
-        notice.connect(top, controls, toprow.negative_prompt, blocks.load)
+        few_steps.connect(fast, notice.connect(top, controls, toprow.negative_prompt, blocks.load), toprow.prompt, controls)
         connect_token_counters(toprow, controls["steps"])
         picking = picker.connect(ready, toprow.prompt, controls)
         example.click(
