@@ -153,6 +153,13 @@ function ip2p_build_notice() {
     ip2p_hide_closed_notice();
 }
 
+// What suits the loaded model, in place of what the controls had when it was asked for: a group in which something was set meanwhile stays.
+function ip2p_suit(text, ...now) {
+    const suits = JSON.parse(text || '[]');
+    const touched = new Set(suits.filter(([, asked], i) => now[i] !== asked).map(([group]) => group));
+    return now.map((value, i) => suits[i] && !touched.has(suits[i][0]) ? suits[i][2] : value);
+}
+
 function ip2p_use_checkpoint(title) {
     if (title) selectCheckpoint(title);
     return [];

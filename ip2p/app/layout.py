@@ -179,7 +179,9 @@ class Page:
                 self.more = gr.Button("Edit more", elem_id="ip2p_edit_more", size="sm")
         with gr.Row():
             fields["steps"] = gr.Slider(1, MAX_STEPS, defaults.steps, step=1, label="Steps", elem_id="ip2p_steps")
-            fields["speed"] = gr.Radio([*SPEEDS], value=Edit.speed, label="Speed", elem_id="ip2p_speed", info=FAST_INFO)
+            fields["speed"] = gr.Radio(
+                [*SPEEDS], value=Edit.speed, label="Speed", elem_id="ip2p_speed", info=FAST_INFO, interactive=defaults.passes > 1
+            )
             fields["sampler_name"] = gr.Dropdown(list(SAMPLERS), value=defaults.sampler_name, label="Sampler", elem_id="ip2p_sampler")
             fields["seed_mode"] = gr.Radio([FIXED, DRAWN], value=FIXED, label="Seed is", elem_id="ip2p_seed_mode")
             fields["seed"] = gr.Number(SEED, label="Seed", step=1, minimum=0, maximum=MAX_SEED, elem_id="ip2p_seed")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import gradio as gr
@@ -47,6 +48,7 @@ def build() -> dict:
     with FormRow(elem_id="ip2p_install_row", visible=False) as parts["install_row"]:
         parts["install"] = gr.Button("Install the small edit model", elem_id="ip2p_install_small", variant="primary")
     parts["installed"] = gr.Textbox(visible=False, elem_id="ip2p_installed")
+    parts["suits"] = gr.Textbox(visible=False, elem_id="ip2p_suits")
     parts["refresh"] = gr.Button(visible=False, elem_id="ip2p_refresh_notice")
     return parts
 
@@ -57,25 +59,31 @@ def connect(parts: dict, controls: dict, negative_prompt, load) -> list:
     randomise, part = controls["randomise_scales"], controls["region_from"]
     by_passes = [negative_prompt, *(controls[name] for name in greyed.GREYED), part]
     shown = [parts[name] for name in ("line", "switch_row", "checkpoint", "lend", "install_row", "former_row", "give_back", "former")]
+    suiting = [parts["suits"], randomise]
+    suit = dict(fn=None, _js="ip2p_suit", inputs=[parts["suits"]], outputs=defaults)
     refreshed = [
         event(
-            fn=lambda part, *values: notice() + suited(values, part), inputs=[part, *defaults], outputs=[*shown, *defaults, randomise, *by_passes],
+            fn=lambda part, *values: notice() + suited(values, part), inputs=[part, *defaults], outputs=[*shown, *suiting, *by_passes],
             show_progress=False,
         )
         for event in (parts["refresh"].click, load)
     ]  # fmt: skip
+    for answered in refreshed:
+        answered.then(**suit)
     lend = [parts["checkpoint"], parts["lend"]]
     for chosen in lend:  # what suits the checkpoint that is lent
         chosen.input(
             fn=lambda title, lent, part, *values: suited(values, part, title if lent else None), inputs=[*lend, part, *defaults],
-            outputs=[*defaults, randomise, *by_passes], show_progress=False,
-        )  # fmt: skip
+            outputs=[*suiting, *by_passes], show_progress=False,
+        ).then(**suit)  # fmt: skip
     parts["switch"].click(fn=former.remember, show_progress=False).then(fn=None, _js="ip2p_use_checkpoint", inputs=[parts["checkpoint"]])
     parts["give_back"].click(fn=None, _js="ip2p_use_checkpoint", inputs=[parts["former"]])
     # The WebUI's own event for another checkpoint brings its list at the top of the page up to date.
     parts["install"].click(
-        fn=call_queue.wrap_queued_call(install), outputs=[parts["line"], parts["install_row"], parts["installed"], *defaults, randomise]
-    ).then(fn=None, _js="ip2p_use_checkpoint", inputs=[parts["installed"]])
+        fn=call_queue.wrap_queued_call(install),
+        inputs=defaults,
+        outputs=[parts["line"], parts["install_row"], parts["installed"], *suiting],
+    ).then(**suit).then(fn=None, _js="ip2p_use_checkpoint", inputs=[parts["installed"]])
     return refreshed
 
 
@@ -108,19 +116,23 @@ def notice() -> list:
 
 
 def suited(values: Sequence, part: str, lent: str | None = None) -> list:
-    """The tab's settings, and what Randomise draws from: the model's own, where they are those of another one and nobody's; and what is greyed.
+    """The model's own settings where the tab's are those of another one and nobody's (`suits`), what Randomise draws from, and what is greyed.
     values: of the controls by `SUITED`; part: of the one that says which part is edited; lent: the checkpoint that edits in place of the loaded one."""
     in_new_tab = settings.usual_defaults()
     of_model = chosen_defaults(lent)
     wanted = in_new_tab if of_model == ModelDefaults() else of_model
-    now, suits = dict(zip(sum(SUITED, ()), values)), shown_settings(wanted)
+    now, own = dict(zip(sum(SUITED, ()), values)), shown_settings(wanted)
     someones = [shown_settings(defaults) for defaults in (in_new_tab, ModelDefaults(), *found_defaults())]
-    updates = []
-    for together in SUITED:
-        kept = not any(all(now[name] == one[name] for name in together) for one in someones)
-        # What has its value already is not given it again: the answer would come over what is typed meanwhile.
-        updates += [gr.update() if kept or now[name] == suits[name] else suits[name] for name in together]
-    return [*updates, randomising(of_model), *greyed.greyed_for(of_model.passes, part)]
+    nobodys = [together for together in SUITED if any(all(now[name] == one[name] for name in together) for one in someones)]
+    return [suits(now, own, nobodys), randomising(of_model), *greyed.greyed_for(of_model.passes, part)]
+
+
+def suits(now: Mapping, own: Mapping, groups: Sequence[Sequence[str]] = SUITED) -> str:
+    """For the page's script, as JSON, of every control in the order of `SUITED`: its group's number, its value, and what it is to be.
+    A group in which something was set meanwhile stays as it is."""
+    return json.dumps([
+        [number, now[name], own[name] if together in groups else now[name]] for number, together in enumerate(SUITED) for name in together
+    ])  # fmt: skip
 
 
 def shown_settings(defaults: ModelDefaults) -> dict:
@@ -162,7 +174,7 @@ def small_text() -> tuple[str, str]:
     )
 
 
-def install() -> list:
+def install(*values) -> list:
     """Puts the small checkpoint into the WebUI's folder and loads it: the line, the button, its title for the WebUI's page, and the
     settings that suit it. A failure is a sentence in the line, and the button stays."""
     try:
@@ -171,9 +183,9 @@ def install() -> list:
         former.remember()
         title = load(small.install(checkpoint_folder()))
     except EditError as e:
-        return [line(html.escape(str(e)), error=True), gr.update(), "", *[gr.update()] * (len(sum(SUITED, ())) + 1)]
-    suits = [shown_settings(small.DEFAULTS)[name] for together in SUITED for name in together]
-    return [line(*small_text()), gr.update(visible=False), title, *suits, randomising(small.DEFAULTS)]
+        return [line(html.escape(str(e)), error=True), gr.update(), "", "", gr.update()]
+    now = dict(zip(sum(SUITED, ()), values))
+    return [line(*small_text()), gr.update(visible=False), title, suits(now, shown_settings(small.DEFAULTS)), randomising(small.DEFAULTS)]
 
 
 def load(file: Path) -> str:

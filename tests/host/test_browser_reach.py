@@ -2,7 +2,8 @@
 
 import pytest
 
-from browser import RESULT, expect, paint, screenshot
+from browser import PHONE, RESULT, expect, paint, screenshot
+from ip2p.presets import CARDS
 
 
 @pytest.mark.new_page
@@ -129,3 +130,13 @@ def test_a_preset_of_one_s_own_is_deleted_and_a_shipped_one_is_not(tab, host):
     expect(tab["preset_message"]).to_contain_text("Deleted “Mist”")
     expect(tab["preset_name"].locator("input")).to_have_value("")
     assert own() == before
+
+
+def test_the_cards_stand_at_least_two_on_a_line_of_a_phone_each_with_its_whole_name(tab):
+    tab.page.set_viewport_size(PHONE)
+    cards = [tab[f"card_{label.lower()}"] for label in CARDS]
+    lines = {round(card.bounding_box()["y"]) for card in cards}
+    assert len(lines) <= len(cards) / 2
+    assert all(card.evaluate("card => card.scrollWidth <= card.clientWidth") for card in cards)
+    tab["cards"].scroll_into_view_if_needed()
+    screenshot(tab, "cards-phone")

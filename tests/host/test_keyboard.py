@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from browser import AXE, NO_AXE, RESULT, expect
+from browser import AXE, INFO, NO_AXE, RESULT, expect
 
 
 def test_from_a_picture_to_its_result_by_keyboard_alone(tab):
@@ -32,6 +32,23 @@ def test_from_a_picture_to_its_result_by_keyboard_alone(tab):
     tab["use_result"].focus()
     keys.press("Enter")
     expect(tab["image"].locator("[data-testid=image] > div img")).to_have_attribute("alt", "The picture to edit")
+
+
+def test_a_result_leaves_the_focus_where_a_person_types_until_they_go_to_it(tab, host):
+    tab.generate()
+    host.probe("switch", seconds=0.3)
+    tab.set(steps=8, count=2)  # of which another than the selected one is shown first
+    tab.page.evaluate(f"{INFO} = ''")
+    tab["prompt"].locator("textarea").focus()
+    tab.page.keyboard.press("Control+Enter")
+    expect(tab.page.locator("#ip2p_results .progressDiv")).to_contain_text("%")
+    tab.finished()
+    tab.page.wait_for_function("selected_gallery_index() === 1")
+    tab.page.wait_for_timeout(500)  # until Gradio has its focus there
+    tab.page.keyboard.type(", at night")
+    assert tab.value("prompt") == "make it winter, at night"
+    tab["gallery"].locator(".thumbnail-small").first.click()
+    assert tab.page.evaluate("document.activeElement.matches('#ip2p_gallery *')")
 
 
 def test_an_error_is_an_alert_in_sight_and_goes_with_the_next_press(tab):

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 INSTRUCTION, SEED, STEPS = "make it winter", 7, 3
 SUITS = small.DEFAULTS
 SUITING = [f"{value:g}" for value in (SUITS.longest_side, SUITS.text_scale, SUITS.image_scale, SUITS.steps)]
+USUAL = ["512", "7.5", "1.5", "20"]  # of the published checkpoint, and of a new tab
 PICTURE = REPOSITORY / "ip2p" / "examples" / "chelsea.jpg"
 
 
@@ -59,8 +60,9 @@ def models_of(host) -> set[str]:
     return {path.name for path in host.models.iterdir()}
 
 
-def suiting(tab) -> list[str]:
-    return [tab.value(name) for name in ("longest_side", "text_scale", "image_scale", "steps")]
+def suits(tab, values: list[str]) -> None:
+    """Waits until the tab has these."""
+    wait_for(tab, dict(zip(("longest_side", "text_scale", "image_scale", "steps"), values)))
 
 
 def test_a_failure_is_a_sentence_and_leaves_nothing(tab, clean):
@@ -93,7 +95,7 @@ def test_one_button_leads_to_an_edit(tab, clean):
     expect(tab["notice"]).to_contain_text("“instruct-edit-small” is the small checkpoint")
     expect(tab["install_small"]).to_be_hidden()
     tab.page.wait_for_function("document.querySelector('#setting_sd_model_checkpoint input').value.includes('instruct-edit-small')")
-    assert suiting(tab) == SUITING
+    suits(tab, SUITING)
     assert "instruct-edit-small" in clean.get("/sdapi/v1/options").json()["sd_model_checkpoint"]
     assert models_of(clean) >= {f"instruct-edit-small.{suffix}" for suffix in ("safetensors", "yaml", "clip")}
     tab.upload(PICTURE)
@@ -107,16 +109,37 @@ def test_one_button_leads_to_an_edit(tab, clean):
 def test_where_an_edit_model_is_there_the_button_is_hidden(installed, tab):
     expect(tab["install_small"]).to_be_hidden()
     expect(tab["notice"]).to_contain_text("What suits it: “Longest side” {}, “Text scale” {}, “Image scale” {}.".format(*SUITING))
-    assert suiting(tab) == SUITING
+    suits(tab, SUITING)
     with installed.options(sd_model_checkpoint="plain.safetensors"):
         tab.open()
         expect(tab["notice"]).to_contain_text("choose one of the edit checkpoints")
-        assert suiting(tab) == ["512", "7.5", "1.5", "20"]
+        suits(tab, USUAL)
         expect(tab["install_small"]).to_be_hidden()
         expect(tab["use_checkpoint"]).to_be_visible()
-        for lend, suits in ((True, SUITING), (False, ["512", "7.5", "1.5", "20"])):
+        for lend, values in ((True, SUITING), (False, USUAL)):
             tab.set(lend=lend)
-            wait_for(tab, dict(zip(("longest_side", "text_scale", "image_scale", "steps"), suits)))
+            suits(tab, values)
+
+
+def test_what_is_typed_before_the_first_answer_is_not_replaced_by_what_suits_the_model(installed, tab):
+    suits(tab, SUITING)
+    for typed, had in (("3", ["512", "3", "1.5", "20"]), (None, SUITING)):
+        tab.set(longest_side=512, text_scale=7.5, image_scale=1.5, steps=20)
+        # In the page itself, so that it comes before the answer.
+        tab.page.evaluate(
+            """typed => {
+                const [said, scale] = ['#ip2p_suits textarea', '#ip2p_text_scale input[type=number]'].map(s => document.querySelector(s));
+                said.value = '';
+                updateInput(said);
+                document.getElementById('ip2p_refresh_notice').click();
+                if (typed) scale.value = typed;
+                updateInput(scale);
+            }""",
+            typed,
+        )
+        tab.page.wait_for_function("document.querySelector('#ip2p_suits textarea').value")
+        tab.page.wait_for_timeout(500)  # until what was answered is shown
+        suits(tab, had)
 
 
 def test_a_ready_instruction_leaves_the_scales_that_suit_it(installed, tab):
@@ -124,7 +147,7 @@ def test_a_ready_instruction_leaves_the_scales_that_suit_it(installed, tab):
     tab.set(preset_group="weather")
     tab.set(preset_name="Rain")
     expect(tab["prompt"].locator("textarea")).to_have_value("add heavy rain")
-    assert suiting(tab) == SUITING
+    suits(tab, SUITING)
     expect(tab["preset_suits"]).to_be_empty()
     tab.set(preset_group="hair")
     expect(tab["preset_suits"]).to_contain_text("was not made for this. What it knows: make it winter")
@@ -138,7 +161,7 @@ def test_the_tab_gives_the_command_line_s_picture(installed, tab, tmp_path, samp
     ours = np.asarray(Image.open(target), dtype=np.int16)
 
     tab.upload(PICTURE)
-    assert suiting(tab) == SUITING, "what a new tab has with this checkpoint"
+    suits(tab, SUITING)  # what a new tab has with this checkpoint
     tab.set(prompt=INSTRUCTION, steps=STEPS, seed=SEED, sampler=sampler)
     assert f"Sampler: {sampler}," in tab.generate()["infotexts"][0]
     theirs = np.asarray(tab.picture(RESULT).convert("RGB"), dtype=np.int16)
