@@ -79,11 +79,13 @@ def connect(parts: dict, controls: dict, negative_prompt, load) -> list:
     parts["switch"].click(fn=former.remember, show_progress=False).then(fn=None, _js="ip2p_use_checkpoint", inputs=[parts["checkpoint"]])
     parts["give_back"].click(fn=None, _js="ip2p_use_checkpoint", inputs=[parts["former"]])
     # The WebUI's own event for another checkpoint brings its list at the top of the page up to date.
-    parts["install"].click(
+    installed = parts["install"].click(
         fn=call_queue.wrap_queued_call(install),
         inputs=defaults,
         outputs=[parts["line"], parts["install_row"], parts["installed"], *suiting],
-    ).then(**suit).then(fn=None, _js="ip2p_use_checkpoint", inputs=[parts["installed"]])
+    )
+    installed.then(**suit)  # and not one after the other: nothing follows what only the page does
+    installed.then(fn=None, _js="ip2p_use_checkpoint", inputs=[parts["installed"]])
     return refreshed
 
 

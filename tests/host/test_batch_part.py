@@ -153,7 +153,8 @@ def test_a_copy_of_the_window_leaves_its_running_batch_alone(batch, host, pictur
     task = "sessionStorage.getItem('ip2p_batch_task')"
     assert opened.value.evaluate(task) == batch.page.evaluate(task)
     copy = Tab(opened.value, batch.url)
-    assert copy.page.evaluate(task) is None and not copy["batch"].locator(".progressDiv").count()
+    copy.page.wait_for_function(f"{task} === null")
+    assert not copy["batch"].locator(".progressDiv").count()
     expect(copy["interrupt"]).to_be_hidden()
     copy.page.close()
     host.probe("switch", seconds=0.0)

@@ -377,13 +377,6 @@ def test_a_model_that_does_not_edit_is_said_and_switched_on_a_click(chromium, ho
         assert tab.errors == []
 
 
-def test_a_page_that_loads_is_not_given_again_what_it_has_since_something_else_may_be_typed_by_then(host):
-    answer = host.press({}, elem_id="ip2p_refresh_notice")
-    assert answer.ok, answer.text
-    scales_size_and_steps = answer.json()["data"][-5:-1]
-    assert scales_size_and_steps == [{"__type__": "update"}] * 4
-
-
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])
 def test_nothing_sticks_out_of_the_window(chromium, host, quick, photo_file, theme, viewport):
