@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from browser import Tab, expect, paint, screenshot
+from browser import expect, paint, screenshot
 from ip2p.images import infotext_in
 from test_runs import wait_for
 from webui import drawn_picture, to_base64
@@ -141,24 +141,6 @@ def test_what_is_painted_is_cleared_before_a_batch(batch, pictures):
     batch["clear_mask"].click()
     start(batch)
     assert "1 edited, 0 there already, 0 failed." in ended(batch)
-
-
-def test_a_copy_of_the_window_leaves_its_running_batch_alone(batch, host, pictures):
-    batch.set(batch_input=pictures, steps=4)
-    host.probe("switch", seconds=2)
-    start(batch)
-    expect(batch.page.locator("#ip2p_batch .progressDiv")).to_contain_text("%")
-    with batch.page.expect_popup() as opened:
-        batch.page.evaluate("window.open('about:blank')")  # which copies the window's storage, as a browser's "Duplicate" does
-    task = "sessionStorage.getItem('ip2p_batch_task')"
-    assert opened.value.evaluate(task) == batch.page.evaluate(task)
-    copy = Tab(opened.value, batch.url)
-    copy.page.wait_for_function(f"{task} === null")
-    assert not copy["batch"].locator(".progressDiv").count()
-    expect(copy["interrupt"]).to_be_hidden()
-    copy.page.close()
-    host.probe("switch", seconds=0.0)
-    assert "3 edited" in ended(batch)
 
 
 def test_a_path_that_was_not_uploaded_is_refused(host, pictures):

@@ -144,25 +144,6 @@ def test_a_result_names_the_picture_that_it_was_made_of(host):
         assert shown.convert("RGB").tobytes() == picture.tobytes()
 
 
-def test_each_of_two_edits_that_wait_is_compared_with_its_own_picture(tab, host, tmp_path):
-    host.probe("switch", seconds=0.5)
-    tab.set(steps=8)
-    pictures = [tab.pixels("#ip2p_image img")]
-    tab.start()
-    expect(tab.page.locator("#ip2p_results .progressDiv")).to_contain_text("%")
-    Image.new("RGB", (64, 64), "red").save(tmp_path / "red.png")
-    tab.upload(tmp_path / "red.png")
-    pictures.append(tab.pixels("#ip2p_image img"))
-    tab.page.evaluate("document.getElementById('ip2p_generate').click()")
-    for picture in pictures:
-        tab.page.wait_for_function(INFO)
-        tab.page.wait_for_selector("#ip2p_compare img", state="attached")
-        tab.page.wait_for_timeout(300)  # until what was answered is shown
-        assert tab.pixels("#ip2p_compare img") == picture
-        tab.page.evaluate(f"{INFO} = ''")
-    tab.page.wait_for_function("!document.querySelector('#ip2p_results .progressDiv')")
-
-
 def test_a_contact_sheet_is_interrupted_and_so_is_an_edit_that_waited_for_it(tab, host):
     host.probe("switch", seconds=0.5)
     tab.open_accordion("sheet")
