@@ -1,7 +1,7 @@
 """Draws edits by the small checkpoint: python docs/edits.py PICTURE --row PHOTO INSTRUCTION … --row PHOTO INSTRUCTION …
 
 A row is a photograph and its edits, each at the photograph's own size with its own detail; one seed for all. With --column a row is one of
-the edits by each way of sampling, as the network makes it.
+the edits by each way of sampling, as the network makes it at 256 pixels.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ip2p.contact_sheet import contact_sheet
 from ip2p.edit import FULL, WORKING, Edit
 from ip2p.editor import Editor
 from ip2p.evaluation.modes import settings_in
+from ip2p.evaluation.options import PROCEDURAL_SIZE
 from ip2p.images import read_image
 
 
@@ -32,7 +33,7 @@ def main() -> None:
         "--width",
         type=int,
         default=1200,
-        help="to which each picture is shrunk, or with --column the size it is edited at, in pixels (default: 1200)",
+        help="to which each picture is shrunk, in pixels (default: 1200)",
     )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--column", nargs=2, action="append", metavar=("LABEL", "MODE"), help="a way of sampling, as evaluate's --mode")
@@ -55,10 +56,12 @@ def columns(photo: Image.Image, said: Sequence[str], args: argparse.Namespace) -
     for _, mode in args.column:
         settings = settings_in(mode)
         editor = editor_of(settings.pop("model", small.NAME))
-        usual = {**small.DEFAULTS.settings, "longest_side": args.width, "seed": args.seed, "result": WORKING, "crop": False}
+        usual = {**small.DEFAULTS.settings, "longest_side": PROCEDURAL_SIZE, "seed": args.seed, "result": WORKING, "crop": False}
         shown.append([one.image for one in editor.edit([Edit(image=photo, instruction=text, **usual | settings) for text in said])])
     small_photo = photo.resize(shown[0][0].size, Image.Resampling.LANCZOS)
-    cells = [picture for results in zip(*shown) for picture in (small_photo, *results)]
+    cells = [picture.copy() for results in zip(*shown) for picture in (small_photo, *results)]
+    for picture in cells:
+        picture.thumbnail((args.width, args.width), Image.Resampling.LANCZOS)
     return contact_sheet(cells, said, ["the photograph", *(label for label, _ in args.column)])
 
 
