@@ -35,6 +35,7 @@ def main() -> None:
         default=1200,
         help="to which each picture is shrunk, in pixels (default: 1200)",
     )
+    parser.add_argument("--quality", type=int, default=80, help="of the picture, from 0 to 100 (default: 80)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--column", nargs=2, action="append", metavar=("LABEL", "MODE"), help="a way of sampling, as evaluate's --mode")
     args = parser.parse_args()
@@ -43,7 +44,7 @@ def main() -> None:
     drawing = Image.new("RGB", (max(one.width for one in rows), sum(one.height for one in rows)), "white")
     for index, one in enumerate(rows):
         drawing.paste(one, ((drawing.width - one.width) // 2, sum(above.height for above in rows[:index])))
-    drawing.save(args.picture, optimize=True, quality=80, method=6)
+    drawing.save(args.picture, optimize=True, quality=args.quality, method=6)
 
 
 @cache
