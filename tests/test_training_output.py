@@ -18,10 +18,9 @@ from safetensors.torch import load_file
 from convert_cases import same_bits
 from ip2p import states
 from ip2p.checkpoints.clip import TOKENIZER
-from ip2p.dataset.scenes import COLOURS, Scenes, scene
+from ip2p.dataset.scenes import Scenes, scene
 from ip2p.edit import Edit
 from ip2p.editor import Editor
-from ip2p.training import scenes_report as scenes
 from ip2p.training.config import load
 from ip2p.training.export import plain
 from ip2p.training.networks import Networks
@@ -119,32 +118,6 @@ def test_the_vocabulary_lies_there_in_the_files_every_transformers_reads(trained
 
 
 # Scenes
-
-
-def test_scenes_are_judged_by_their_pixels():
-    drawn = [scene(i, scenes.UNSEEN) for i in range(40)]
-    right = [s.drawn(*s.edited_colours) for s in drawn]
-    copied = [s.drawn(s.colour, s.ground) for s in drawn]
-    assert scenes.judge(drawn, right) == scenes.Figures(1, 1, 1, 0)
-    assert scenes.judge(drawn, copied) == scenes.Figures(0, 1, 0, 0)
-    flat = [Image.new("RGB", (64, 64), COLOURS[s.asked]) for s in drawn]
-    found = scenes.judge(drawn, flat)
-    assert (found.target, found.kept, found.both) == (1, 0, 0) and found.error > 0.1
-
-
-def test_a_finished_model_is_measured_on_scenes_it_never_saw(trained, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(scenes, "STEPS", 2)
-    monkeypatch.setattr(scenes, "TEXT_SCALES", (3.0,))
-    monkeypatch.setattr(scenes, "IMAGE_SCALES", (1.5, 2.0))
-    figures = scenes.measure(trained / "edit" / "model", tmp_path, count=3)
-    assert set(figures["controls"]) == {"instruction blanked", "instruction shuffled", "input copied"} and len(figures["settings"]) == 2
-    assert figures == json.loads((tmp_path / "figures.json").read_text()) and (tmp_path / "edits.png").exists()
-    assert "Both regions right" in capsys.readouterr().out
-
-
-def test_no_scene_of_the_training_is_one_of_the_measurement():
-    seen = {(s.shape, s.colour, s.ground, s.centre) for s in map(scene, range(2000))}
-    assert not seen & {(s.shape, s.colour, s.ground, s.centre) for s in (scene(i, scenes.UNSEEN) for i in range(96))}
 
 
 def test_a_scene_s_texts_are_its_pair_s():

@@ -16,6 +16,7 @@ from accelerate import Accelerator
 from PIL import Image
 
 from ip2p.dataset.scenes import scene
+from ip2p.dataset.varied.captioned import CaptionedScenes
 from ip2p.errors import EditError
 from ip2p.training import data
 from ip2p.training.cache import SHARD, Cache, cached
@@ -23,9 +24,9 @@ from ip2p.training.config import Data as DataConfig
 from ip2p.training.config import Stage, load
 from ip2p.training.data import Order, Samples, collate, crop
 from ip2p.training.losses import DenoisingLoss
-from ip2p.training.networks import Networks, new_tokenizer
+from ip2p.training.networks import Networks, new_tokenizer, token_ids
 from ip2p.training.rows import Rows
-from training_runs import write_config
+from training_runs import only, write_config
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers' own, with numpy 2
 
@@ -201,3 +202,26 @@ def test_a_tokenizer_learned_from_texts_writes_any_text():
         words = "".join(tokenizer.convert_ids_to_tokens(ids))
         assert tokenizer.eos_token_id not in ids and tokenizer.decode(ids).replace(" ", "") == text.lower().replace(" ", ""), words
     assert len(tokenizer("make the circle red", add_special_tokens=False).input_ids) == 4
+
+
+@pytest.mark.parametrize("kept", (False, True), ids=("drawn", "from the cache"))
+def test_captioned_scenes_are_samples_of_single_pictures(networks, kept, tmp_path):
+    scenes = CaptionedScenes(6)
+    stage = Stage(kind="text_to_image", size=64, flip=0, cache=kept, train_text=True, drop_text=0, drop_both=0)
+    config = load(write_config(tmp_path / "c.yaml", output=str(tmp_path), data={"pairs": "captioned_scenes", "scenes": 6}, stages=only("text_to_image") | {"autoencoder": {}}))  # fmt: skip
+    rows = Rows(config, print)
+    draw = cached(tmp_path, 0, stage, networks, rows, Accelerator(cpu=True)) if kept else rows.captions(stage, networks)
+    samples = [Samples(draw, stage, 0, 1)[n] for n in range(6)]
+    assert sorted(rows.texts()) == sorted(map(scenes.caption, range(6)))
+    places = [data.row_of(n, 6, 0, 1) for n in range(6)]
+    for row, sample in zip(places, samples):
+        assert torch.equal(sample["tokens"], token_ids(networks.tokenizer, scenes.caption(row)))
+        if not kept:
+            shown = torch.from_numpy(np.asarray(scenes.picture(row), np.float32)).permute(2, 0, 1) / 127.5 - 1
+            assert torch.allclose(sample["edited"], shown, atol=0.01)
+
+
+def test_an_edit_can_not_be_learned_of_single_pictures(tmp_path):
+    config = load(write_config(tmp_path / "c.yaml", output=str(tmp_path), data={"pairs": "captioned_scenes"}))
+    with pytest.raises(EditError, match=r"stages.edit needs pairs, and data.pairs=captioned_scenes has single pictures"):
+        Rows(config, print).check()

@@ -1,4 +1,4 @@
-"""python -m ip2p evaluate: edit models on a pair set, or on large photographs at full size."""
+"""python -m ip2p evaluate: edit models on a pair set, on large photographs at full size, or on synthetic scenes."""
 
 from __future__ import annotations
 
@@ -25,13 +25,14 @@ from ..evaluation.options import (
     FullSizeOptions,
     RegionOptions,
     SamplingConfig,
+    SceneOptions,
     procedural_scales,
 )
 
 FULL_SIZE_ONLY = ("longest_side", "kinds", "per_photo", "edits")
 NOT_OF_MODES = ("steps", "sampler", "text_scale", "image_scale", "sdedit", "compare")
 REGION_EDITS = {"none": (), "region": (WITHIN,), "scoped": (SCOPED,), "only": (ONLY,)}
-LOWEST = {"count": 1, "per_photo": 1, "longest_side": 64, "steps": 1, "batch": 1, "sweep_photos": 0, "pictures": 0}
+LOWEST = {"count": 1, "per_photo": 1, "longest_side": 64, "steps": 1, "batch": 1, "sweep_photos": 0, "sweep_scenes": 1, "pictures": 0}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,6 +66,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="M",
         help="the edit model that --model are students of: how near their one pass comes to its three, over pairs of scales, with one edit of each "
         "photograph",
+    )
+    add(
+        "--scenes",
+        choices=("plain", "varied"),
+        help="in place of --data, synthetic scenes that no training saw, whose results are judged by their pixels: one thing whose colour or "
+        "whose ground's changes, or varied ones with edits of size, place and texture too, in words that no training has",
+    )
+    add(
+        "--sweep-scenes",
+        type=int,
+        metavar="N",
+        help=f"with --scenes: others on which the scales are chosen among those given (default: {SceneOptions.sweep})",
     )
     add("--longest-side", type=int, metavar="N", help="with --full-size or --edits only: photographs are shrunk to it (default: 2400)")
     add(
@@ -101,7 +114,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--steps", type=int, help="sampling steps; the paper takes 100 (default: 20)")
     add("--sampler", help="Euler a, Euler, DPM++ 2M, DDIM or UniPC (default: Euler a)")
-    add("--seed", type=int, default=0, help="the seed of every pair follows from it (default: 0)")
+    add(
+        "--seed",
+        type=int,
+        help=f"the seed of every pair follows from it; with --scenes that of the scenes (default: 0; {SceneOptions.seed})",
+    )
     add("--size", metavar="WxH|N", help=f"width and height, or the longest side (default: {SIZE}; for procedural edits {PROCEDURAL_SIZE})")
     add("--batch", type=int, default=16, metavar="N", help="results in one pass of the network (default: 16)")
     add(
@@ -144,10 +161,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exit status 1 when rows or photographs could not be read. Raises EditError."""
-    if [args.data, args.full_size, args.regions].count(None) != 2:
+    if [args.data, args.full_size, args.regions, args.scenes].count(None) != 3:
         raise EditError(
-            "Name what to measure on: a pair set, --data PAIRS, or a folder of photographs, --full-size FOLDER or --regions FOLDER."
+            "Name what to measure on: a pair set, --data PAIRS, a folder of photographs, --full-size FOLDER or --regions FOLDER, or --scenes."
         )
+    if args.sweep_scenes and not args.scenes:
+        raise EditError("--sweep-scenes goes with --scenes.")
+    if args.scenes:
+        from ..evaluation.scene_run import evaluate_scenes
+
+        evaluate_scenes(scene_options(args))
+        return 0
+    args.seed = args.seed or 0
     if args.regions:
         options = region_options(args)
         if ONLY in options.edits:
@@ -239,6 +264,23 @@ def region_options(args: argparse.Namespace) -> RegionOptions:
         raise EditError(f"With --regions --edits is one of {', '.join(REGION_EDITS)} and both, not “{args.edits}”.")
     edits = {"edits": REGION_EDITS[args.edits]} if args.edits in REGION_EDITS else {}
     return RegionOptions(photographs=args.regions, **shared | edits)
+
+
+def scene_options(args: argparse.Namespace) -> SceneOptions:
+    """Raises EditError for arguments out of range, and for those of other measurements."""
+    check(args)
+    others = ("split", "size", "sdedit", "mode", "teacher", *FULL_SIZE_ONLY)
+    if wrong := next((name for name in others if getattr(args, name) not in (None, [])), None):
+        raise EditError(f"--{wrong.replace('_', '-')} is not for --scenes: leave it out.")
+    given = {
+        "count": args.count, "sweep": args.sweep_scenes, "seed": args.seed, "steps": args.steps, "sampler": args.sampler,
+        "text_scales": scales(args.text_scale, "text scales"), "image_scales": scales(args.image_scale, "image scales"),
+    }  # fmt: skip
+    return SceneOptions(
+        models=args.model, output=args.output, scenes=args.scenes, batch=args.batch,
+        compare=args.compare, device=args.device, precision=args.precision, force=args.force,
+        **{name: value for name, value in given.items() if value is not None},
+    )  # fmt: skip
 
 
 def photograph_options(args: argparse.Namespace, wrong_size: str) -> dict[str, Any]:

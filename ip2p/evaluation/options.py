@@ -132,3 +132,25 @@ def procedural_scales(model: str) -> tuple[tuple[float, ...], tuple[float, ...]]
     suited = defaults_for(model)
     text_scales = tuple(float(f"{suited.text_scale * share:g}") for share in (1, 0.4, 0.8, 1.2))
     return text_scales, (float(f"{suited.image_scale:g}"), 1.0, 1.2, 1.8, 2.2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneOptions:
+    """scenes: “plain” or “varied”; count: of scenes that are measured; sweep: of others, on which the scales are chosen; text_scales,
+    image_scales: to choose from; compare: folders of finished runs on the same scenes; the rest as of `EvaluationOptions`."""
+
+    models: Sequence[str]
+    output: Path
+    scenes: str
+    count: int = 96
+    sweep: int = 48
+    text_scales: Sequence[float] = (3.0, 5.0, 7.5)
+    image_scales: Sequence[float] = (0.5, 1.0, 1.5, 2.0, 2.5)
+    steps: int = 20
+    sampler: str = "Euler a"
+    batch: int = 32
+    seed: int = 1
+    compare: Sequence[Path] = ()
+    device: str | None = None
+    precision: str | None = None
+    force: bool = False

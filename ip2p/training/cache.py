@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -78,23 +78,28 @@ def key_of(*parts: Any) -> str:
 def cached(output: Path, seed: int, stage: Stage, networks: Networks, rows: Rows, accelerator: Accelerator) -> Draw:
     """The samples of a text-to-image or an edit stage with latents in place of pictures and, where the text encoder is
     frozen, embeddings in place of tokens."""
-    pairs, usable, variants = rows.pairs, rows.usable, max(stage.variants, 1)
+    usable, variants = rows.usable, max(stage.variants, 1)
     vae, text_encoder, tokenizer = networks.vae, networks.text_encoder, networks.tokenizer
     vae.to(accelerator.device).eval().requires_grad_(False)
 
     @torch.no_grad()
     def latents(place: int) -> dict[str, torch.Tensor]:
         row, variant = divmod(place, variants)
-        pair = pairs[usable[row]]
-        pixels = torch.stack(crop([pair.original_image, pair.edited_image], stage, crop_generator(seed, row, variant)))
+        pixels = torch.stack(crop(rows.pictures_of(row), stage, crop_generator(seed, row, variant)))
         with accelerator.autocast():
             posterior = vae.encode(pixels.to(vae.device)).latent_dist
         return {"mean": posterior.mean.cpu(), STD: posterior.std.cpu()}
 
     settings = [stage.size, list(stage.resize), stage.flip, variants, seed, accelerator.mixed_precision]
-    key = key_of(fingerprint(vae), pairs.fingerprint, hashlib.sha256(str(list(usable)).encode()).hexdigest(), settings)
-    pictures = Cache(output / "cache" / f"latents-{key}", len(usable) * variants, latents, "picture pair")
+    key = key_of(fingerprint(vae), rows.fingerprint, hashlib.sha256(str(list(usable)).encode()).hexdigest(), settings)
+    pictures = Cache(
+        output / "cache" / f"latents-{key}", len(usable) * variants, latents, "picture" if rows.per_row == 1 else "picture pair"
+    )
     pictures.fill(accelerator)
+
+    def texts_of(row: int) -> tuple[str, ...]:
+        """What a row's pictures are trained with: the phrasings of its instruction, or the pictures' captions."""
+        return tuple(rows.pairs.texts(usable[row])["edit_prompts"]) if stage.kind == EDIT else rows.captions_of(row)
 
     texts = None
     if not stage.train_text:
@@ -102,20 +107,20 @@ def cached(output: Path, seed: int, stage: Stage, networks: Networks, rows: Rows
 
         @torch.no_grad()
         def embedded(row: int) -> dict[str, torch.Tensor]:
-            phrasings = [""] if row == len(usable) else phrasings_of(pairs.texts(usable[row]), stage.kind)
+            phrasings = [""] if row == len(usable) else texts_of(row)
             ids = torch.stack([token_ids(tokenizer, text) for text in phrasings]).to(text_encoder.device)
             return {str(i): value.cpu() for i, value in enumerate(text_encoder(input_ids=ids).last_hidden_state)}
 
-        key = key_of(fingerprint(text_encoder), tokenizer.get_vocab(), pairs.fingerprint, list(usable), stage.kind)
+        key = key_of(fingerprint(text_encoder), tokenizer.get_vocab(), rows.fingerprint, list(usable), stage.kind)
         texts = Cache(output / "cache" / f"texts-{key}", len(usable) + 1, embedded, "text")
         texts.fill(accelerator)
 
     def draw(number: int, rng: np.random.Generator, variant: int) -> dict[str, torch.Tensor]:
-        row, target = (number, EDITED) if stage.kind == EDIT else divmod(number, 2)
+        row, target = (number, EDITED) if stage.kind == EDIT else divmod(number, rows.per_row)
         place = row * variants + variant % variants
         mean, std = pictures.read(place, "mean"), pictures.read(place, STD)
         no_text, no_image = dropped(stage, rng.random())
-        phrasings = phrasings_of(pairs.texts(usable[row]), stage.kind)
+        phrasings = texts_of(row)
         chosen = int(rng.integers(len(phrasings))) if stage.kind == EDIT else target
         sample = {"mean": mean[target], STD: std[target], "drop_image": torch.tensor(no_image)}
         if stage.kind == EDIT:
@@ -126,9 +131,4 @@ def cached(output: Path, seed: int, stage: Stage, networks: Networks, rows: Rows
             sample["text"] = texts.read(len(usable), "0") if no_text else texts.read(row, str(chosen))
         return sample
 
-    return Draw(len(usable) * (1 if stage.kind == EDIT else 2), draw)
-
-
-def phrasings_of(texts: Mapping[str, Any], kind: str) -> tuple[str, ...]:
-    """What a row's pictures are trained with: the phrasings of its instruction, or the captions before and after."""
-    return tuple(texts["edit_prompts"]) if kind == EDIT else (texts["original_prompt"], texts["edited_prompt"])
+    return Draw(len(usable) * (1 if stage.kind == EDIT else rows.per_row), draw)

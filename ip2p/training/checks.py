@@ -48,7 +48,7 @@ class AutoencoderCheck(Check):
             held_out = [i for i, path in enumerate(every.paths) if path.stem in data.hold_out]
             pictures = [every[i] for i in held_out or range(len(every))[:count]]
         else:
-            pictures = [picture for pair in rows.shown for picture in (pair.original_image, pair.edited_image)]
+            pictures = rows.shown_pictures
         self.pixels = [crop([picture], stage, np.random.default_rng(0))[0] for picture in pictures]
 
     @torch.no_grad()

@@ -50,12 +50,13 @@ class Vae:
 
 @dataclass
 class Unet:
-    """LDM's UNet. attention: the levels, from 0, that attend to the picture and the text."""
+    """LDM's UNet. attention: the levels, from 0, that attend to the picture and the text; groups: of its normalisation, 32 in LDM's own code."""
 
     channels: list[int] = field(default_factory=lambda: [320, 640, 1280, 1280])
     layers: int = 2
     attention: list[int] = field(default_factory=lambda: [0, 1, 2])
     heads: int = 8
+    groups: int = 32
 
 
 @dataclass
@@ -92,7 +93,7 @@ class Model:
 
 @dataclass
 class Data:
-    """pairs: a pair set, or "scenes" for synthetic ones; pictures: a folder, for an autoencoder alone (else the pairs' own)."""
+    """pairs: a pair set, "scenes" for synthetic ones, or "captioned_scenes" for single varied scenes with captions; pictures: a folder, for an autoencoder alone (else the pairs' own)."""
 
     pairs: str = ""
     split: str = ""

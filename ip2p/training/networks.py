@@ -132,6 +132,7 @@ def new_unet(model: Model, channels: int) -> UNet2DConditionModel:
         in_channels=channels,
         block_out_channels=tuple(shape.channels),
         layers_per_block=shape.layers,
+        norm_num_groups=shape.groups,
         down_block_types=tuple("CrossAttnDownBlock2D" if a else "DownBlock2D" for a in attends),
         up_block_types=tuple("CrossAttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attends)),
         attention_head_dim=shape.heads,  # heads, in spite of its name

@@ -16,10 +16,13 @@ from ..dataset.check import check_pairs
 from ..dataset.open import open_pairs
 from ..dataset.pairs import Pair, PairSet
 from ..dataset.scenes import Scenes
+from ..dataset.varied.captioned import CaptionedScenes
 from ..errors import EditError
-from .config import AUTOENCODER, EDIT, TEXT, Config, Stage
+from .config import AUTOENCODER, DISTILL, EDIT, TEXT, Config, Stage
 from .data import Draw, Folder, crop, crop_generator, dropped
 from .networks import Networks, token_ids
+
+SCENES, CAPTIONED_SCENES = "scenes", "captioned_scenes"  # sets that no file holds
 
 
 class Rows:
@@ -35,7 +38,17 @@ class Rows:
     @cached_property
     def pairs(self) -> PairSet | Scenes:
         data = self.config.data
-        return Scenes(data.scenes) if data.pairs == "scenes" else open_pairs(self.place, data.split or None)
+        return Scenes(data.scenes) if data.pairs == SCENES else open_pairs(self.place, data.split or None)
+
+    @cached_property
+    def single(self) -> CaptionedScenes | None:
+        """The set where its rows are single pictures with a caption, no pairs."""
+        return CaptionedScenes(self.config.data.scenes) if self.config.data.pairs == CAPTIONED_SCENES else None
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the set: another one when its content is another."""
+        return self.single.fingerprint if self.single else self.pairs.fingerprint
 
     @property
     def place(self) -> str | Path:
@@ -46,6 +59,8 @@ class Rows:
     @cached_property
     def usable(self) -> Sequence[int]:
         """The rows that can be read. Raises EditError when too many can't."""
+        if self.single:
+            return range(len(self.single))
         if isinstance(self.pairs, Scenes):
             return range(len(self.pairs))
         return check_pairs(self.pairs, self.config.data.max_broken, self.say)
@@ -53,11 +68,15 @@ class Rows:
     def check(self) -> None:
         """Raises EditError for what a stage would find out only when its turn comes."""
         kinds = {stage.kind for stage in self.config.stages.values()}
+        if self.single and (
+            wrong := next((name for name, stage in self.config.stages.items() if stage.kind in (EDIT, TEXT, DISTILL)), None)
+        ):
+            raise EditError(f"stages.{wrong} needs pairs, and data.pairs={CAPTIONED_SCENES} has single pictures: name a pair set.")
         if self.config.data.pairs:
             self.usable  # noqa: B018
         if TEXT in kinds:
             self.kinds  # noqa: B018
-        if self.config.validation.every and (EDIT in kinds or (AUTOENCODER in kinds and not self.config.data.pictures)):
+        if self.config.validation.every and (EDIT in kinds or (AUTOENCODER in kinds and not self.config.data.pictures and not self.single)):
             self.shown  # noqa: B018
 
     @cached_property
@@ -80,8 +99,17 @@ class Rows:
             raise EditError(f"validation.split: {self.config.data.pairs} has no rows in “{validation.split}” that can be shown.")
         return shown
 
+    @property
+    def shown_pictures(self) -> list[Image.Image]:
+        """The pictures that validations of an autoencoder look at. Raises EditError as `shown` does."""
+        if self.single:
+            return [self.single.picture(i) for i in range(min(self.config.validation.rows, len(self.single)))]
+        return [picture for pair in self.shown for picture in (pair.original_image, pair.edited_image)]
+
     def texts(self) -> list[str]:
         """Every text of the set once, sorted."""
+        if self.single:
+            return sorted(map(self.single.caption, self.usable))
         every: set[str | None] = set()
         for i in self.usable:
             texts: Mapping[str, Any] = self.pairs.texts(i)
@@ -97,11 +125,30 @@ class Rows:
 
             return Draw(len(self.folder), draw)
 
-        def draw_of_pairs(row: int, rng: np.random.Generator, variant: int) -> dict[str, torch.Tensor]:
-            pair = self.pairs[self.usable[row // 2]]
-            return {"pixels": self.crop([pair.edited_image if row % 2 else pair.original_image], stage, row // 2, variant)[0]}
+        def draw_of_rows(number: int, rng: np.random.Generator, variant: int) -> dict[str, torch.Tensor]:
+            row, which = divmod(number, self.per_row)
+            return {"pixels": self.crop([self.pictures_of(row)[which]], stage, row, variant)[0]}
 
-        return Draw(2 * len(self.usable), draw_of_pairs)
+        return Draw(self.per_row * len(self.usable), draw_of_rows)
+
+    @property
+    def per_row(self) -> int:
+        """Pictures with a caption in a row: two of a pair."""
+        return 1 if self.single else 2
+
+    def pictures_of(self, row: int) -> list[Image.Image]:
+        """The picture, or of a pair both. row: of those that can be read."""
+        if self.single:
+            return [self.single.picture(self.usable[row])]
+        pair = self.pairs[self.usable[row]]
+        return [pair.original_image, pair.edited_image]
+
+    def captions_of(self, row: int) -> tuple[str, ...]:
+        """Of each of its pictures. row: of those that can be read."""
+        if self.single:
+            return (self.single.caption(self.usable[row]),)
+        texts: Mapping[str, Any] = self.pairs.texts(self.usable[row])
+        return texts["original_prompt"], texts["edited_prompt"]
 
     @cached_property
     def kinds(self) -> list[tuple[str, str]]:
@@ -124,26 +171,25 @@ class Rows:
         return Draw(len(self.usable), draw)
 
     def captions(self, stage: Stage, networks: Networks) -> Draw:
-        """For text to image: every pair's two pictures with their captions."""
+        """For text to image: every picture with its caption."""
 
-        def draw(row: int, rng: np.random.Generator, variant: int) -> dict[str, torch.Tensor]:
-            pair = self.pairs[self.usable[row // 2]]
-            picture, caption = (pair.edited_image, pair.edited_prompt) if row % 2 else (pair.original_image, pair.original_prompt)
+        def draw(number: int, rng: np.random.Generator, variant: int) -> dict[str, torch.Tensor]:
+            row, which = divmod(number, self.per_row)
             no_text, _ = dropped(stage, rng.random())
-            pixels = self.crop([picture], stage, row // 2, variant)[0]
-            return {"edited": pixels, "tokens": token_ids(networks.tokenizer, "" if no_text else caption)}
+            pixels = self.crop([self.pictures_of(row)[which]], stage, row, variant)[0]
+            return {"edited": pixels, "tokens": token_ids(networks.tokenizer, "" if no_text else self.captions_of(row)[which])}
 
-        return Draw(2 * len(self.usable), draw)
+        return Draw(self.per_row * len(self.usable), draw)
 
     def captioned(self, stage: Stage, networks: Networks) -> Draw:
-        """For CLIP: every pair's two pictures with their captions."""
+        """For CLIP: every picture with its caption."""
 
-        def draw(row: int, rng: np.random.Generator, variant: int) -> dict[str, torch.Tensor]:
-            pair = self.pairs[self.usable[row // 2]]
-            picture, caption = (pair.edited_image, pair.edited_prompt) if row % 2 else (pair.original_image, pair.original_prompt)
-            return {"pixels": self.crop([picture], stage, row // 2, variant)[0], "tokens": token_ids(networks.tokenizer, caption)}
+        def draw(number: int, rng: np.random.Generator, variant: int) -> dict[str, torch.Tensor]:
+            row, which = divmod(number, self.per_row)
+            pixels = self.crop([self.pictures_of(row)[which]], stage, row, variant)[0]
+            return {"pixels": pixels, "tokens": token_ids(networks.tokenizer, self.captions_of(row)[which])}
 
-        return Draw(2 * len(self.usable), draw)
+        return Draw(self.per_row * len(self.usable), draw)
 
     def edits(self, stage: Stage, networks: Networks) -> Draw:
         """For an edit stage: both pictures of a pair and one of its phrasings."""

@@ -17,6 +17,9 @@ from .. import states
 from ..checkpoints import ldm
 from ..checkpoints.recognise import EDIT_CHANNELS
 from ..errors import EditError
+from ..evaluation.options import SceneOptions
+from ..evaluation.scene_cases import PLAIN
+from ..evaluation.scene_run import evaluate_scenes
 from ..files import UNFINISHED, in_use, remove, why
 from . import config as configs
 from .cache import cached
@@ -29,7 +32,6 @@ from .loop import Loop, memory_errors_explained
 from .losses import AutoencoderLoss, ClipLoss, DenoisingLoss, TextLoss
 from .networks import Networks, check_shapes, new_clip, new_text_encoder, new_tokenizer, new_unet, new_vae, widened
 from .rows import Rows
-from .scenes_report import measure
 from .trajectories import trajectories
 
 MODEL = "model"  # the networks after a stage, with averaged weights
@@ -206,4 +208,4 @@ def finish(config: Config, folder: Path) -> None:
         for path in export(config, folder):
             print(f"Exported {path}")
     if config.evaluate == "scenes":
-        measure(folder, Path(config.output) / SCENES)
+        evaluate_scenes(SceneOptions(models=[str(folder)], output=Path(config.output) / SCENES, scenes=PLAIN, force=True))

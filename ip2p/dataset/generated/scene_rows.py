@@ -1,4 +1,4 @@
-"""Synthetic scenes through `dataset pairs`: the rows it takes, and what its pairs show over p, judged by their pixels."""
+"""Synthetic scenes through `dataset pairs`: the rows it takes, their exact pairs, and what its pairs show over p, judged by their pixels."""
 
 from __future__ import annotations
 
@@ -8,15 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ...errors import EditError
 from ...files import refuse_existing, written_whole
 from ...progress import bar
-from ..pairs import PairSet
-from ..parquet_writer import write_rows
+from ..instructions.captions import Bad
+from ..pairs import Pair, PairSet
+from ..parquet_writer import write_pairs, write_rows
 from ..saying import Report, sayer
 from ..scenes import Scenes
+from ..varied.description import Description
+from ..varied.drawer import Drawing
+from ..varied.scene_edits import SceneEdit
 from .make_pairs import P_NAME
 from .scene_truth import truth_of
+from .triplet_files import Triplet, read_triplets
 
 SHARES = {"first": "first picture right", "placed": "shape in its place", "second": "second picture right", "right": "all three"}
 
@@ -24,11 +31,56 @@ SHARES = {"first": "first picture right", "placed": "shape in its place", "secon
 def write_scene_rows(file: Path, count: int, seed: int, force: bool) -> None:
     """Raises EditError when there is a file and not `force`."""
     scenes = Scenes(count, seed)
-    with written_whole(file, force) as beside, open(beside, "w", encoding="utf8", newline="\n") as lines:
+
+    def rows() -> Iterator[dict[str, str]]:
         for i in range(count):
             texts: dict[str, Any] = scenes.texts(i)
-            row = {"id": f"scene-{seed}-{i}", "input": texts["original_prompt"], "edit": texts["edit_prompts"][0], "output": texts["edited_prompt"]}  # fmt: skip
-            lines.write(json.dumps(row) + "\n")
+            yield {"id": f"scene-{seed}-{i}", "input": texts["original_prompt"], "edit": texts["edit_prompts"][0], "output": texts["edited_prompt"]}  # fmt: skip
+
+    write_lines(file, rows(), force)
+
+
+def write_lines(file: Path, lines: Iterable[str | dict[str, str]], force: bool) -> None:
+    """Texts as they are, rows as JSON. Raises EditError when there is a file and not `force`."""
+    with written_whole(file, force) as beside, open(beside, "w", encoding="utf8", newline="\n") as written:
+        written.writelines((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines)
+
+
+def unlike(edits: Iterable[SceneEdit], rows: Path | None) -> Iterator[SceneEdit]:
+    """Without those of captions that the rows have, before or after their edit. Raises EditError where they can't be read."""
+    known: set[str] = set()
+    for row in read_triplets(rows, 0) if rows else ():
+        if isinstance(row, Triplet):
+            known |= {row.input, row.output}
+    return (edit for edit in edits if edit.captions[0] not in known)
+
+
+def write_exact_pairs(rows: Path, file: Path, seed: int, force: bool) -> tuple[int, list[Bad]]:
+    """Of every row the scene that its captions tell of, before and after, drawn so that only the edit differs → how many, and the rows
+    that could not be drawn. Raises EditError where not one can be."""
+    refuse_existing(file, force, sources=[rows])
+    bad: list[Bad] = []
+    count = 0
+
+    def pairs() -> Iterator[Pair]:
+        nonlocal count
+        for number, row in enumerate(read_triplets(rows, 0)):
+            if not isinstance(row, Triplet):
+                bad.append(row)
+                continue
+            try:
+                before, after = Description.by(row.input), Description.by(row.output)
+                if not (before.drawable and after.drawable) or len(before.things) != len(after.things):
+                    raise EditError(f"“{row.edit[:80]}” leads to a scene that can't be drawn of “{row.input[:80]}”.")
+            except EditError as e:
+                bad.append((f"row {row.id}", str(e)))
+                continue
+            drawing = Drawing.of(before, np.random.default_rng([seed, number]))
+            count += 1
+            yield Pair(drawing.picture(), drawing.after(after).picture(), (row.edit,), row.input, row.output, extra={"id": row.id, "split": row.split})  # fmt: skip
+
+    write_pairs(pairs(), file, force)
+    return count, bad
 
 
 @dataclass(frozen=True)
