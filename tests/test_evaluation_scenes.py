@@ -109,7 +109,7 @@ def test_runs_are_compared_scene_by_scene(models, tmp_path, capsys):
     assert "other − one, recolouring" in capsys.readouterr().out
     differences = json.loads((tmp_path / "b" / "figures.json").read_text())["differences"]["one"]
     assert differences["recolouring"]["mean"] == 0, "two models of the same weights"
-    assert main([*command(models, tmp_path / "c", "--compare", tmp_path / "a")[:-4], "--count", "5", "--text-scale", "2"]) == 2
+    assert main(command(models, tmp_path / "c", "--compare", tmp_path / "a", "--count", 5)) == 2
     assert "can't be compared, it was measured with another count" in capsys.readouterr().err
 
 
