@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ...errors import EditError
@@ -18,36 +19,10 @@ LEFT_OF, ABOVE = "left of", "above"
 RELATIONS = {  # words between two things: the relation, and whether the second one is its first
     "left of": (LEFT_OF, False), "right of": (LEFT_OF, True), "above": (ABOVE, False), "over": (ABOVE, False), "below": (ABOVE, True), "under": (ABOVE, True),
 }  # fmt: skip
-FILLING = frozenset(
-    [
-        "a",
-        "an",
-        "the",
-        "on",
-        "of",
-        "in",
-        "at",
-        "to",
-        "is",
-        "there",
-        "with",
-        "and",
-        "side",
-        "picture",
-        "image",
-        "plain",
-        "which",
-        "against",
-        "before",
-        "front",
-        "that",
-        "has",
-        "it",
-    ]
-)
+FILLING = frozenset("a an the on of in at to is there with and side picture image plain which against before front that has it".split())
 
 
-def meaning(words: dict[str, tuple[str, ...]]) -> dict[str, str]:
+def meaning(words: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
     return {word: said for said, several in words.items() for word in several}
 
 
@@ -129,6 +104,7 @@ def related(rest: str) -> tuple[str, bool] | None:
         return None
     found = next((relation for relation in RELATIONS if re.search(rf"\b{relation}\b", between)), None)
     sides = [[word for word in part.split() if word in PLACES] for part in (between, after)]
+    relation: tuple[str, bool] | None
     if found:
         left = re.sub(rf"\b{found}\b", "", between).split()
         relation = RELATIONS[found]
