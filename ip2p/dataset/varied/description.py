@@ -19,7 +19,33 @@ LEFT_OF, ABOVE = "left of", "above"
 RELATIONS = {  # words between two things: the relation, and whether the second one is its first
     "left of": (LEFT_OF, False), "right of": (LEFT_OF, True), "above": (ABOVE, False), "over": (ABOVE, False), "below": (ABOVE, True), "under": (ABOVE, True),
 }  # fmt: skip
-FILLING = frozenset("a an the on of in at to is there with and side picture image plain which against before front that has it".split())
+FILLING = frozenset(
+    [
+        "a",
+        "an",
+        "the",
+        "on",
+        "of",
+        "in",
+        "at",
+        "to",
+        "is",
+        "there",
+        "with",
+        "and",
+        "side",
+        "picture",
+        "image",
+        "plain",
+        "which",
+        "against",
+        "before",
+        "front",
+        "that",
+        "has",
+        "it",
+    ]
+)
 
 
 def meaning(words: Mapping[str, tuple[str, ...]]) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +29,9 @@ TWO_THINGS = {
 AT = {"left": "on the left", "right": "on the right", "top": "at the top", "bottom": "at the bottom"}
 
 
+WORDS: tuple[Mapping[str, tuple[str, ...]], ...] = SHAPE_WORDS, SIZE_WORDS, TEXTURE_WORDS
+
+
 @dataclass(frozen=True)
 class Wording:
     """Which words a person uses. template: its number; ground: the word for it; shapes, sizes, textures: words for what is said."""
@@ -43,7 +46,7 @@ class Wording:
     def drawn(cls, rng: np.random.Generator) -> Wording:
         template = int(rng.integers(1000))
         ground = str(rng.choice(GROUND_WORDS, p=(0.6, 0.2, 0.2)))
-        return cls(template, ground, *(chosen(words, rng) for words in (SHAPE_WORDS, SIZE_WORDS, TEXTURE_WORDS)))
+        return cls(template, ground, *(chosen(words, rng) for words in WORDS))
 
     def thing(self, thing: Thing) -> str:
         words = (self.sizes.get(thing.size), self.textures.get(thing.texture), thing.colour, self.shapes[thing.shape])
@@ -59,7 +62,7 @@ class Wording:
         return text.replace("a orange", "an orange")
 
 
-def chosen(words: dict[str, tuple[str, ...]], rng: np.random.Generator) -> dict[str, str]:
+def chosen(words: Mapping[str, tuple[str, ...]], rng: np.random.Generator) -> dict[str, str]:
     """One word for each thing that can be said, the plainest one in half of the draws."""
     return {said: several[0] if rng.random() < 0.5 else str(rng.choice(several)) for said, several in words.items()}
 

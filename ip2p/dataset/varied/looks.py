@@ -29,7 +29,7 @@ def seen(pixels: np.ndarray, said: Description) -> tuple[bool, np.ndarray]:
 
 def masks_of(pixels: np.ndarray, said: Description) -> list[np.ndarray]:
     """Of every thing the pixels that are nearer to its colour, or to that of its marks, than to any other in the scene: (h, w)."""
-    colours = [(-1, COLOURS[said.ground])]
+    colours: list[tuple[int, tuple[float, ...]]] = [(-1, COLOURS[said.ground])]
     for i, thing in enumerate(said.things):
         colours += [(i, COLOURS[thing.colour])] + ([(i, mark_of(thing.colour))] if thing.texture else [])
     distances = np.stack([np.square(pixels - np.array(colour, np.float32)).sum(-1) for _, colour in colours])
