@@ -78,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FILE[:WEIGHT]",
-        help="a .safetensors file to add to the model's weights, times WEIGHT (default: 1); several may be given",
+        help="a .safetensors file to add to the model's weights, times WEIGHT, which is 1 if left out; several may be given (default: none)",
     )
     add("--negative", default="", metavar="TEXT", help="what the result should not be (default: nothing)")
     add("--size", metavar="WxH|N", help="width and height, or the longest side (default: the model's own)")
