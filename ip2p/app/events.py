@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from threading import Event
 from typing import Any
@@ -94,14 +95,12 @@ class Events:
             yield (gr.skip(),) * 8  # there is nothing yet: the fields hold for the next edit
             return
         last = chain[-1]
-        with self.running.edit(request.session_hash) as stop:
+        with self.remaking(request.session_hash, last) as (stop, working, photograph):
 
             def rows(done: int, total: int) -> None:
                 if not on_rows(progress, stop)(done, total):
                     raise EditError(str(Interrupted([])))
 
-            working = self.kept.get(request.session_hash, last.result)
-            photograph = read_image(uploaded(last.picture, NO_LONGER), limits=HTTP)
             image, infotext = working.again(self.editor, photograph, str(result), number("detail", detail), rows)
         shown = as_png(image.resize(shown_size(image.size), Image.Resampling.BOX), "shown")
         yield (last.before, shown), *[gr.skip()] * 5, None, said()
@@ -122,9 +121,7 @@ class Events:
         if not chain:
             raise EditError("There is no result yet: edit a picture first.")
         last = chain[-1]
-        with self.running.edit(request.session_hash) as stop:
-            working = self.kept.get(request.session_hash, last.result)
-            photograph = read_image(uploaded(last.picture, NO_LONGER), limits=HTTP)
+        with self.remaking(request.session_hash, last) as (stop, working, photograph):
             edit = working.exactly(photograph, str(result), number("detail", detail))
             try:
                 (made,) = self.editor.edit(edit, on_step=on_step(progress, stop), on_rows=on_rows(progress, stop))
@@ -134,6 +131,12 @@ class Events:
         now = last._replace(result=file, after=after)
         self.kept.replace(request.session_hash, working, Working.of(made, {**working.settings, "speed": edit.speed}, now))
         yield (last.before, after), *in_place(chain, variants, now), made.infotext, file, said()
+
+    @contextmanager
+    def remaking(self, session: str | None, last: Step) -> Iterator[tuple[Event, Working, Image.Image]]:
+        """Within the block the session makes its last result anew → what stops it, what is kept of the result, the photograph. Raises EditError."""
+        with self.running.edit(session) as stop:
+            yield stop, self.kept.get(session, last.result), read_image(uploaded(last.picture, NO_LONGER), limits=HTTP)
 
     def stop_edit(self, request: gr.Request) -> None:
         self.running.stop(request.session_hash)

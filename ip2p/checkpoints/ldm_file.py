@@ -14,7 +14,7 @@ from .ldm import read_yaml, standard, unet_config, vae_config
 from .recognise import EDIT_CHANNELS, EMA, FIRST_LAYER, TEXT_1, UNET, VAE, family_of, refusal_of
 from .tensors import Source, Weights, stored
 
-SCALES = "time_embedding.cond_proj.weight"  # of a student (`scale_input.py`) in diffusers
+SCALES = "time_embedding.cond_proj.weight"  # P of a student (`scale_input.py`) in diffusers
 PARTS = {"UNet": UNET, "VAE": VAE, "CLIP text encoder": TEXT_1}
 
 

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 
 from ..checkpoints.defaults import defaults_for
-from ..dataset.open import open_pairs
 from ..edit import Edit
 from ..editor import Editor
 from ..errors import EditError
@@ -21,11 +20,10 @@ from ..guidance import combine, pass_weights
 from ..progress import bar
 from ..scale_input import difference
 from ..scorers.by_name import device_named
-from .evaluate import LINES, begin, distinct, sources_of
-from .instructions import Instructions
+from .evaluate import LINES, begin, distinct, photographs_of, sources_of
 from .metrics import interval
 from .options import PROCEDURAL_SIZE, EvaluationOptions
-from .procedural import Photo, photos_of, share
+from .procedural import Photo, share
 from .sweep import Lines, seed_of
 
 POINTS = 5  # steps of an edit that are looked at, evenly over all of them
@@ -51,11 +49,7 @@ class Watched:
 def evaluate_beside_teacher(options: EvaluationOptions) -> int:
     """Measures what the folder lacks and prints the table → photographs that could not be read. Raises EditError."""
     assert options.teacher is not None
-    pairs = open_pairs(options.data, options.split)
-    instructions = Instructions(pairs, options.phrasings, options.seed)
-    photos = photos_of(pairs, options.count, instructions.fits)
-    if not photos:
-        raise EditError(f"--teacher is measured on procedural edits of photographs, which {options.data} has none of: see dataset photos.")
+    pairs, instructions, photos = photographs_of(options, "--teacher")
     students = sources_of(options.models, None)
     (teacher,) = sources_of([options.teacher], None)
     usual = defaults_for(teacher.place)

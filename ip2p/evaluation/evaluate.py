@@ -195,6 +195,19 @@ def distinct(scales: Sequence[float]) -> list[float]:
     return list(dict.fromkeys(float(f"{scale:.7g}") for scale in scales))
 
 
+def photographs_of(options: EvaluationOptions, option: str) -> tuple[PairSet, Instructions, list[Photo]]:
+    """What is measured on photographs alone, as `option` asks for it: the pair set, its instructions and its photographs.
+
+    Raises EditError where the set has no procedural edits of any.
+    """
+    pairs = open_pairs(options.data, options.split)
+    instructions = Instructions(pairs, options.phrasings, options.seed)
+    photos = photos_of(pairs, options.count, instructions.fits)
+    if not photos:
+        raise EditError(f"{option} is measured on procedural edits of photographs, which {options.data} has none of: see dataset photos.")
+    return pairs, instructions, photos
+
+
 def sources_of(models: Sequence[str], sdedit: str | None) -> list[Source]:
     """The models, each with a name of its own for the report: its folder's or file's, or the whole of it where two are equal."""
     models = list(dict.fromkeys(models))

@@ -17,7 +17,6 @@ from typing import Any
 from PIL import Image
 
 from ..checkpoints.defaults import defaults_for
-from ..dataset.open import open_pairs
 from ..edit import Edit
 from ..editor import Editor, check_editor_can
 from ..errors import EditError
@@ -26,11 +25,10 @@ from ..progress import bar
 from ..scorers.by_name import device_named
 from ..scorers.perceptual import Perceptual
 from . import metrics
-from .evaluate import LINES, PICTURES, Source, begin, sources_of
-from .instructions import Instructions
+from .evaluate import LINES, PICTURES, Source, begin, photographs_of, sources_of
 from .mode_tables import write_tables
 from .options import MODE_FIELDS, PROCEDURAL_SIZE, EvaluationOptions
-from .procedural import Photo, PhotoBench, nearest, photos_of
+from .procedural import Photo, PhotoBench, nearest
 from .sweep import Lines, seed_of
 
 KEPT = ("nearer_rms", "rms_target", "perceptual_target", "psnr_target")  # of what `PhotoBench` measures
@@ -99,11 +97,7 @@ def settings_in(text: str) -> dict[str, Any]:
 
 def evaluate_modes(options: EvaluationOptions) -> int:
     """Edits by every mode what the folder lacks, writes the tables and prints them → rows that could not be read. Raises EditError."""
-    pairs = open_pairs(options.data, options.split)
-    instructions = Instructions(pairs, options.phrasings, options.seed)
-    photos = photos_of(pairs, options.count, instructions.fits)
-    if not photos:
-        raise EditError(f"--mode is measured on procedural edits of photographs, which {options.data} has none of: see dataset photos.")
+    pairs, instructions, photos = photographs_of(options, "--mode")
     sources = sources_of(options.models, None)
     modes = modes_of(options, sources)
     size = options.size or {"longest_side": PROCEDURAL_SIZE}

@@ -7,7 +7,6 @@ measured on the others.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 
 from ..contact_sheet import contact_sheet
 from ..edit import Edit
@@ -26,6 +26,7 @@ from ..progress import bar
 from .evaluate import LINES, Source, begin, run_in, sources_of
 from .metrics import Interval, interval
 from .options import SceneOptions
+from .procedural import share
 from .scene_cases import RECOLOURING, Case, cases_of
 from .summary import difference_text, text_table
 from .sweep import Lines, plain, read_lines
@@ -79,8 +80,7 @@ class Measured:
 
     def __init__(self, source: Source, options: SceneOptions, lines: Lines):
         self.source, self.options, self.lines = source, options, lines
-        every = cases_of(options.scenes, options.count + options.sweep, options.seed)
-        self.cases: list[Case] = every
+        self.cases: list[Case] = cases_of(options.scenes, options.count + options.sweep, options.seed)
         self.done = {key_of(line) for line in lines.lines}
 
     @cached_property
@@ -245,23 +245,18 @@ def section(measured: Measured, figures: Mapping[str, Any]) -> str:
         f"s_I {figures['image_scale']:g}" + (f", chosen on {options.sweep} others" if figures["curve"] else "")
     )
     rows = [
-        [f"{kind}, {what}", str(of["both"]["n"]), *(cell(of[name]) for name in MEASURES)]
+        [f"{kind}, {what}", str(of["both"]["n"]), *(share(Interval(**of[name])) for name in MEASURES)]
         for kind, controls in figures["kinds"].items()
         for what, of in controls.items()
     ]
     parts = [title, text_table(["", "scenes", "asked right", "rest kept", "both right", "error outside"], rows)]
     if figures["curve"]:
         curve = [
-            [f"s_T {row['text_scale']:g}, s_I {row['image_scale']:g}", *(cell(row[name]) for name in MEASURES)] for row in figures["curve"]
+            [f"s_T {row['text_scale']:g}, s_I {row['image_scale']:g}", *(share(Interval(**row[name])) for name in MEASURES)]
+            for row in figures["curve"]
         ]
         parts.append(text_table(["recolouring, scales", "asked right", "rest kept", "both right", "error outside"], curve))
     return "\n\n".join(parts)
-
-
-def cell(figure: Mapping[str, float]) -> str:
-    """“0.713 [0.650, 0.771]”, without bounds of a few scenes."""
-    bounds = f" [{figure['low']:.3f}, {figure['high']:.3f}]" if math.isfinite(figure["low"]) else ""
-    return f"{figure['mean']:.3f}{bounds}"
 
 
 def differences(first: str, lines: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Interval]]:
@@ -276,8 +271,6 @@ def differences(first: str, lines: Sequence[Mapping[str, Any]]) -> dict[str, dic
 
 
 def write_sheet(options: SceneOptions, measures: Sequence[Measured]) -> None:
-    from PIL import Image
-
     cases = measures[0].cases[: min(SHOWN, options.count)]
     cells: list[Image.Image | None] = []
     for i, case in enumerate(cases):
@@ -289,6 +282,6 @@ def write_sheet(options: SceneOptions, measures: Sequence[Measured]) -> None:
         sheet.save(beside, "PNG")
 
 
-def enlarged(picture: Any) -> Any:
+def enlarged(picture: Image.Image) -> Image.Image:
     """Twice its size, each pixel four: small scenes are hard to see."""
-    return picture.resize((2 * picture.width, 2 * picture.height), 0)
+    return picture.resize((2 * picture.width, 2 * picture.height), Image.Resampling.NEAREST)

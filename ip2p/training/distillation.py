@@ -16,6 +16,7 @@ from einops import reduce
 from torch import nn
 from torch.nn import functional as F
 
+from ..checkpoints.ldm_file import SCALES
 from ..guidance import PASSES
 from ..scale_input import FEATURES, scale_features
 from .config import ENDPOINT, Stage
@@ -23,7 +24,6 @@ from .data import Draw
 from .networks import Networks
 from .trajectories import Trajectories, alphas_and_sigmas, told_times
 
-SCALES = "time_embedding.cond_proj.weight"  # P in diffusers
 FLOOR = 5e-3  # of the guidance part's mean square: that of ε is 1
 
 
