@@ -33,6 +33,7 @@ from ip2p.app.many import stamped
 from ip2p.app.painted import Painted, painted_from, painted_on
 from ip2p.app.ready import FILLED, Ready
 from ip2p.app.running import Running
+from ip2p.app.settings_fields import NAMES
 from ip2p.app.steps import Step, choose
 from ip2p.app.uploads import as_png
 from ip2p.app.working import MOST, Kept, Working
@@ -523,9 +524,13 @@ def test_ready_instructions_fill_the_fields_but_for_what_the_model_keeps(ready, 
     assert (names["choices"], names["value"]) == (names_of(load(), "season"), None) and not any(word["visible"] for word in words)
 
 
+def with_variations(text):
+    return [text if name == "variations" else value for name, value in zip(NAMES, FIELDS, strict=True)]
+
+
 def test_variations_are_made_side_by_side_and_the_pressed_one_goes_on(client, tmp_path):
     photo = large(tmp_path)
-    edit = [*FIELDS[:-1], "make it winter\n\nmake it night \nmake it autumn", ""]
+    edit = [*with_variations("make it winter\n\nmake it night \nmake it autumn"), ""]
     (_, first), *_, shown, infotext, whole, _ = client.predict(handle_file(photo), *edit, api_name="/edit")
     assert [one["caption"] for one in shown["value"]] == ["make it winter", "make it night", "make it autumn"]
     pixels = [np.asarray(Image.open(one["image"])) for one in shown["value"]]
@@ -552,7 +557,7 @@ def test_the_variation_that_is_pressed_is_the_last_step_s_result():
 
 def test_many_pictures_have_every_variation(client, tmp_path):
     Image.new("RGB", (64, 64), "red").save(tmp_path / "red.png")
-    fields = [*FIELDS[:-1], "make it winter\nmake it night"]
+    fields = with_variations("make it winter\nmake it night")
     said, packed, _ = client.predict([handle_file(tmp_path / "red.png")], *fields, api_name="/edit_all")
     assert "1 edited" in said and ZipFile(packed).namelist() == ["red-1.png", "red-2.png"]
 
