@@ -289,7 +289,7 @@ def shown(tab: Tab, names) -> dict:
     return values
 
 
-def wait_for(tab: Tab, expected: dict, seconds: float = 10) -> None:
+def wait_for(tab: Tab, expected: dict, seconds: float = WAIT / 1000) -> None:
     """Until the controls show these values; else the assertion that names the ones that don't."""
     deadline = time.monotonic() + seconds
     while (now := shown(tab, expected)) != expected and time.monotonic() < deadline:

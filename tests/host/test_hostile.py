@@ -66,9 +66,11 @@ def guarded(tmp_path_factory):
 
 def test_frozen_settings_keep_the_small_checkpoint_out(guarded):
     page = guarded.person.get(f"{guarded.url}/config").json()
-    (button,) = (c["id"] for c in page["components"] if c["props"].get("elem_id") == "ip2p_install_small")
-    index = next(i for i, e in enumerate(page["dependencies"]) if e["targets"] == [button] and e["backend_fn"])
-    answer = guarded.person.post(f"{guarded.url}/run/predict", json={"fn_index": index, "data": [], "session_hash": "test"})
+    props = {c["id"]: c["props"] for c in page["components"]}
+    (button,) = (i for i, p in props.items() if p.get("elem_id") == "ip2p_install_small")
+    index, event = next((i, e) for i, e in enumerate(page["dependencies"]) if e["targets"] == [button] and e["backend_fn"])
+    data = [props[i].get("value") for i in event["inputs"]]
+    answer = guarded.person.post(f"{guarded.url}/run/predict", json={"fn_index": index, "data": data, "session_hash": "test"})
     assert "--freeze-settings" in answer.json()["data"][0]
     assert not list(guarded.models.glob(f"{small.IN_WEBUI}*"))
 

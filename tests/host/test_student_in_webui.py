@@ -10,7 +10,7 @@ from PIL import Image
 
 pytest.importorskip("diffusers", reason="the student's parity with the editor needs diffusers and transformers (pip install -e '.[edit]')")
 
-from browser import expect
+from browser import expect, wait_for
 from ip2p.edit import Edit
 from ip2p.editor import Editor
 from students import student_file
@@ -183,7 +183,7 @@ def test_a_refiner_is_told_what_it_takes(student):
 def test_the_tab_takes_its_settings_and_greys_what_it_can_t_do(student, tab):
     tab.open()
     expect(tab["notice"]).to_contain_text("“student” makes an edit in one pass a step")
-    assert [tab.value(name) for name in ("text_scale", "image_scale", "steps", "longest_side")] == ["2.5", "1.5", "4", "64"]
+    wait_for(tab, {"text_scale": "2.5", "image_scale": "1.5", "steps": "4", "longest_side": "64"})
     expect(tab["neg_prompt"].locator("textarea")).to_be_disabled()
     expect(tab["heat_map"].locator("input")).to_be_disabled()
     expect(tab["prompt"].locator("textarea")).to_be_enabled()
