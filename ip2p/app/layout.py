@@ -197,10 +197,10 @@ class Page:
                 )
         with gr.Row():
             fields["region"] = gr.Dropdown(
-                [PAINTED, *REGION_NAMES], value=PAINTED, label="Where the edit acts", elem_id="ip2p_region", info=not_here()
+                [PAINTED, *REGION_NAMES], value=PAINTED, label="Where the edit acts", elem_id="ip2p_region", info=not_here(), min_width=240
             )
             fields["only"] = gr.Checkbox(
-                False, label="Only that part, at the model's own size", elem_id="ip2p_region_only",
+                False, label="Only that part, at the model's own size", elem_id="ip2p_region_only", min_width=240,
                 info="It is cut out with its surroundings, edited and put back",
             )  # fmt: skip
         with ready:

@@ -181,7 +181,7 @@ def test_a_refiner_is_told_what_it_takes(student):
 
 
 def test_the_tab_takes_its_settings_and_greys_what_it_can_t_do(student, tab):
-    tab.open()
+    tab.open_anew()
     expect(tab["notice"]).to_contain_text("“student” makes an edit in one pass a step")
     wait_for(tab, {"text_scale": "2.5", "image_scale": "1.5", "steps": "4", "longest_side": "64"})
     expect(tab["neg_prompt"].locator("textarea")).to_be_disabled()
