@@ -100,10 +100,12 @@ class Tab:
 
     def __init__(self, page: Page, url: str, theme: str = "light"):
         self.page, self.url, self.theme = page, url, theme
-        self.errors: list[str] = []
+        self.errors: list[str] = []  # of the page's script
+        self.console: list[str] = []  # what the browser says of failures, the network's too
         page.set_default_timeout(WAIT)
         expect_choosers(page)
         page.on("pageerror", lambda error: self.errors.append(str(error.stack)))
+        page.on("console", lambda said: self.console.append(said.text) if said.type == "error" else None)
         self.open()
 
     def open(self) -> Tab:

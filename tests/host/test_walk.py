@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from browser import MASK, RESULT, Tab, expect, paint, screenshot, wait_for
+from browser import MASK, RESULT, WAIT, Tab, expect, paint, screenshot, wait_for
 from portraits import by_hand, label_map
 from webui import drawn_picture, to_base64
 
@@ -43,7 +43,7 @@ def stand(tab: Tab) -> Stand:
 def stands(tab: Tab, expected: Stand) -> None:
     """Waits until this is what the page shows, and no error."""
     tab.page.wait_for_selector(PICTURE)
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + WAIT / 1000
     while (now := stand(tab)) != expected and time.monotonic() < deadline:
         tab.page.wait_for_timeout(100)
     assert now == expected
@@ -55,7 +55,8 @@ def at_rest(tab: Tab) -> None:
     expect(tab["generate"]).to_be_visible()
     expect(tab["interrupt"]).to_be_hidden()
     assert tab["error"].is_hidden(), tab["error"].inner_text()
-    assert tab.page.locator("#tab_ip2p .error").all_inner_texts() == [] and tab.errors == []
+    failed = tab.page.evaluate("Array.from(document.querySelectorAll('#tab_ip2p .error'), error => error.closest('[id]').id)")
+    assert failed == [] and tab.errors == [], (failed, tab.errors, tab.console)
     assert tab["mask_accordion"].locator(".label-wrap span").first.inner_text() == "Edit only here" + " · on" * bool(
         tab.page.evaluate(MASK)
     )
