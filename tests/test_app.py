@@ -67,7 +67,7 @@ def page(chromium, url):
     page.set_default_timeout(WAIT)
     expect_choosers(page)
     errors = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("pageerror", lambda error: errors.append(error.stack or str(error)))
     page.goto(url)
     page.locator("#ip2p_image input[type=file]").wait_for(state="attached")
     page.wait_for_function("window.ip2p")  # what the page does once it is loaded

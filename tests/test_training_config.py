@@ -132,6 +132,14 @@ def test_a_secret_of_the_environment_never_gets_into_the_kept_configuration(tmp_
     assert "model.start is “${oc.env:SECRET}”" in said and "hunter2" not in said and not (tmp_path / "run").exists()
 
 
+def test_a_precision_of_no_is_one(tmp_path):
+    """Which yaml takes for false."""
+    assert load(CONFIGS / "small.yaml", ["precision=no", "data.pairs=mine"]).precision == "no"
+    text = (CONFIGS / "small.yaml").read_text(encoding="utf8")
+    (tmp_path / "full.yaml").write_text(text.replace("precision: bf16", "precision: no"), encoding="utf8")
+    assert load(tmp_path / "full.yaml", ["data.pairs=mine"]).precision == "no"
+
+
 def test_settings_may_refer_to_each_other(tiny):
     assert load(tiny, ["stages.edit.warmup=${save_every}"]).stages["edit"].warmup == 3
 

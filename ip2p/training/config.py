@@ -222,6 +222,8 @@ def load(path: Path, changes: Sequence[str] = ()) -> Config:
         if missing:
             raise EditError(f"The setting “{min(missing)}” has no value: give it one in {path} or as {min(missing)}=… in the command.")
         merged.output = str(Path(merged.output).expanduser())
+        if merged.precision == str(False):  # as yaml reads an unquoted “no”
+            merged.precision = "no"
         config: Any = OmegaConf.to_object(merged)
         return checked(config)
     except OmegaConfBaseException as e:

@@ -49,6 +49,8 @@ def train(config: Config) -> Path:
     if accelerator.device.type == "cpu":  # elsewhere many operations have no deterministic form, and warn
         torch.use_deterministic_algorithms(True, warn_only=True)
         setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010, a setting that has no declaration
+        if config.precision == "bf16" and torch.backends.cpu.get_cpu_capability() == "AVX2":
+            accelerator.print("This processor has no bf16 of its own and is many times slower in it: precision=no is quicker here.")
     if not config.model.start:
         check_shapes(config.model, config.export != "none" and any(s.kind != AUTOENCODER for s in config.stages.values()))
     output = Path(config.output)
