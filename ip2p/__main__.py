@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from . import __version__
 from .cli.exits import BAD_INPUT, INTERRUPTED, say
@@ -21,6 +21,7 @@ VERBS = {  # what each does
     "model": "look at, fetch, convert and merge checkpoints",
     "dataset": "look at, check, convert and make pair sets",
     "train": "train an edit model, from a checkpoint or from nothing",
+    "reproduce": "make the paper in miniature: from captions to edited pictures, every stage on this machine",
 }
 NEEDS = "This needs the package {}: install it with pip install 'sd-webui-instruct-edit[{}]'."
 EXTRAS = {
@@ -39,6 +40,11 @@ def program() -> str:
 
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line."""
+
+    mixed = False  # whether options may stand between a last list of words
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        return self.parse_intermixed_args(args, namespace) if self.mixed else super().parse_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         self.exit(say(f"{self.prog}: {' '.join(message.split())}; see {self.prog} --help", BAD_INPUT))
@@ -70,6 +76,10 @@ def module_of(verb: str) -> ModuleType:
         from .cli import dataset
 
         return dataset
+    if verb == "reproduce":
+        from .cli import reproduce
+
+        return reproduce
     from .cli import train
 
     return train
@@ -79,7 +89,9 @@ def parser_for(verb: str | None) -> argparse.ArgumentParser:
     """The parser of one verb, or of the table when there is none of that name."""
     if verb in VERBS:
         parser = Parser(prog=f"{program()} {verb}", description=VERBS[verb][0].upper() + VERBS[verb][1:] + ".")
-        module_of(verb).add_arguments(parser)
+        module = module_of(verb)
+        module.add_arguments(parser)
+        parser.mixed = getattr(module, "MIXED", False)
         return parser
     parser = Parser(prog=program(), description="Edit a picture by saying what to change.", formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--version", action="version", version=__version__)
