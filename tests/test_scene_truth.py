@@ -10,7 +10,7 @@ pytest.importorskip("pyarrow", reason="pair sets need pyarrow (pip install -e '.
 from PIL import Image
 
 from ip2p.__main__ import main
-from ip2p.dataset.generated.make_pairs import P_NAME
+from ip2p.dataset.generated.draws import P_NAME
 from ip2p.dataset.generated.scene_truth import truth_of
 from ip2p.dataset.generated.triplet_files import Triplet, read_triplets
 from ip2p.dataset.open import open_pairs

@@ -85,7 +85,7 @@ def make(steps: Sequence[Step], output: Path, places: int, keep: Callable[[], No
         done = {name for name, state in states.items() if state == FINISHED}
         left = [step for step in steps if step.name not in done]
         note(f"{len(left)} of {len(steps)} steps are to be done, {lasting(seconds_left(left, done, places, {}))} as planned, in {places} places.")  # fmt: skip
-        run_all(steps, output, places, lock, note, lambda _: write_story(output, steps))
+        run_all(steps, output, places, lock, note, lambda: write_story(output, steps))
         page = write_story(output, steps)
     print("\n".join(table_lines(output, steps)))
     print(f"Wrote {page}.")

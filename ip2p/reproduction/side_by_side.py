@@ -38,10 +38,10 @@ class Running:
 
 
 def run_all(
-    steps: Sequence[Step], output: Path, places: int, lock: IO[bytes], say: Callable[[str], None], told: Callable[[Step], None]
+    steps: Sequence[Step], output: Path, places: int, lock: IO[bytes], say: Callable[[str], None], told: Callable[[], object]
 ) -> None:
     """Those that are not finished, in their order as far as there are threads for them. lock: a file that every process keeps open.
-    told: is called with each step that has finished. Raises EditError for a step that fails, and KeyboardInterrupt; the others then end
+    told: is called after each step that has finished. Raises EditError for a step that fails, and KeyboardInterrupt; the others then end
     too, and all go on at the next start."""
     records = Records(output)
     waiting = [step for step in steps if records.state(step) != FINISHED]
@@ -64,7 +64,7 @@ def run_all(
                 took = {other.step.name: other.seconds for other in running}
                 left = seconds_left([other.step for other in running] + waiting, done, places, took)
                 say(f"Stage {one.step.stage}, {one.step.name}: {one.step.title}, {one.seconds:,.0f} s; {duration(left)} left as planned.")
-                told(one.step)
+                told()
     except BaseException as e:
         status.clear()
         # Ctrl-C has reached the others too, and they save.

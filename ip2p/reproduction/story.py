@@ -143,8 +143,9 @@ def filtered(own: Mapping[str, Path], output: Path) -> Iterable[str]:
     if "kept" in own:
         kept = open_pairs(own["kept"])
         names = {name_of(kept.texts(i)) for i in range(len(kept))}
-        yield "<p>Pairs that were kept, and pairs that were not:</p>"
+        yield "<p>Pairs that were kept:</p>"
         yield pairs_html(spread(kept, PAIRS))
+        yield "<p>Pairs that were not:</p>"
         yield pairs_html(spread(judged.select(i for i in range(len(judged)) if name_of(judged.texts(i)) not in names), PAIRS))
 
 

@@ -51,7 +51,8 @@ class Reached:
 
 def interval_of(figure: Mapping[str, Any]) -> Interval:
     """As JSON has it, which knows no not-a-number."""
-    return Interval(*(math.nan if figure[name] is None else figure[name] for name in Interval._fields))
+    mean, low, high = (math.nan if figure[name] is None else float(figure[name]) for name in ("mean", "low", "high"))
+    return Interval(mean, low, high, figure["n"])
 
 
 def reached(output: Path, steps: Sequence[Step]) -> list[Reached]:

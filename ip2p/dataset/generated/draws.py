@@ -9,6 +9,8 @@ P, GUIDANCE = (0.1, 0.9), (7.5, 15.0)  # Brooks et al., 3.1.2
 SEED_BYTES = 6  # what a number in JSON holds exactly
 DIGITS = 4  # of p and of the guidance
 
+P_NAME, GUIDANCE_NAME = "p2p_threshold", "cfg_scale"  # of both as scores, as the original code's metadata.jsonl has them
+
 Range = tuple[float, float]
 
 

@@ -18,7 +18,7 @@ from ...pixels import to_picture
 from ...progress import PartsBar, bar
 from ...runners import Attempts, EndsTheProcess, EndsTheRun, Report, Runner, Stage
 from ..instructions.captions import Bad
-from .draws import GUIDANCE, Draw, P, Range, draw
+from .draws import GUIDANCE, GUIDANCE_NAME, P_NAME, Draw, P, Range, draw
 from .inspection import Inspector, RowInspector
 from .pair_card import card_of
 from .pair_run import LeftOut, PairRun
@@ -26,7 +26,6 @@ from .text_to_image import Sampling, TextToImage
 from .triplet_files import Triplet, read_triplets
 
 QUALITY = 100  # of JPEG, as in the paper
-P_NAME, GUIDANCE_NAME = "p2p_threshold", "cfg_scale"  # as the original code's metadata.jsonl has them
 
 
 @dataclass(frozen=True)

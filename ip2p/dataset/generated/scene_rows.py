@@ -21,7 +21,7 @@ from ..scenes import Scenes
 from ..varied.description import Description
 from ..varied.drawer import Drawing
 from ..varied.scene_edits import SceneEdit
-from .make_pairs import P_NAME
+from .draws import P_NAME
 from .scene_truth import truth_of
 from .triplet_files import Triplet, read_triplets
 
