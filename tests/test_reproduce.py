@@ -24,7 +24,7 @@ from ip2p.reproduction.records import ANEW, FINISHED, GOES_ON, TO_DO, Records
 from ip2p.reproduction.side_by_side import ready, seconds_left
 
 ROOT = Path(__file__).resolve().parents[1]
-SECONDS = 600  # after which the command counts as hanging
+SECONDS = 1200  # after which the command counts as hanging
 ONE_STEP = """
 places: 1
 language_model: any
