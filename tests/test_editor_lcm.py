@@ -32,16 +32,17 @@ def sigmas_at(places, every: int = 1) -> np.ndarray:
 @pytest.mark.parametrize(
     "steps, schedule, places, told",
     (
-        (4, "SGM Uniform", (999, 754, 509, 264), (999, 759, 519, 259)),
-        (3, "SGM Uniform", (999, 2017 / 3, 1037 / 3), (999, 679, 339)),
-        (1, "SGM Uniform", (999,), (999,)),
-        (4, "Automatic", (999, 2017 / 3, 1037 / 3, 19), (999, 679, 339, 19)),
-        (1, "Automatic", (999,), (999,)),
+        (4, "SGM Uniform", (999, 754, 509, 264), ({999}, {759}, {499, 519}, {259})),
+        (3, "SGM Uniform", (999, 2017 / 3, 1037 / 3), ({999}, {679}, {339})),
+        (1, "SGM Uniform", (999,), ({999},)),
+        (4, "Automatic", (999, 2017 / 3, 1037 / 3, 19), ({999}, {679}, {339}, {19})),
+        (1, "Automatic", (999,), ({999},)),
     ),
 )  # fmt: skip
 def test_lcm_s_levels_are_those_of_the_formula(edit, steps, schedule, places, told):
+    """509 is as near to 499 as to 519, and the last bit of the processor's logarithm decides, here as in the WebUI."""
     scheduler, timesteps = timesteps_of(replace(edit, sampler_name="LCM", scheduler=schedule, steps=steps), "epsilon", torch.device("cpu"))
-    assert timesteps.tolist() == [*told]
+    assert len(timesteps) == len(told) and all(t in nearest for t, nearest in zip(timesteps.tolist(), told))
     assert np.allclose(scheduler.sigmas, [*sigmas_at(places, 20), 0], rtol=2e-5)
 
 
@@ -83,20 +84,24 @@ def by_hand(editor, edit: Edit, places, told) -> torch.Tensor:
     return x
 
 
-FOUR = (999, 754, 509, 264), (999, 759, 519, 259)
+FOUR = (999, 754, 509, 264)
+
+
+def told_to(edit: Edit) -> list[int]:
+    return timesteps_of(edit, "epsilon", torch.device("cpu"))[1].tolist()
 
 
 @pytest.mark.parametrize("prediction_type", ("epsilon", "v_prediction"))
 def test_lcm_s_latents_are_those_of_its_formulas(edit, prediction_type):
     editor = tiny_editor(prediction_type=prediction_type)
     edit = replace(edit, sampler_name="LCM", scheduler="SGM Uniform", text_scale=2.0, image_scale=1.3)
-    assert deviation(final_latents(editor, edit), by_hand(editor, edit, *FOUR)) <= 1e-4
+    assert deviation(final_latents(editor, edit), by_hand(editor, edit, FOUR, told_to(edit))) <= 1e-4
 
 
 def test_lcm_may_start_from_the_picture(editor, edit):
     edit = replace(edit, sampler_name="LCM", scheduler="SGM Uniform", denoising_strength=0.5)
-    places, told = (of[1:] for of in FOUR)  # as many steps as the WebUI makes: three of four
-    assert deviation(final_latents(editor, edit), by_hand(editor, edit, places, told)) <= 1e-4
+    # As many steps as the WebUI makes: three of four.
+    assert deviation(final_latents(editor, edit), by_hand(editor, edit, FOUR[1:], told_to(edit)[-3:])) <= 1e-4
 
 
 def test_schedules_do_not_share_a_batch(editor, edit):
