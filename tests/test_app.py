@@ -476,6 +476,11 @@ def test_scales_are_moved_and_a_ready_instruction_fills_the_fields(page):
     expect(page.locator("#ip2p_longest_side")).to_be_hidden()
 
 
+def answered(page):
+    """Waits for what the server says to what happens in the block: Gradio throws where a list gets other choices while it is open."""
+    return page.expect_event("requestfinished", lambda request: "/queue/data" in request.url)
+
+
 def choose(page, name: str, value: str) -> None:
     page.locator(f"#ip2p_{name} input").click()
     page.locator(f"#ip2p_{name} ul li", has_text=value).first.click()
@@ -513,7 +518,8 @@ def test_a_ready_instruction_of_one_s_own_is_saved_renamed_and_deleted(page):
 def test_variations_stand_side_by_side_and_the_pressed_one_is_the_result(page):
     set_up(page, instruction="nothing yet", steps=1)
     page.locator("#ip2p_picker .label-wrap").click()
-    choose(page, "preset_group", "season")
+    with answered(page):
+        choose(page, "preset_group", "season")
     page.locator("#ip2p_preset_name input").click()
     page.locator("#ip2p_preset_name ul li").first.click()
     expect(field(page, "prompt")).not_to_have_value("nothing yet")
