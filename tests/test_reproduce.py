@@ -22,6 +22,8 @@ from ip2p.reproduction import recipe
 from ip2p.reproduction.recipe import settings_of, steps_of
 from ip2p.reproduction.records import ANEW, FINISHED, GOES_ON, TO_DO, Records
 from ip2p.reproduction.side_by_side import ready, seconds_left
+from ip2p.reproduction.story import write_story
+from ip2p.reproduction.story_table import table_lines
 
 ROOT = Path(__file__).resolve().parents[1]
 SECONDS = 1200  # after which the command counts as hanging
@@ -137,6 +139,55 @@ def test_a_recipe_that_is_not_there_is_a_sentence(tmp_path, capsys):
 def test_arms_and_settings_stand_in_any_order(order):
     args = parser_for("reproduce").parse_args(order)
     assert (args.output, args.changes, args.arms) == (Path("OUT"), ["a=1", "b=2"], True)
+
+
+def test_comparisons_that_a_recipe_has_not_are_a_sentence(tmp_path, capsys):
+    (tmp_path / "one.yaml").write_text(ONE_STEP)
+    assert main(["reproduce", str(tmp_path / "out"), "--arms", "--recipe", str(tmp_path / "one.yaml")]) == 2
+    assert "recipe has no comparisons" in capsys.readouterr().err
+
+
+# The table
+
+
+def measured(both, differences=None):
+    """figures.json of one model. both: the shares by kind and by what was edited."""
+
+    def figure(mean):
+        return {"mean": mean, "low": None, "high": None, "n": 4}
+
+    kinds = {kind: {what: {"both": figure(mean)} for what, mean in of.items()} for kind, of in both.items()}
+    curve = [{"text_scale": 3, "image_scale": i, **{name: figure(i / 4) for name in ("target", "kept", "both")}} for i in (1, 2)]
+    model = {"model": "model", "text_scale": 3, "image_scale": 2, "curve": curve, "kinds": kinds}
+    return {"models": [model], "differences": {"model (evaluation)": {kind: figure(of) for kind, of in (differences or {}).items()}}}
+
+
+def test_the_table_has_every_model_with_its_controls_and_its_difference_to_the_recipe(tmp_path):
+    steps = planned(arms=True)
+    of = {
+        "recolouring": {"edited": 0.75, "instruction blanked": 0.05, "instruction shuffled": 0.04, "input copied": 0.0},
+        "size": {"edited": 0.5},
+    }
+    finished(tmp_path, {name: steps[name] for name in ("exact_evaluation", "evaluation")})
+    (tmp_path / "exact_evaluation" / "figures.json").write_text(
+        json.dumps(measured({"recolouring": {"edited": 0.9}}, {"recolouring": 0.15}))
+    )
+    (tmp_path / "evaluation" / "figures.json").write_text(json.dumps(measured(of)))
+    lines = [" ".join(line.split()) for line in table_lines(tmp_path, list(steps.values()))[0].splitlines()]
+    assert lines[:5] == [
+        "both right recolouring (4) size (4) place texture", "the recipe, edited at s_T 3, s_I 2 0.75 0.50 – –", "the recipe, blanked 0.05 – – –",
+        "the recipe, shuffled 0.04 – – –", "the recipe, copied 0.00 – – –",
+    ]  # fmt: skip
+    assert lines[5] == "with exact pairs, edited at s_T 3, s_I 2 0.90 – – –"
+    text = " ".join("\n".join(table_lines(tmp_path, list(steps.values()))).split())
+    assert "with exact pairs − the recipe recolouring 4 +0.150" in text
+    assert "s_T 3, s_I 1 0.25 0.25 0.25 s_T 3, s_I 2 0.50 0.50 0.50" in text, "the curve is the recipe's"
+
+
+def test_before_anything_is_measured_there_is_no_table_and_the_page_says_what_is_not_finished(tmp_path):
+    steps = list(planned().values())
+    assert table_lines(tmp_path, steps) == []
+    assert write_story(tmp_path, steps).read_text().count("Not finished yet.") == 7
 
 
 # What is done again

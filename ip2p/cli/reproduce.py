@@ -38,6 +38,8 @@ def run(args: argparse.Namespace) -> int:
         raise EditError(f"{args.output} is a file: OUT is the folder to write.")
     settings = settings_of(args.recipe, args.output, args.changes)
     steps = steps_of(settings, args.arms)
+    if args.arms and not any(step.arm for step in steps):
+        raise EditError("The folder's recipe has no comparisons: leave --arms out, or name one that has by --recipe.")
     check_packages()
     if args.dry_run:
         print("\n".join(plan_lines(steps, args.output, settings.places)))
