@@ -51,8 +51,9 @@ def build() -> dict:
             p["own_name"] = gr.Textbox("", label=keeping.NAME_FIELD, elem_id="ip2p_preset_own_name", placeholder=keeping.NAME_PLACEHOLDER,
                                        show_label=False)  # fmt: skip
             p["save"] = gr.Button(keeping.SAVE, elem_id="ip2p_preset_save", size="sm")
-            p["delete"] = gr.Button(keeping.DELETE, elem_id="ip2p_preset_delete", size="sm")
+        with FormRow():
             p["rename"] = gr.Button(keeping.RENAME, elem_id="ip2p_preset_rename", size="sm")
+            p["delete"] = gr.Button(keeping.DELETE, elem_id="ip2p_preset_delete", size="sm")
         p["message"] = gr.HTML(elem_id="ip2p_preset_message")
     for part in (p["group"], p["name"], *p["words"], p["own_name"]):
         part.do_not_save_to_config = True  # a way to fill other controls, not a setting
