@@ -378,22 +378,24 @@ def test_a_model_that_does_not_edit_is_said_and_switched_on_a_click(chromium, ho
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])
-def test_nothing_sticks_out_of_the_window(chromium, host, quick, photo_file, theme, viewport):
-    page = chromium.new_context(viewport=viewport).new_page()
-    tab = Tab(page, host.url, theme)
+def test_nothing_sticks_out_of_the_window(chromium, host, quick, photo_file, theme):
+    tab = Tab(chromium.new_context(viewport=WIDE).new_page(), host.url, theme)
     tab.upload(photo_file)
     tab.set(prompt="make it winter", longest_side=64, steps=3)
     tab.generate()
-    assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
-    outside = page.evaluate(
-        """width => Array.from(document.querySelectorAll('#tab_ip2p button, #tab_ip2p input, #tab_ip2p textarea, #tab_ip2p img'))
-            .filter(e => e.offsetParent && e.getBoundingClientRect().right > width + 1).map(e => e.id || e.outerHTML.slice(0, 80))""",
-        viewport["width"],
-    )
-    assert outside == []
-    screenshot(tab, f"{theme}-{'phone' if viewport is PHONE else 'wide'}")
-    page.context.close()
+    for name, viewport in (("wide", WIDE), ("phone", PHONE)):
+        tab.page.set_viewport_size(viewport)
+        tab.page.wait_for_function("width => document.documentElement.scrollWidth <= width", arg=viewport["width"])
+        outside = tab.page.evaluate(
+            """width => Array.from(document.querySelectorAll(['button', 'input', 'textarea', 'img', '#ip2p_result_row', '#ip2p_checks_row']
+                .map(part => `#tab_ip2p ${part}`).join()))
+                .filter(e => e.offsetParent && e.getBoundingClientRect().right > width + 1)
+                .map(e => e.id || e.outerHTML.slice(0, 80))""",
+            viewport["width"],
+        )
+        assert outside == []
+        screenshot(tab, f"{theme}-{name}")
+    tab.page.context.close()
 
 
 def test_the_tab_works_behind_a_subpath(chromium, subpath_url, photo_file):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from browser import PHONE, RESULT, WIDE, Tab, expect, screenshot, shown
+from browser import RESULT, Tab, expect, screenshot, shown
 from webui import drawn_picture
 
 FULL, ENLARGED, WORKING = "Full size with detail", "Own size, enlarged", "Working size"
@@ -196,16 +196,3 @@ def test_paste_brings_back_what_an_edit_gave(tab):
         tab.page.wait_for_function("document.querySelector('#ip2p_steps input').value === '5'")
         detail = "0.4" if kind == FULL else "1"
         assert shown(tab, ("result", "crop", "detail")) == {"result": kind, "crop": crop, "detail": detail}, field
-
-
-@pytest.mark.parametrize("theme, viewport", [("light", WIDE), ("dark", PHONE)], ids=["light-wide", "dark-phone"])
-def test_the_choice_of_the_result_fits_the_window(chromium, host, quick, photo_file, theme, viewport):
-    page = chromium.new_context(viewport=viewport).new_page()
-    tab = Tab(page, host.url, theme)
-    tab.upload(photo_file)
-    for name in ("result_row", "checks_row"):
-        tab[name].scroll_into_view_if_needed()
-        box = tab[name].bounding_box()
-        assert box["x"] >= 0 and box["x"] + box["width"] <= viewport["width"]
-    screenshot(tab, f"result-{theme}-{'phone' if viewport is PHONE else 'wide'}")
-    page.context.close()

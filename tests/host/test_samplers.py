@@ -19,6 +19,9 @@ SCHEDULES = (
 # DDIM and its kin have timesteps of their own and take no schedule.
 PAIRS = [(sampler, schedule) for sampler in K_DIFFUSION for schedule in SCHEDULES] + [(sampler, "Automatic") for sampler in TIMESTEPS]
 
+# A schedule gives levels of noise, a sampler goes through them: each with some of the others.
+EQUAL = [(sampler, schedule) for sampler, schedule in PAIRS if schedule == "Automatic" or sampler in ("Euler", "DPM++ 2M", "DPM2 a")]
+
 # What a schedule needs of its steps does not depend on the sampler, but for the one step at which some leave nothing to do.
 FEW = [
     *((sampler, schedule, 1) for sampler, schedule in PAIRS),
@@ -33,7 +36,7 @@ def test_the_host_lists_no_sampler_and_no_schedule_that_is_not_tested_here(host)
     assert set(status["schedulers"]) == set(SCHEDULES)
 
 
-@pytest.mark.parametrize("sampler, schedule", PAIRS)
+@pytest.mark.parametrize("sampler, schedule", EQUAL)
 def test_every_sampler_and_schedule_equals_the_plain_three_pass_reference(host, deviation, sampler, schedule):
     # DPM adaptive chooses its steps by the size of an error, which blows up the rounding of a batch of three rows against
     # three of one: it is compared pass by pass.

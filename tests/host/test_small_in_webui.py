@@ -153,9 +153,8 @@ def test_a_ready_instruction_leaves_the_scales_that_suit_it(installed, tab):
     expect(tab["preset_suits"]).to_contain_text("was not made for this. What it knows: make it winter")
 
 
-@pytest.mark.parametrize("sampler", ("Euler", "DDIM"))
-def test_the_tab_gives_the_command_line_s_picture(installed, tab, tmp_path, sampler):
-    target = tmp_path / "cli.png"
+def test_the_tab_gives_the_command_line_s_picture(installed, tab, tmp_path):
+    target, sampler = tmp_path / "cli.png", "DDIM"  # which is not the tab's own
     settings = ["--seed", SEED, "--steps", STEPS, "--sampler", sampler]
     assert main([str(x) for x in ("edit", PICTURE, INSTRUCTION, "--output", target, *settings)]) == 0
     ours = np.asarray(Image.open(target), dtype=np.int16)
