@@ -476,14 +476,18 @@ def test_scales_are_moved_and_a_ready_instruction_fills_the_fields(page):
     expect(page.locator("#ip2p_longest_side")).to_be_hidden()
 
 
-def answered(page):
-    """Waits for what the server says to what happens in the block: Gradio throws where a list gets other choices while it is open."""
-    return page.expect_event("requestfinished", lambda request: "/queue/data" in request.url)
+def wait_for_answers(page) -> None:
+    """The server answers in turn, and a press of *Edit more* shows. Gradio throws where a list gets other choices while it is open."""
+    before = field(page, "text_scale").input_value()
+    page.locator("#ip2p_edit_more").click()
+    expect(field(page, "text_scale")).not_to_have_value(before)
 
 
 def choose(page, name: str, value: str) -> None:
     page.locator(f"#ip2p_{name} input").click()
     page.locator(f"#ip2p_{name} ul li", has_text=value).first.click()
+    if name == "preset_group":
+        wait_for_answers(page)
 
 
 def test_a_ready_instruction_of_one_s_own_is_saved_renamed_and_deleted(page):
@@ -518,8 +522,7 @@ def test_a_ready_instruction_of_one_s_own_is_saved_renamed_and_deleted(page):
 def test_variations_stand_side_by_side_and_the_pressed_one_is_the_result(page):
     set_up(page, instruction="nothing yet", steps=1)
     page.locator("#ip2p_picker .label-wrap").click()
-    with answered(page):
-        choose(page, "preset_group", "season")
+    choose(page, "preset_group", "season")
     page.locator("#ip2p_preset_name input").click()
     page.locator("#ip2p_preset_name ul li").first.click()
     expect(field(page, "prompt")).not_to_have_value("nothing yet")
