@@ -79,7 +79,7 @@ def test_a_set_ends_the_same_whatever_was_killed_while_it_was_made(driver, sourc
     expected, seconds = undisturbed
     rng = random.Random(f"{SEED} {runner}")
     killed, folders = 0, 0
-    while killed < KILLS[runner] and folders < 3 * KILLS[runner]:  # a kill that comes too late is made up for in another folder
+    while killed < KILLS[runner] and folders < 6 * KILLS[runner]:  # a kill that comes too late is made up for in another folder
         place = tmp_path / str(folders)
         place.mkdir()
         whom, status, folders = victims(rng, KILLS[runner] - killed), None, folders + 1
@@ -90,6 +90,8 @@ def test_a_set_ends_the_same_whatever_was_killed_while_it_was_made(driver, sourc
             where = f"IP2P_SEED={SEED}, {runner}, folder {folders}, killed at {moments}: {came['said']}"
             assert status in (0, -9) and not came["left"], f"{came['left']} {where}"
             killed += came["killed"]
+            if not came["killed"]:
+                seconds = min(seconds, came["seconds"])  # the machine was busier before
         after = content(place)
         assert after.keys() == expected.keys(), where
         assert [name for name in expected if after[name] != expected[name]] == [], where
