@@ -202,9 +202,9 @@ def test_a_chain_of_several_lines_shows_every_step(page):
 
 
 def test_a_chain_that_is_stopped_keeps_its_finished_steps(page):
-    set_up(page, "first\nsecond", steps=60)
+    set_up(page, "first\nsecond", steps=30)
     page.locator("#ip2p_generate").click()
-    page.wait_for_function("/(6[1-9]|[7-9][0-9]|10[0-9])[/]120/.test(document.body.innerText)", timeout=180_000)
+    page.wait_for_function("/(3[1-9]|4[0-9]|5[0-4])[/]60/.test(document.body.innerText)", timeout=180_000)
     page.locator("#ip2p_interrupt").click()
     expect(page.locator("#ip2p_message")).to_contain_text("stopped")
     expect(page.locator("#ip2p_history .thumbnail-lg")).to_have_count(1)
