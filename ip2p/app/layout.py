@@ -195,12 +195,12 @@ class Page:
                 fields[side] = gr.Slider(
                     MIN_SIDE, MAX_SIDE // 2, defaults.longest_side, step=8, label=side.capitalize(), elem_id=f"ip2p_{side}", visible=False
                 )
-        with gr.Row():
+        with gr.Row(elem_id="ip2p_where_row"):
             fields["region"] = gr.Dropdown(
-                [PAINTED, *REGION_NAMES], value=PAINTED, label="Where the edit acts", elem_id="ip2p_region", info=not_here(), min_width=240
+                [PAINTED, *REGION_NAMES], value=PAINTED, label="Where the edit acts", elem_id="ip2p_region", info=not_here()
             )
             fields["only"] = gr.Checkbox(
-                False, label="Only that part, at the model's own size", elem_id="ip2p_region_only", min_width=240,
+                False, label="Only that part, at the model's own size", elem_id="ip2p_region_only",
                 info="It is cut out with its surroundings, edited and put back",
             )  # fmt: skip
         with ready:
