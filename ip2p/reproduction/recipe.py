@@ -17,8 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ..errors import EditError
 from ..files import why, written_whole
-from ..training.config import read, refuse_resolvers
-from ..training.setting_names import keys_of, nearest
+from ..training.setting_names import keys_of, nearest, overrides_of, read, what_is_wrong
 
 RECIPES, CONFIGS = (Path(__file__).parents[1] / name for name in ("recipes", "configs"))
 USUAL, OF, KEPT = "miniature", "of", "recipe.yaml"
@@ -53,13 +52,7 @@ def settings_of(recipe: str | None, folder: Path, changes: Sequence[str]) -> Dic
     Raises EditError for what can't be read, and for unknown keys."""
     kept = folder / KEPT
     settings = read(kept) if recipe is None and kept.is_file() else named(recipe or USUAL)
-    if wrong := next((change for change in changes if "=" not in change), None):
-        raise EditError(f"“{wrong}” is no setting: write key=value, for instance pairs.samples=4.")
-    try:
-        overrides = OmegaConf.from_dotlist(list(changes))
-    except Exception as e:  # a value is yaml too
-        raise EditError(f"The settings {' '.join(changes)} can't be read: {why(e)}.") from e
-    refuse_resolvers(overrides, "the command")
+    overrides = overrides_of(changes, "pairs.samples=4")
     if (model := overrides.get(LANGUAGE_MODEL)) and Path(str(model)).expanduser().exists():
         overrides[LANGUAGE_MODEL] = str(Path(str(model)).expanduser().absolute())
     known = list(keys_of(settings))
@@ -86,7 +79,7 @@ def merged(settings: DictConfig, others: DictConfig) -> DictConfig:
     try:
         return OmegaConf.merge(settings, others)  # type: ignore[return-value]
     except OmegaConfBaseException as e:
-        raise EditError(f"A setting of the recipe is wrong: {why(ValueError(getattr(e, 'msg', None) or e))}.") from e
+        raise EditError(f"A setting of the recipe is wrong: {what_is_wrong(e)}.") from e
 
 
 def keep(settings: DictConfig, folder: Path) -> None:

@@ -15,14 +15,13 @@ from PIL import Image
 
 from ..edit import IMAGE_SCALE, MAX_SCALE, MIN_SIDE, TEXT_SCALE, Edit
 from ..errors import EditError
-from ..files import why, written_whole
-from .setting_names import keys_of, nearest
+from ..files import written_whole
+from .setting_names import keys_of, nearest, overrides_of, read, what_is_wrong
 
 AUTOENCODER, TEXT, TEXT_TO_IMAGE, EDIT, CLIP, DISTILL = "autoencoder", "text", "text_to_image", "edit", "clip", "distill"
 KINDS = (AUTOENCODER, TEXT, TEXT_TO_IMAGE, EDIT, CLIP, DISTILL)
 GUIDED, ENDPOINT = "guided", "endpoint"  # what a student learns: ê of equation 3, or the trajectory's last latent
 STAGE_NAME = re.compile(r"\w[\w .-]*")
-RESOLVER = re.compile(r"\$\{[^}]*:")  # “${oc.env:HOME}”, unlike “${seed}”
 LEVELS = 4  # of an autoencoder whose latents are 8 pixels wide
 MOST_POINTS = 50  # of a trajectory, as many as the LCM sampler has levels
 CHOICES = {
@@ -199,18 +198,12 @@ def load(path: Path, changes: Sequence[str] = ()) -> Config:
     if not path.is_file():
         raise EditError(f"There is no configuration {path}.")
     given = read(path)
-    if wrong := next((change for change in changes if "=" not in change), None):
-        raise EditError(f"“{wrong}” is no setting: write key=value, for instance seed=1.")
+    overrides = overrides_of(changes, "seed=1")
     stages = given.get("stages")
     if not isinstance(stages, DictConfig) or not stages:
         raise EditError(f"{path} names no stages: it needs one of {', '.join(KINDS)} under “stages”.")
     schema = OmegaConf.structured(Config)
     schema.stages = {name: Stage(kind=name if name in KINDS else EDIT) for name in stages}
-    try:
-        overrides = OmegaConf.from_dotlist(list(changes))
-    except Exception as e:  # a value is yaml too
-        raise EditError(f"The settings {' '.join(changes)} can't be read: {why(e)}.") from e
-    refuse_resolvers(overrides, "the command")
     known = list(keys_of(schema))
     for source, part in ((str(path), given), ("the command", overrides)):
         for key in keys_of(part, leaves=True):
@@ -227,36 +220,7 @@ def load(path: Path, changes: Sequence[str] = ()) -> Config:
         config: Any = OmegaConf.to_object(merged)
         return checked(config)
     except OmegaConfBaseException as e:
-        raise EditError(f"A setting of {path} is wrong: {why(ValueError(getattr(e, 'msg', None) or e))}.") from e
-
-
-def read(path: Path) -> DictConfig:
-    """Raises EditError when it is no yaml of settings."""
-    try:
-        config = OmegaConf.load(path)
-    except Exception as e:  # yaml's own errors
-        raise EditError(f"{path} is no configuration: {why(e)}.") from e
-    if not isinstance(config, DictConfig):
-        raise EditError(f"{path} is no configuration: it has no settings.")
-    refuse_resolvers(config, str(path))
-    return config
-
-
-def refuse_resolvers(config: DictConfig, source: str) -> None:
-    """Raises EditError for a value that OmegaConf would compute, as from an environment variable: the value would be written into
-    config.yaml and the exported model. Settings may still refer to others."""
-
-    def check(value: Any, name: str) -> None:
-        if isinstance(value, dict):
-            for key, below in value.items():
-                check(below, f"{name}.{key}" if name else str(key))
-        elif isinstance(value, list):
-            for below in value:
-                check(below, name)
-        elif isinstance(value, str) and RESOLVER.search(value):
-            raise EditError(f"{name} is “{value[:80]}” (in {source}): write the value itself, since it is kept with the model.")
-
-    check(OmegaConf.to_container(config, resolve=False), "")
+        raise EditError(f"A setting of {path} is wrong: {what_is_wrong(e)}.") from e
 
 
 def checked(config: Config) -> Config:

@@ -394,6 +394,7 @@ def test_nothing_sticks_out_of_the_window(chromium, host, quick, photo_file, the
             viewport["width"],
         )
         assert outside == []
+        assert all(tab[row].bounding_box()["x"] >= 0 for row in ("result_row", "checks_row"))
         screenshot(tab, f"{theme}-{name}")
     tab.page.context.close()
 
