@@ -101,6 +101,7 @@ function ip2p_say_error(text) {
     const box = ip2p_element('error');
     box.querySelector('span').textContent = text;
     box.hidden = false;
+    ip2p_error_is_of_log = false;
     box.scrollIntoView({block: 'nearest'});
 }
 

@@ -230,6 +230,8 @@ def path_sent(file: dict) -> Path:
     """A file that was uploaded to this WebUI. Raises EditError for any other path."""
     name = file.get("name") if isinstance(file, dict) else None
     path = Path(os.path.normpath(name)) if isinstance(name, str) else None
+    if path is not None and path == Path(path.name):  # what the page has of it until it is sent
+        raise EditError("A dropped picture is still on its way: press again in a moment.")
     if path is None or not ui_tempdir.is_gradio_temp_path(path) or not path.is_file():
         raise EditError("A dropped picture is not here any longer: drop them again.")
     return path

@@ -176,6 +176,8 @@ class Tab:
             self["image"].locator("button[aria-label=Clear]").click()
         self["image"].locator("input[type=file]").set_input_files(file)
         expect(self["image"].locator("img").first).to_be_visible()
+        # Else the page would notice only later that the picture is another, which takes an error away.
+        self.page.wait_for_function("ip2p_painted_on === ip2p_shown_picture()")
 
     def set(self, **controls) -> None:
         """Text, number and slider fields by value, checkboxes by truth, radios and dropdowns by label."""

@@ -9,7 +9,7 @@ import pytest
 import requests
 from PIL import Image
 
-from ip2p.checkpoints import small
+from ip2p.checkpoints.packaged import SMALL
 from picture_files import DISPLAY_P3, jpeg_of_scans, png, rgb_profile, saved
 from test_bad_input import PICTURE, base64_of, good, growth, host, sentence  # noqa: F401  (fixtures)
 from test_runs import background, wait_for  # noqa: F401  (fixtures)
@@ -72,7 +72,7 @@ def test_frozen_settings_keep_the_small_checkpoint_out(guarded):
     data = [props[i].get("value") for i in event["inputs"]]
     answer = guarded.person.post(f"{guarded.url}/run/predict", json={"fn_index": index, "data": data, "session_hash": "test"})
     assert "--freeze-settings" in answer.json()["data"][0]
-    assert not list(guarded.models.glob(f"{small.IN_WEBUI}*"))
+    assert not list(guarded.models.glob(f"{SMALL.in_webui}*"))
 
 
 def test_folders_are_kept_out_of_a_page_that_hides_them(guarded, tmp_path):
