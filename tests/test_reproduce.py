@@ -21,7 +21,7 @@ from ip2p.errors import EditError
 from ip2p.reproduction import recipe
 from ip2p.reproduction.recipe import settings_of, steps_of
 from ip2p.reproduction.records import ANEW, FINISHED, GOES_ON, TO_DO, Records
-from ip2p.reproduction.side_by_side import ready, seconds_left
+from ip2p.reproduction.side_by_side import pace_of, ready, seconds_left, started
 from ip2p.reproduction.story import write_story
 from ip2p.reproduction.story_table import table_lines
 
@@ -65,7 +65,7 @@ def test_every_step_is_a_command_that_people_have(name):
 def test_a_step_waits_for_those_whose_files_its_command_names():
     steps = planned()
     assert {name: set(step.inputs) for name, step in steps.items()} == {
-        "people": set(), "captions": {"people"}, "language": {"people"}, "rows": {"captions", "language"}, "painter": set(), "scorer": set(),
+        "people": set(), "captions": {"people"}, "language": {"people"}, "rows": {"captions", "language"}, "painter": {"scorer", "autoencoder"}, "scorer": set(), "autoencoder": set(),
         "drawn": {"rows", "painter"}, "kept": {"drawn", "scorer"}, "judged": {"drawn"}, "kept_judged": {"kept"}, "edit": {"painter", "kept"},
         "evaluation": {"edit"},
     }  # fmt: skip
@@ -89,19 +89,40 @@ def test_the_comparisons_are_asked_for_and_each_differs_in_one_thing():
 
 def test_steps_of_one_thread_run_side_by_side_and_one_of_two_waits_for_both_places():
     steps = planned()
-    assert [step.name for step in ready(list(steps.values()), set(), 2)] == ["people", "painter"]
+    assert [step.name for step in ready(list(steps.values()), set(), 2)] == ["people", "scorer"]
     both = [steps["drawn"], steps["scorer"]]
     assert [step.name for step in ready(both, {"rows", "painter"}, 1)] == [], "or what needs both places would never begin"
     assert [step.name for step in ready(both, {"rows", "painter"}, 2)] == ["drawn"]
     assert planned("places=1")["drawn"].threads == 1
 
 
+def test_processes_of_a_step_share_its_threads(tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr(subprocess, "Popen", lambda command, env, **_: given.append(env["OMP_NUM_THREADS"]))
+    steps = planned()
+    with open(tmp_path / "lock", "wb") as lock:
+        for name in ("drawn", "edit", "scorer"):
+            started(steps[name], tmp_path, lock)
+    assert steps["drawn"].threads == 2 and given == ["1", "2", "1"]
+
+
 def test_what_is_left_is_what_is_planned_less_what_runs_has_taken():
     steps = planned("steps.people.seconds=10", "steps.painter.seconds=100", "steps.scorer.seconds=40")
     some = [steps[name] for name in ("people", "painter", "scorer")]
-    assert seconds_left(some, set(), 1, {}) == 150
-    assert seconds_left(some, set(), 2, {}) == 100
-    assert seconds_left(some[1:], {"people"}, 1, {"painter": 30}) == 110
+    assert seconds_left(some, {"autoencoder"}, 1, {}) == 150
+    assert seconds_left(some, {"autoencoder"}, 2, {}) == 140, "the painter waits for the scorer, whose text encoder it takes"
+    assert seconds_left(some[1:], {"people", "autoencoder"}, 1, {"painter": 30}) == 110
+    assert seconds_left(some[1:], {"people", "autoencoder"}, 1, {"painter": 30}, pace=2) == 250
+
+
+def test_how_fast_this_machine_is_is_told_by_what_is_finished(tmp_path):
+    steps = list(planned("steps.people.seconds=10", "steps.scorer.seconds=90", "steps.painter.seconds=100").values())
+    records = Records(tmp_path)
+    for step in steps[:3]:
+        records.write(step, finished=True, seconds=2 * step.seconds)
+    assert pace_of(steps, {"people"}, records) == 1, "ten seconds say nothing"
+    assert pace_of(steps, {"people", "captions", "scorer"}, records) == 2
+    assert pace_of(steps, set(), records) == 1
 
 
 @pytest.mark.parametrize(
@@ -206,12 +227,14 @@ def test_what_is_finished_stays_and_the_folder_keeps_its_recipe(tmp_path):
     assert states(tmp_path, changed)["painter"] == FINISHED
 
 
-def test_a_changed_training_file_makes_its_step_anew(tmp_path, monkeypatch):
-    steps = planned()
-    finished(tmp_path, steps)
+def test_a_changed_training_file_makes_its_step_anew_but_not_a_comment(tmp_path, monkeypatch):
+    finished(tmp_path, planned())
+    text = (recipe.CONFIGS / "miniature" / "scorer.yaml").read_text()
     monkeypatch.setattr(recipe, "CONFIGS", tmp_path)
     (tmp_path / "miniature").mkdir()
-    (tmp_path / "miniature" / "scorer.yaml").write_text("seed: 1")
+    (tmp_path / "miniature" / "scorer.yaml").write_text("# another comment\n" + text)
+    assert states(tmp_path, planned())["scorer"] == FINISHED
+    (tmp_path / "miniature" / "scorer.yaml").write_text(text.replace("seed: 0", "seed: 1"))
     assert states(tmp_path, planned())["scorer"] == ANEW
 
 
@@ -245,7 +268,7 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path, capsys):
 def test_a_dry_run_says_what_it_would_take_and_writes_nothing(tmp_path, capsys):
     assert main(["reproduce", str(tmp_path / "out"), "--dry-run", "language_model=any", "places=1"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 25 and lines[-1].startswith("12 of 12 steps are to be done") and not (tmp_path / "out").exists()
+    assert len(lines) == 27 and lines[-1].startswith("13 of 13 steps are to be done") and not (tmp_path / "out").exists()
 
 
 def test_a_step_that_fails_is_a_sentence_and_goes_on_once_it_can(tmp_path, capsys):
@@ -285,22 +308,22 @@ def test_a_short_run_of_all_stages_is_killed_and_goes_on(tmp_path):
         [*command, "--recipe", "short", f"language_model={language}", "places=1"], env=environment, start_new_session=True
     )
     try:
-        wait_for(out / "painter" / "autoencoder" / "model", first)
+        wait_for(out / "painter" / "config.yaml", first)
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(first.pid, signal.SIGKILL)
         first.wait()
     steps = {step.name: step for step in steps_of(settings_of(None, out, []), False)}
     assert (states(out, steps)["people"], states(out, steps)["painter"]) == (FINISHED, GOES_ON)
-    done = [out / "records" / "people.json", out / "people" / "rows.jsonl", out / "captions" / "captions.txt", out / "painter" / "autoencoder" / "model"]  # fmt: skip
+    done = [out / "records" / "people.json", out / "people" / "rows.jsonl", out / "captions" / "captions.txt", out / "autoencoder" / "autoencoder" / "model"]  # fmt: skip
     before = [path.stat().st_mtime_ns for path in done]
 
     second = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=SECONDS)
     assert second.returncode == 0, second.stderr
     assert set(states(out, steps).values()) == {FINISHED}
     assert [path.stat().st_mtime_ns for path in done] == before, "what was finished is not made again"
-    assert "10 of 12 steps are to be done" in second.stderr and "people" not in second.stderr
-    assert second.stderr.count("\nStage ") == 10 and "Stage 7, evaluation:" in second.stderr
+    assert "9 of 13 steps are to be done" in second.stderr and "people" not in second.stderr
+    assert second.stderr.count("\nStage ") == 9 and "Stage 7, evaluation:" in second.stderr
     for row in ("the recipe, edited", "the recipe, blanked", "the recipe, shuffled", "the recipe, copied"):
         assert row in second.stdout
     assert json.loads((out / "evaluation" / "figures.json").read_text())["settings"]["count"] == 6

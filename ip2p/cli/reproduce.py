@@ -63,7 +63,7 @@ def make(steps: Sequence[Step], output: Path, places: int, keep: Callable[[], No
     from ..files import take_lock, why
     from ..reproduction.records import ANEW, FINISHED, Records
     from ..reproduction.side_by_side import duration as lasting
-    from ..reproduction.side_by_side import run_all, seconds_left
+    from ..reproduction.side_by_side import pace_of, run_all, seconds_left
     from ..reproduction.story import write_story
     from ..reproduction.story_table import table_lines
 
@@ -86,7 +86,8 @@ def make(steps: Sequence[Step], output: Path, places: int, keep: Callable[[], No
             note(f"Made anew, since other settings made them: {', '.join(anew)}.")
         done = {name for name, state in states.items() if state == FINISHED}
         left = [step for step in steps if step.name not in done]
-        note(f"{len(left)} of {len(steps)} steps are to be done, {lasting(seconds_left(left, done, places, {}))} as planned, in {places} places.")  # fmt: skip
+        seconds = seconds_left(left, done, places, {}, pace_of(steps, done, records))
+        note(f"{len(left)} of {len(steps)} steps are to be done, about {lasting(seconds)}, in {places} places.")
         run_all(steps, output, places, lock, note, lambda: write_story(output, steps))
         page = write_story(output, steps)
     print("\n".join(table_lines(output, steps)))
@@ -95,9 +96,9 @@ def make(steps: Sequence[Step], output: Path, places: int, keep: Callable[[], No
 
 
 def plan_lines(steps: Sequence[Step], output: Path, places: int) -> list[str]:
-    """Each step with its state and its command, and how long all that is left takes as planned."""
+    """Each step with its state and its command, and how long all that is left takes."""
     from ..reproduction.records import FINISHED, Records
-    from ..reproduction.side_by_side import duration, seconds_left
+    from ..reproduction.side_by_side import duration, pace_of, seconds_left
 
     records = Records(output)
     states = {step.name: records.state(step) for step in steps}
@@ -106,5 +107,5 @@ def plan_lines(steps: Sequence[Step], output: Path, places: int) -> list[str]:
         lines.append(f"{step.stage}  {step.name}: {step.title}{f', {step.arm}' if step.arm else ''} ({duration(step.seconds)}, {step.threads} thread{'s' * (step.threads > 1)}; {states[step.name]})")  # fmt: skip
         lines.append(f"   {step.shown}")
     done = {name for name, state in states.items() if state == FINISHED}
-    left = seconds_left([step for step in steps if step.name not in done], done, places, {})
-    return [*lines, f"{len(steps) - len(done)} of {len(steps)} steps are to be done, {duration(left)} as planned, in {places} places."]
+    left = seconds_left([step for step in steps if step.name not in done], done, places, {}, pace_of(steps, done, records))
+    return [*lines, f"{len(steps) - len(done)} of {len(steps)} steps are to be done, about {duration(left)}, in {places} places."]

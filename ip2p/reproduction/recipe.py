@@ -29,7 +29,7 @@ LANGUAGE_MODEL = "language_model"
 class Step:
     """name: of its folder. stage: of the story, from 1. command: the words after `python -m ip2p`, with paths from the output folder.
     result: a file or folder that is there when it is finished. inputs: the steps whose files its command names. digest: of its command and
-    those of its inputs. seconds: planned. arm: the comparison it belongs to, "" for the recipe itself."""
+    those of its inputs. seconds: planned. arm: the comparison it belongs to, "" for the recipe itself. processes: that share the threads."""
 
     name: str
     stage: int
@@ -41,6 +41,7 @@ class Step:
     seconds: float
     threads: int = 1
     arm: str = ""
+    processes: int = 1
 
     @property
     def shown(self) -> str:
@@ -119,7 +120,7 @@ def step(name: str, said: Mapping[str, Any], before: Sequence[Step], names: Sequ
     told = [mark_of(model) if word == model else word for word in words]
     digest = hashlib.sha256(json.dumps([told, config_of(words), inputs]).encode()).hexdigest()[:16]
     return Step(name, int(said["stage"]), str(said["title"]), tuple(words), str(said["result"]), tuple(inputs), digest, float(said["seconds"]),
-                int(said.get("threads", 1)), str(said.get("arm", "")))  # fmt: skip
+                int(said.get("threads", 1)), str(said.get("arm", "")), int(said.get("processes", 1)))  # fmt: skip
 
 
 def filled(word: str, settings: DictConfig, model: str) -> str:
@@ -135,9 +136,9 @@ def filled(word: str, settings: DictConfig, model: str) -> str:
 
 
 def config_of(words: Sequence[str]) -> str:
-    """The text of the file that `train` takes its settings from, "" of other verbs."""
+    """What the file says that `train` takes its settings from, whatever its comments; "" of other verbs."""
     file = CONFIGS / f"{words[1]}.yaml" if words[:1] == ["train"] else None
-    return file.read_text(encoding="utf8") if file and file.is_file() else ""
+    return OmegaConf.to_yaml(read(file), sort_keys=True) if file and file.is_file() else ""
 
 
 def language_model(asked: str) -> str:

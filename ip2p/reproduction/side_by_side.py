@@ -24,6 +24,7 @@ LOGS = "logs"
 GRACE = 20  # seconds in which an interrupted step may save
 LOOK_EVERY = 0.2  # seconds
 TAIL = 2000  # bytes of a log that are looked at
+SAYS_A_PACE = 60  # planned seconds of the finished steps from which they tell how fast this machine is
 
 
 @dataclass
@@ -62,8 +63,8 @@ def run_all(
                 finish(one, output, records)
                 done.add(one.step.name)
                 took = {other.step.name: other.seconds for other in running}
-                left = seconds_left([other.step for other in running] + waiting, done, places, took)
-                say(f"Stage {one.step.stage}, {one.step.name}: {one.step.title}, {one.seconds:,.0f} s; {duration(left)} left as planned.")
+                left = seconds_left([other.step for other in running] + waiting, done, places, took, pace_of(steps, done, records))
+                say(f"Stage {one.step.stage}, {one.step.name}: {one.step.title}, {one.seconds:,.0f} s; about {duration(left)} left.")
                 told()
     except BaseException as e:
         status.clear()
@@ -86,8 +87,15 @@ def ready(waiting: Sequence[Step], done: set[str], free: int) -> list[Step]:
     return found
 
 
-def seconds_left(steps: Sequence[Step], done: set[str], places: int, took: Mapping[str, float]) -> float:
-    """Until all are finished if each takes the seconds that are planned for it. took: seconds, of those that run."""
+def pace_of(steps: Sequence[Step], done: set[str], records: Records) -> float:
+    """What the finished ones took, as a ratio to what was planned for them; 1 while they are too few."""
+    finished = [step for step in steps if step.name in done]
+    planned, took = sum(step.seconds for step in finished), sum(records.seconds(step) for step in finished)
+    return took / planned if planned >= SAYS_A_PACE and took else 1.0
+
+
+def seconds_left(steps: Sequence[Step], done: set[str], places: int, took: Mapping[str, float], pace: float = 1.0) -> float:
+    """Until all are finished if each takes `pace` times the seconds that are planned for it. took: seconds, of those that run."""
     waiting, done, now = list(steps), set(done), 0.0
     ends: dict[str, tuple[float, Step]] = {}
     while waiting or ends:
@@ -95,7 +103,7 @@ def seconds_left(steps: Sequence[Step], done: set[str], places: int, took: Mappi
         free = places - sum(step.threads for step in begun) - sum(step.threads for _, step in ends.values())
         for step in begun + ready([step for step in waiting if step not in begun], done, free):
             waiting.remove(step)
-            ends[step.name] = now + max(step.seconds - took.get(step.name, 0.0), 0.0), step
+            ends[step.name] = now + max(pace * step.seconds - took.get(step.name, 0.0), 0.0), step
         name = min(ends, key=lambda name: ends[name][0])
         now = ends.pop(name)[0]
         done.add(name)
@@ -105,7 +113,7 @@ def seconds_left(steps: Sequence[Step], done: set[str], places: int, took: Mappi
 def started(step: Step, output: Path, lock: IO[bytes]) -> subprocess.Popen:
     """Raises EditError."""
     log = log_of(output, step)
-    environment = os.environ | {"OMP_NUM_THREADS": str(step.threads), "PYTHONPATH": os.pathsep.join(filter(None, (str(PACKAGE_PLACE), os.environ.get("PYTHONPATH"))))}  # fmt: skip
+    environment = os.environ | {"OMP_NUM_THREADS": str(max(step.threads // step.processes, 1)), "PYTHONPATH": os.pathsep.join(filter(None, (str(PACKAGE_PLACE), os.environ.get("PYTHONPATH"))))}  # fmt: skip
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         with open(log, "ab") as written:

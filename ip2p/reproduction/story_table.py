@@ -126,6 +126,6 @@ def over_image_scale(one: Reached) -> Callable[[Axes], None]:
             places = [row["image_scale"] for row in some]
             axes.errorbar(places, [v.mean for v in values], yerr=bars(values), fmt="o-", markersize=4, elinewidth=0.6, color=SERIES[n % len(SERIES)], label=f"s_T {scale:g}")  # fmt: skip
         axes.set(xlabel="image scale s_I", ylabel="both regions right", ylim=(-0.02, 1.02))
-        axes.legend(fontsize=8)
+        axes.legend(fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncol=3)
 
     return draw

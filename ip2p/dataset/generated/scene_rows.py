@@ -149,6 +149,6 @@ def plot_shares(truths: Sequence[Judged], file: Path) -> None:
         for (name, what), colour in zip(SHARES.items(), SERIES):
             axes.plot(list(bins), [share(some, name) for some in bins.values()], "o-", markersize=4, color=colour, label=what)
         axes.set(xlabel="p: share of the steps in which self-attention is shared", ylabel="share of pairs", ylim=(0, 1.02))
-        axes.legend(fontsize=8, loc="lower right")
+        axes.legend(fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncol=2)  # beside the curves, which take the whole height
 
     draw_png(draw, file, SIZE)
