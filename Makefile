@@ -54,7 +54,7 @@ kills: $(READY)
 	OMP_NUM_THREADS=1 IP2P_KILLS=20 IP2P_RAY_KILLS=20 $(VENV_PYTHON) -m pytest -s tests/test_kills.py tests/test_kills_runners.py
 
 edit: $(READY)
-	@start=$$SECONDS; HF_HUB_OFFLINE=1 $(VENV_PYTHON) -m ip2p edit ip2p/examples/chelsea.jpg "make it winter" --output $(EDITED) --compare --seed 1 --force \
+	@start=$$SECONDS; HF_HUB_OFFLINE=1 $(VENV_PYTHON) -m ip2p edit ip2p/examples/chelsea.jpg "make it winter" --model small-fast --output $(EDITED) --compare --seed 1 --force \
 		&& echo "Before and after, side by side: $(EDITED), in $$((SECONDS - start)) s."
 
 # Playwright's own Chromium, which the browser tests then take before any other.

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from PIL import Image
 
-from ip2p.checkpoints import small
+from ip2p.checkpoints.packaged import SMALL
 from ip2p.contact_sheet import contact_sheet
 from ip2p.edit import FULL, WORKING, Edit
 from ip2p.editor import Editor
@@ -56,8 +56,8 @@ def columns(photo: Image.Image, said: Sequence[str], args: argparse.Namespace) -
     shown: list[list[Image.Image]] = []
     for _, mode in args.column:
         settings = settings_in(mode)
-        editor = editor_of(settings.pop("model", small.NAME))
-        usual = {**small.DEFAULTS.settings, "longest_side": PROCEDURAL_SIZE, "seed": args.seed, "result": WORKING, "crop": False}
+        editor = editor_of(settings.pop("model", SMALL.name))
+        usual = {**SMALL.defaults.settings, "longest_side": PROCEDURAL_SIZE, "seed": args.seed, "result": WORKING, "crop": False}
         shown.append([one.image for one in editor.edit([Edit(image=photo, instruction=text, **usual | settings) for text in said])])
     small_photo = photo.resize(shown[0][0].size, Image.Resampling.LANCZOS)
     cells = [picture.copy() for results in zip(*shown) for picture in (small_photo, *results)]
@@ -67,8 +67,8 @@ def columns(photo: Image.Image, said: Sequence[str], args: argparse.Namespace) -
 
 
 def row(photo: Image.Image, said: Sequence[str], args: argparse.Namespace) -> Image.Image:
-    editor = editor_of(small.NAME)
-    edits = [Edit(image=photo, instruction=text, seed=args.seed, result=FULL, **small.DEFAULTS.settings) for text in said]
+    editor = editor_of(SMALL.name)
+    edits = [Edit(image=photo, instruction=text, seed=args.seed, result=FULL, **SMALL.defaults.settings) for text in said]
     shown = [photo, *(editor.edit(edit)[0].image for edit in edits)]
     for picture in shown:
         picture.thumbnail((args.width, args.width), Image.Resampling.LANCZOS)

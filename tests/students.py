@@ -6,16 +6,16 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from ip2p.checkpoints import small
 from ip2p.checkpoints.beside import with_configuration_of
 from ip2p.checkpoints.ldm import read_yaml
+from ip2p.checkpoints.packaged import SMALL
 from ip2p.checkpoints.student import FIRST
 from ip2p.scale_input import FEATURES, KEY
 
 SAID = {"passes": "1", "steps": "4", "sampler": "Euler", "scheduler": "Automatic", "text_scale": "2.5", "image_scale": "1.5", "size": "64"}
 
 
-def student_file(target: Path, source: Path = small.FILE, **said: str) -> Path:
+def student_file(target: Path, source: Path = SMALL.file, **said: str) -> Path:
     """`source` with a matrix and what a student says of itself, of which `said` has its own; what lies beside it comes along."""
     state = load_file(source)
     width = len(state[f"{FIRST}.bias"]) // 4

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from ip2p.batch import Batch, Outcome, Stamps, settings_of, sources_in, stems_of, zip_files
-from ip2p.checkpoints.small import NAME
+from ip2p.checkpoints.packaged import SMALL
 from ip2p.edit import Edit
 from ip2p.errors import EditError
 from ip2p.images import exif_to_keep, infotext_in, read_image, settings_in
@@ -45,7 +45,7 @@ class Inverting:
 
     def run(self, edit: Edit, files: list[Path], folder: Path, **options) -> Outcome:
         stems = stems_of([Path(file.name) for file in files])
-        batch = Batch(files, stems, folder, Stamps(settings_of(edit), NAME), self.count, **options)
+        batch = Batch(files, stems, folder, Stamps(settings_of(edit), SMALL.name), self.count, **options)
         return batch.run(self, lambda: self.edited == self.stop_at, self.begun.append)
 
 

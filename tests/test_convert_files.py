@@ -18,10 +18,10 @@ from safetensors.torch import load_file, save_file
 
 from convert_cases import listing, same_bits
 from ip2p.__main__ import main
-from ip2p.checkpoints import small
 from ip2p.checkpoints.convert import convert
 from ip2p.checkpoints.keys import POSITIONS, ema_name
 from ip2p.checkpoints.merge import merge
+from ip2p.checkpoints.packaged import SMALL
 from ip2p.checkpoints.recognise import UNET, describe, is_edit_checkpoint
 from ip2p.checkpoints.tensors import Weights
 from ip2p.edit import Edit
@@ -80,8 +80,8 @@ def test_convert_and_merge_from_the_command_line(ldm_file, tmp_path, capsys):
 
 def test_the_yaml_and_the_text_encoder_come_along_and_are_found_after_a_move(tmp_path):
     half, merged = tmp_path / "one" / "half.safetensors", tmp_path / "one" / "merged.safetensors"
-    convert(small.FILE, half, half=True)
-    merge(*[small.FILE] * 3, merged)
+    convert(SMALL.file, half, half=True)
+    merge(*[SMALL.file] * 3, merged)
     expected = pixels(Editor.load("small", device="cpu"))
     for path in (half, merged):
         assert {f"{path.stem}.{suffix}" for suffix in ("clip", "yaml", "safetensors")} <= {other.name for other in path.parent.iterdir()}

@@ -15,13 +15,16 @@ pytest.importorskip("accelerate", reason="training needs accelerate (pip install
 from convert_cases import same_bits
 from ip2p import states
 from ip2p.checkpoints.defaults import defaults_for
+from ip2p.editor.lcm import LatentConsistencyScheduler
+from ip2p.editor.samplers import set_sgm_uniform
 from ip2p.errors import EditError
 from ip2p.scale_input import KEY, scale_features
 from ip2p.training.config import Model, Stage, Text, Unet, Vae, load
 from ip2p.training.data import Samples
 from ip2p.training.distillation import FLOOR, SCALES, StudentLoss, lessons, student_of
+from ip2p.training.losses import SCHEDULE
 from ip2p.training.networks import Networks, new_text_encoder, new_tokenizer, new_unet, new_vae
-from ip2p.training.trajectories import alphas_and_sigmas
+from ip2p.training.trajectories import alphas_and_sigmas, told_times
 from training_runs import STAGES, Command, ended, losses, tensors, write_config
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers' own, with numpy 2
@@ -77,16 +80,22 @@ def test_the_guided_student_is_taught_equation_3_at_a_point_and_scales_of_its_ow
 
 
 def test_the_endpoint_s_student_is_taught_where_the_trajectory_ends_most_often_at_the_sampling_times():
-    kept, stage = Kept(8), Stage(kind="distill", student="endpoint", between=2, at_times=0.6)
+    kept, stage = Kept(8), Stage(kind="distill", student="endpoint", between=2, at_times=0.6, own_steps=0.4)
     samples = [Samples(lessons(kept, stage), stage, 0, 1)[n] for n in range(300)]
-    at_times = 0
+    at_times, levels, own = 0, set(), {p: [] for p in range(8)}
     for sample in samples:
         n, p = place_of(sample, kept)
         assert torch.equal(sample["wanted"], kept.read(n, "last")) and torch.equal(sample["scales"], kept.read(n, "scales"))
         assert sample["t"] == kept.read(n, "t")[p]
-        assert sample["told"] == {999: 999, 754: 759, 509: 519, 264: 259}.get(int(sample["t"]), sample["t"]), "as the LCM sampler tells it"
+        assert int(sample["told"]) in {999: [999], 754: [759], 509: [499, 519], 264: [259]}.get(int(sample["t"]), [sample["t"]])
+        levels.add(tuple(sample["levels"].tolist()))
         at_times += p % 2 == 0
+        assert torch.equal(sample["noise"], kept.read(n, "z")[0]) and sample["fresh"].shape == (3, 4, 4, 4)
+        own[p].append(int(sample["own"]))
+    assert levels == {(999, 759, 499, 259), (999, 759, 519, 259)}, "as the LCM sampler tells it"
     assert at_times / 300 == pytest.approx(0.6 + 0.4 / 2, abs=0.08)
+    assert all(set(own[p]) == {0} for p in (0, 1, 3, 5, 7)) and all(set(own[p]) == {0, p // 2} for p in (2, 4, 6))
+    assert sum(map(bool, own[2] + own[4] + own[6])) / len(own[2] + own[4] + own[6]) == pytest.approx(0.4, abs=0.12)
 
 
 def new_teacher() -> torch.nn.Module:
@@ -139,7 +148,55 @@ def test_the_losses_are_those_of_the_formulas_and_the_usual_scales_need_no_input
     endpoint = StudentLoss(student, Stage(kind="distill", student="endpoint"), USUAL)
     alpha, sigma = alphas_and_sigmas(t)
     x0 = (z - sigma * predicted) / alpha
+    batch |= {"own": torch.zeros(3, dtype=torch.long)}
     torch.testing.assert_close(endpoint(batch), (x0 - wanted).square().mean((1, 2, 3)).mean(), rtol=1e-4, atol=1e-4)
+
+
+def test_of_its_own_steps_the_endpoint_s_student_is_where_the_editor_s_lcm_sampler_would_be(teacher):
+    student = Networks(unet=student_of(teacher), vae=torch.nn.Linear(1, 1), text_encoder=torch.nn.Linear(1, 1))
+    torch.nn.init.normal_(student.unet.time_embedding.cond_proj.weight, std=0.05)
+    loss = StudentLoss(student, Stage(kind="distill", student="endpoint"), USUAL)
+    generator = torch.Generator().manual_seed(1)
+    z, condition, wanted, noise = torch.randn(4, 4, 4, 4, 4, generator=generator)
+    fresh = torch.randn(4, 3, 4, 4, 4, generator=generator)
+    text = torch.randn(4, 77, student.unet.config.cross_attention_dim, generator=generator)
+    scheduler = LatentConsistencyScheduler(**SCHEDULE)
+    set_sgm_uniform(scheduler, 4, torch.device("cpu"))
+    own, t = torch.tensor([2, 0, 3, 1]), torch.tensor([509, 20, 264, 754])
+    scales = torch.tensor([(3.0, 1.0), (1.0, 1.0), (4.0, 2.0), (2.0, 1.2)])
+    batch = {"z": z, "t": t, "told": torch.tensor([519, 20, 259, 759]), "levels": scheduler.timesteps.expand(4, -1), "condition": condition}
+    batch |= {"text": text, "scales": scales, "wanted": wanted, "own": own, "noise": noise, "fresh": fresh}
+
+    inputs = scale_features(*scales.unbind(1)) - scale_features(torch.tensor([USUAL[0]]), torch.tensor([USUAL[1]]))
+    assert all(time in levels for time, levels in zip(scheduler.timesteps.tolist(), told_times(4), strict=True))
+    for n, steps in enumerate(own):
+        expected, one = z[n : n + 1], slice(n, n + 1)
+        if steps:
+            sample = noise[one] * scheduler.sigmas[0]
+            for step in range(steps):
+                sigma, following = scheduler.sigmas[step], scheduler.sigmas[step + 1]
+                x = sample / (sigma**2 + 1).sqrt()
+                with torch.no_grad():
+                    predicted = student.unet(
+                        torch.cat([x, condition[one]], 1),
+                        scheduler.timesteps[step],
+                        encoder_hidden_states=text[one],
+                        timestep_cond=inputs[one],
+                    ).sample
+                sample = sample - sigma * predicted + following * fresh[one, step]
+            expected = sample / (scheduler.sigmas[steps] ** 2 + 1).sqrt()
+        given = {key: value[one] for key, value in batch.items()}
+        alpha, sigma = alphas_and_sigmas(t[one])
+        told = batch["told"][one]
+        predicted = student.unet(
+            torch.cat([expected, condition[one]], 1), told, encoder_hidden_states=text[one], timestep_cond=inputs[one]
+        ).sample
+        error = ((expected - sigma * predicted) / alpha - wanted[one]).square().mean()
+        torch.testing.assert_close(loss(given), error, rtol=5e-3, atol=1e-4)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        made = loss(batch)
+    made.backward()
+    assert all(parameter.grad is not None for parameter in student.unet.parameters())
 
 
 # Whole runs

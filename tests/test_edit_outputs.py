@@ -15,7 +15,7 @@ import test_cli
 from ip2p.__main__ import main
 from ip2p.batch import stems_of
 from ip2p.checkpoints.fingerprint import fingerprint_of
-from ip2p.checkpoints.small import FILE
+from ip2p.checkpoints.packaged import SMALL
 from ip2p.images import infotext_in, settings_in
 from test_cli import refusal
 
@@ -310,9 +310,9 @@ def test_what_is_no_file_is_not_waited_for(tmp_path, capsys):
 
 
 def test_model_convert_never_replaces_the_folder_that_holds_its_source(tmp_path, capsys):
-    shutil.copytree(FILE.parent, tmp_path / "model", ignore=shutil.ignore_patterns("*.png", "*.md", "LICENSE"))
+    shutil.copytree(SMALL.file.parent, tmp_path / "model", ignore=shutil.ignore_patterns("*.png", "*.md", "LICENSE"))
     before = names(tmp_path)
-    source, weights = tmp_path / "model" / "small.safetensors", FILE.read_bytes()
+    source, weights = tmp_path / "model" / "small.safetensors", SMALL.file.read_bytes()
     for notes in (False, True):
         if notes:
             (tmp_path / "model" / "notes.txt").write_text("mine")

@@ -11,7 +11,7 @@ pytest.importorskip("pyarrow", reason="tests of evaluate need pyarrow (pip insta
 pytest.importorskip("matplotlib", reason="tests of evaluate need matplotlib (pip install -e '.[evaluate]')")
 
 from evaluation_cases import evaluate, figures_in
-from ip2p.checkpoints import small
+from ip2p.checkpoints.defaults import PACKAGED
 from ip2p.errors import EditError
 from ip2p.evaluation import evaluate as run
 from tiny_model import save_folder, tiny_editor
@@ -89,7 +89,7 @@ def test_the_package_s_checkpoint_is_known_by_all_of_its_content(tmp_path, monke
         (tmp_path / name).write_bytes(bytes(3 << 20))
     (tmp_path / "small.clip").mkdir()
     (tmp_path / "small.clip" / "vocab.json").write_text("{}")
-    monkeypatch.setattr(small, "FILE", tmp_path / "small.safetensors")
+    monkeypatch.setitem(PACKAGED, "small", tmp_path / "small.safetensors")
     before, out = run.sources_of(["small"], None), tmp_path / "out"
     (tmp_path / "elsewhere" / "small").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "elsewhere")

@@ -9,8 +9,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from ip2p.checkpoints import small
 from ip2p.checkpoints.defaults import FOLDER_FILE, ModelDefaults, defaults_for, instructions_for, metadata_of
+from ip2p.checkpoints.packaged import SMALL
 from ip2p.edit import OFFICIAL_RANGES
 from ip2p.errors import EditError
 from ip2p.presets import Preset
@@ -37,8 +37,8 @@ def test_a_file_and_a_folder_name_them(tmp_path):
 
 def test_the_package_s_own_and_its_copy_in_a_webui_say_the_same(tmp_path):
     own = defaults_for("small")
-    assert own == small.DEFAULTS != ModelDefaults()
-    assert defaults_for(str(small.FILE)) == defaults_for(str(small.install(tmp_path))) == own
+    assert own == SMALL.defaults != ModelDefaults()
+    assert defaults_for(str(SMALL.file)) == defaults_for(str(SMALL.install(tmp_path))) == own
 
 
 def test_who_says_nothing_is_edited_as_the_published_one(tmp_path):

@@ -1,4 +1,4 @@
-"""The small checkpoint: the default of every command, installed into a WebUI whole, its vocabulary found there."""
+"""The small checkpoint, which commands take that are told of none, and its fast version: installed into a WebUI whole, its vocabulary found there."""
 
 import errno
 import os
@@ -7,20 +7,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from omegaconf import OmegaConf
 from PIL import Image
+from safetensors.torch import load_file
 
 pytest.importorskip("diffusers", reason="the small checkpoint needs diffusers and transformers (pip install -e '.[edit]')")
 
 from ip2p.__main__ import main
 from ip2p.app import layout
-from ip2p.checkpoints import small
-from ip2p.checkpoints.defaults import ModelDefaults, defaults_for
-from ip2p.checkpoints.recognise import describe, is_edit_checkpoint
+from ip2p.checkpoints.defaults import ModelDefaults, defaults_for, instructions_for
+from ip2p.checkpoints.packaged import BY_NAME, FAST, OWN, SMALL
+from ip2p.checkpoints.recognise import UNET, describe, is_edit_checkpoint
+from ip2p.checkpoints.student import FIRST
 from ip2p.contact_sheet import contact_sheet
 from ip2p.edit import Edit
 from ip2p.editor import Editor
 from ip2p.images import fit, read_image
+from ip2p.scale_input import KEY
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers' own, with numpy 2
 ROOT = Path(__file__).resolve().parents[1]
@@ -62,8 +66,8 @@ def test_a_command_that_names_no_model_takes_it(photo, tmp_path, capsys):
     assert said.out.strip() == str(target)
     assert "small checkpoint" in said.err and said.err.rstrip().endswith("--model official.")
     with Image.open(target) as image:
-        assert image.size == (451, 300) and small.DEFAULTS.longest_side == 512 and "Size: 512x384" in image.info["parameters"]
-        assert f"CFG scale: {small.DEFAULTS.text_scale}, Image CFG scale: {small.DEFAULTS.image_scale}" in image.info["parameters"]
+        assert image.size == (451, 300) and SMALL.defaults.longest_side == 512 and "Size: 512x384" in image.info["parameters"]
+        assert f"CFG scale: {SMALL.defaults.text_scale}, Image CFG scale: {SMALL.defaults.image_scale}" in image.info["parameters"]
         assert "Model: instruct-edit-small" in image.info["parameters"]
 
 
@@ -85,8 +89,8 @@ def test_official_is_the_published_one(monkeypatch):
 
 
 def test_it_has_its_own_usual_settings_wherever_it_is_named(webui):
-    installed = small.install(webui / "models" / "Stable-diffusion")
-    assert [defaults_for(str(model)) for model in ("small", small.FILE, installed)] == [small.DEFAULTS] * 3
+    installed = SMALL.install(webui / "models" / "Stable-diffusion")
+    assert [defaults_for(str(model)) for model in ("small", SMALL.file, installed)] == [SMALL.defaults] * 3
     assert defaults_for("other.safetensors") == defaults_for("official") == ModelDefaults(512, 7.5, 1.5)
 
 
@@ -103,27 +107,28 @@ def test_before_and_after_are_one_picture(photo, tmp_path, capsys):
     assert ip2p("edit", photo, "x", "--output", tmp_path, "--compare", "--grid") == 2
 
 
-def test_installed_it_is_whole_and_finds_its_own_vocabulary(webui, capsys):
-    assert ip2p("model", "install", "small", "--webui", webui) == 0
+@pytest.mark.parametrize("own", OWN, ids=BY_NAME)
+def test_installed_it_is_whole_and_finds_its_own_vocabulary(own, webui, capsys):
+    assert ip2p("model", "install", own.name, "--webui", webui) == 0
     said = capsys.readouterr().out
     folder = webui / "models" / "Stable-diffusion"
-    installed = folder / "instruct-edit-small.safetensors"
+    installed = folder / f"instruct-edit-{own.name}.safetensors"
     assert str(installed) in said and "model fetch" in said
-    assert installed.read_bytes() == small.FILE.read_bytes() and is_edit_checkpoint(installed)
+    assert installed.read_bytes() == own.file.read_bytes() and is_edit_checkpoint(installed)
     params = OmegaConf.load(installed.with_suffix(".yaml")).model.params
     clip = installed.with_suffix(".clip")
     assert params.cond_stage_config.params.version == str(clip)
     assert {"config.json", "vocab.json", "merges.txt", "tokenizer_config.json"} <= {path.name for path in clip.iterdir()}
     assert {path.name for path in folder.iterdir()} == {installed.name, clip.name, installed.with_suffix(".yaml").name}
-    assert np.array_equal(pictures_of(Editor.load(installed)), pictures_of(Editor.load("small")))
+    assert np.array_equal(pictures_of(Editor.load(installed)), pictures_of(Editor.load(own.name)))
 
 
 def test_installed_again_it_stays_and_a_move_is_put_right(webui, capsys):
-    small.install(webui / "models" / "Stable-diffusion")
+    SMALL.install(webui / "models" / "Stable-diffusion")
     assert ip2p("model", "install", "small", "--webui", webui) == 0
     assert "there already" in capsys.readouterr().out
     moved = webui.rename(webui.with_name("moved"))
-    installed = small.install(moved / "models" / "Stable-diffusion")
+    installed = SMALL.install(moved / "models" / "Stable-diffusion")
     assert OmegaConf.load(installed.with_suffix(".yaml")).model.params.cond_stage_config.params.version == str(
         installed.with_suffix(".clip")
     )
@@ -135,7 +140,7 @@ def test_another_file_of_its_name_stays_unless_forced(webui, capsys):
     assert ip2p("model", "install", "small", "--webui", webui) == 2
     assert "--force" in capsys.readouterr().err and other.read_bytes() == b"mine" and len(list(other.parent.iterdir())) == 1
     assert ip2p("model", "install", "small", "--webui", webui, "--force") == 0
-    assert other.read_bytes() == small.FILE.read_bytes()
+    assert other.read_bytes() == SMALL.file.read_bytes()
 
 
 def test_what_is_no_webui_is_a_sentence(tmp_path, capsys):
@@ -167,7 +172,7 @@ def test_the_checkpoint_appears_when_its_yaml_and_its_vocabulary_are_there(webui
         rename(source, target)
 
     monkeypatch.setattr(os, "replace", seen)
-    small.install(folder)
+    SMALL.install(folder)
     assert before == [".clip", ".yaml"]
 
 
@@ -177,15 +182,32 @@ def test_the_page_says_which_model_it_uses_and_how_to_get_another():
     assert "mine.safetensors" in layout.about("models/mine.safetensors")
 
 
-def test_the_package_s_own_is_small_fp16_and_without_a_place_of_its_maker_s():
-    found = describe(small.FILE)
-    assert found["edit"] and found["family"] == "SD 1.x" and found["precision"] == "fp16" and found["bytes"] <= 24e6
-    version = (OmegaConf.load(small.FILE.with_suffix(".yaml")).model.params.cond_stage_config.get("params") or {}).get("version")
+@pytest.mark.parametrize("own", OWN, ids=BY_NAME)
+def test_the_package_s_own_is_small_fp16_and_without_a_place_of_its_maker_s(own):
+    found = describe(own.file)
+    assert found["edit"] and found["family"] == "SD 1.x" and found["precision"] == "fp16" and found["bytes"] <= 18e6
+    version = (OmegaConf.load(own.file.with_suffix(".yaml")).model.params.cond_stage_config.get("params") or {}).get("version")
     assert not version or not version.startswith("/")
-    assert (small.FILE.parent / "MODEL_CARD.md").is_file()
+    assert (own.file.parent / "MODEL_CARD.md").is_file()
+
+
+def test_the_fast_one_is_the_small_one_s_student_of_few_steps_with_the_same_words_and_autoencoder(photo):
+    suited = FAST.defaults
+    assert (suited.passes, suited.steps, suited.sampler_name, suited.scheduler) == (1, 4, "LCM", "SGM Uniform")
+    assert (suited.text_scale, suited.image_scale, suited.longest_side) == (SMALL.defaults.text_scale, SMALL.defaults.image_scale, 512)
+    assert instructions_for(FAST.name) == instructions_for(SMALL.name) != ()
+    one, other = (load_file(own.file) for own in OWN)
+    assert set(other) - set(one) == {KEY} and set(one) <= set(other)
+    same = {name for name in one if torch.equal(one[name], other[name])}
+    assert all(name in same for name in one if not name.startswith(UNET)) and FIRST + ".bias" not in same
+    editor = Editor.load("small-fast", device="cpu")
+    editor.edit(Edit(read_image(photo), "make it winter", **suited.settings | {"longest_side": 64}))
+    assert editor.rows == [1] * 4
 
 
 def test_it_is_described_by_its_name(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert ip2p("model", "info", "small") == 0
     assert capsys.readouterr().out.startswith("small.safetensors\n  kind          edit model, SD 1.x\n")
+    assert ip2p("model", "info", "small-fast") == 0
+    assert "one pass a step, 4 steps with LCM, SGM Uniform" in capsys.readouterr().out

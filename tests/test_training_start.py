@@ -15,6 +15,7 @@ from ip2p.checkpoints import ldm
 from ip2p.checkpoints.convert import convert
 from ip2p.editor import Editor
 from ip2p.training.networks import Networks
+from ip2p.training.train import has_bf16
 from tiny_model import save_folder, tiny_editor
 from training_runs import Command, ended, losses, tensors
 
@@ -111,11 +112,16 @@ def test_a_model_that_could_not_be_exported_is_refused_before_training(edit_conf
 
 def test_mixed_precision_and_gradient_checkpointing_train(edited, edit_config, tmp_path):
     config = edit_config(precision="bf16", stage={"steps": 24, "gradient_checkpointing": True, "learning_rate": 3e-3})
-    slow = torch.backends.cpu.get_cpu_capability() == "AVX2"
-    assert ("has no bf16 of its own" in ended(config, said=tmp_path / "said").out) == slow
+    assert ("has no bf16 of its own" in ended(config, said=tmp_path / "said").out) == (not has_bf16())
     found, before = losses(tmp_path / "run"), losses(edited)
     assert np.isfinite(found).all() and np.mean(found[-6:]) < 0.9 * np.mean(found[:6])
     assert found[0] != before[0] and found[0] == pytest.approx(before[0], rel=0.02), "it is another precision"
+
+
+def test_the_precision_that_suits_the_device_is_taken(edited, edit_config, tmp_path):
+    said = ended(edit_config(precision="auto", stage={"steps": 1}), "device=cpu", said=tmp_path / "said").out
+    assert "has no bf16 of its own" not in said
+    assert (losses(tmp_path / "run")[0] == losses(edited)[0]) == (not has_bf16())
 
 
 def test_fp16_without_a_gpu_is_refused_in_a_sentence(edit_config, tmp_path):

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 def test_the_sampling_times_are_those_of_sgm_uniform_over_the_lcm_sampler_s_levels():
     assert sampling_times(4) == [999, 754, 509, 264]
     assert sampling_times(1) == [999] and sampling_times(2) == [999, 509]
-    assert told_times(4) == [999, 759, 519, 259] and told_times(8) == [999, 879, 759, 639, 519, 379, 259, 139]
+    assert told_times(4) == [(999,), (759,), (499, 519), (259,)] and told_times(5) == [(999,), (799,), (599,), (419,), (219,)]
 
 
 def test_every_trajectory_passes_the_sampling_times_and_all_together_every_time():

@@ -12,7 +12,7 @@ import gradio as gr
 import torch
 from PIL import Image
 
-from ..checkpoints import small
+from ..checkpoints.defaults import defaults_for
 from ..edit import Edit
 from ..editor import Editor, Interrupted
 from ..errors import EditError
@@ -33,7 +33,7 @@ class Events:
 
     def __init__(self, model: str):
         self.model = model
-        self.defaults = small.defaults_for(model)
+        self.defaults = defaults_for(model)
         self.running = Running()
         self.kept = Kept()
 

@@ -12,7 +12,7 @@ import gradio as gr
 from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
 
-from ..checkpoints import small
+from ..checkpoints.packaged import BY_NAME, HUB, OFFICIAL, PUBLISHED
 from ..checkpoints.student import ABLE
 from ..edit import FULL, MAX_SEED, MAX_STEPS, SPEEDS, Edit, move_scales
 from ..editor import SAMPLERS
@@ -334,10 +334,10 @@ def example() -> tuple[str, str, str]:
 
 def about(model: str) -> str:
     """Which model the page uses and how to get another, in Markdown."""
-    if model == small.NAME:
-        command = f"`python -m ip2p app --model {small.OFFICIAL}`"
-        return f"This page uses the **small** checkpoint that comes with the package. {small.ABOUT} {small.PUBLISHED}: {command}."
-    name = small.HUB if model == small.OFFICIAL else Path(model).name if Path(model).suffix or Path(model).is_dir() else model
+    if own := BY_NAME.get(model):
+        command = f"`python -m ip2p app --model {OFFICIAL}`"
+        return f"This page uses the checkpoint **{own.name}** that comes with the package. {own.about} {PUBLISHED}: {command}."
+    name = HUB if model == OFFICIAL else Path(model).name if Path(model).suffix or Path(model).is_dir() else model
     return f"This page uses **{name}**; `python -m ip2p app --model …` takes another."
 
 

@@ -80,9 +80,9 @@ def text_config(folder: Path | None, shapes: Mapping[str, tuple[int, ...]]) -> d
 
 def clip_folder(file: Path, params: Mapping) -> Path | None:
     """Where the text encoder's configuration and vocabulary of a checkpoint file are: the folder beside it with the suffix .clip,
-    which moves with it, else the one that its yaml names; None: it is SD 1.x's own."""
+    which moves with it, else the one that its yaml names, as seen from there; None: it is SD 1.x's own."""
     version = version_of(params)
-    places = [file.with_suffix(".clip"), *([Path(version)] if version else [])]
+    places = [file.with_suffix(".clip"), *([file.parent / version] if version else [])]
     return next((place for place in places if place.is_dir()), None)
 
 

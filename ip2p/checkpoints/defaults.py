@@ -21,7 +21,7 @@ from ..images import MAX_SIDE, MIN_SIDE
 from ..presets import Preset
 from .header import is_safetensors, safetensors_metadata
 
-PACKAGED = {"small": Path(__file__).parents[1] / "small" / "small.safetensors"}  # an LDM file, with its yaml and its .clip folder beside it
+PACKAGED = {name: Path(__file__).parents[1] / "small" / f"{name}.safetensors" for name in ("small", "small-fast")}
 PREFIX, FOLDER_FILE = "instruct_edit.", "instruct_edit.json"
 KEYS = TEXT, IMAGE, STEPS, SIZE, INSTRUCTIONS, SAMPLER, SCHEDULER, PASSES = (
     "text_scale", "image_scale", "steps", "size", "instructions", "sampler", "scheduler", "passes",

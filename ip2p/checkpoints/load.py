@@ -13,7 +13,6 @@ import torch
 
 from ..errors import EditError
 from ..scale_input import FEATURES
-from . import small
 from .clip import tokenizer
 from .defaults import defaults_for
 from .diffusers_folder import (
@@ -28,19 +27,20 @@ from .diffusers_folder import (
     without_weights,
 )
 from .ldm_file import ldm_file
+from .packaged import BY_NAME, HUB, OFFICIAL
 from .student import NO_MATRIX
 from .tensors import Source, Weights
 
 
 def load_networks(model: str) -> dict[str, Any]:
-    """model: a folder, a file, a name on the hub, `small` or `official` → the arguments of `Editor`, on the CPU. Raises EditError.
+    """model: a folder, a file, a name on the hub, `official` or one of `packaged` → the arguments of `Editor`, on the CPU. Raises EditError.
 
     A name on the hub, which `official` stands for, asks the network, and so does a file when no CLIP vocabulary is on this machine.
     """
-    if model == small.NAME:
-        return {**read_file(small.FILE), "name": small.IN_WEBUI}  # an infotext names it as the WebUI does
-    if model == small.OFFICIAL:
-        model = small.HUB
+    if own := BY_NAME.get(model):
+        return {**read_file(own.file), "name": own.in_webui}  # an infotext names it as the WebUI does
+    if model == OFFICIAL:
+        model = HUB
     path = Path(model).expanduser()
     if path.is_file():
         return read_file(path)
@@ -61,7 +61,7 @@ def input_channels(model: str) -> int:
     network for a name on the hub."""
     from diffusers import UNet2DConditionModel
 
-    path = Path({small.NAME: str(small.FILE), small.OFFICIAL: small.HUB}.get(model, model)).expanduser()
+    path = BY_NAME[model].file if model in BY_NAME else Path(HUB if model == OFFICIAL else model).expanduser()
     if path.is_file():
         with Weights(path) as weights:
             return ldm_file(path, weights).configs["unet"]["in_channels"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..checkpoints import small
+from ..checkpoints.packaged import CHOICES, SMALL
 from ..detail import check, transfer
 from ..errors import EditError, printable
 from ..files import check_place, refuse_existing
@@ -27,11 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--output", type=Path, required=True, metavar="FULL", help="the .png, .jpg or .webp file to write")
     add(
         "--model",
-        default=small.NAME,
-        help=f"the model that made RESULT: {small.CHOICES}. Its autoencoder shows what it loses of the photograph, and that much is not "
+        default=SMALL.name,
+        help=f"the model that made RESULT: {CHOICES}. Its autoencoder shows what it loses of the photograph, and that much is not "
         f"taken for a part of the edit. For a result of another program name its model, or one with the same autoencoder (any Stable "
         f"Diffusion 1.x for its relatives); {NONE}, where no autoencoder made it, as of a filter. With another one there is less detail "
-        f"and more of the result's softness (default: {small.NAME})",
+        f"and more of the result's softness (default: {SMALL.name})",
     )
     add("--strength", type=float, default=1.0, metavar="0–1", help="how much detail to carry over; 0 only enlarges (default: 1)")
     add("--no-metadata", action="store_true", help="leave the photograph's date, place and camera out (default: they are kept)")

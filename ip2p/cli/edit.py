@@ -14,9 +14,10 @@ from PIL import Image
 
 from ..batch import Stamps, Task
 from ..chain import lines_of
-from ..checkpoints import small
+from ..checkpoints.defaults import defaults_for
 from ..checkpoints.fingerprint import OWN_NAMES, fingerprint_of
 from ..checkpoints.lora import lora_named
+from ..checkpoints.packaged import BY_NAME, CHOICES, OFFICIAL, PUBLISHED, SMALL
 from ..edit import FULL, OWN_SIZE, RESULTS, SPEEDS, WORKING, Edit, read_scales, scales_around, sheet_over_scales
 from ..errors import EditError, printable
 from ..images import read_mask
@@ -59,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="cut the picture around its middle to sides of multiples of 64 pixels, as the paper does (default: it is edited whole)",
     )
-    add("--model", help=f"{small.CHOICES} (default: {small.NAME})")
+    add("--model", help=f"{CHOICES} (default: {SMALL.name})")
     scales = "; with --grid several, such as {} (default: the model's own)"
     add("--text-scale", metavar="S", help="how strongly to follow the instruction" + scales.format("5,7.5,10"))
     add("--image-scale", metavar="S", help="how closely to keep to the picture" + scales.format("1.2,1.5,1.8"))
@@ -104,7 +105,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--preset",
         metavar="NAME",
-        help=f"a ready instruction in place of INSTRUCTION, with its steps and, except for {small.NAME}, its scales; the keys are in ip2p/presets.yaml",
+        help=f"a ready instruction in place of INSTRUCTION, with its steps and, except for {' and '.join(BY_NAME)}, its scales; the keys are in ip2p/presets.yaml",
     )
     add("--variations", metavar="WORD", help="one result for each choice of a word of the preset, all from one seed (default: off)")
     add("--choice", action="append", default=[], metavar="WORD=TEXT", help="fills in a word of the preset (default: the preset's own)")
@@ -119,7 +120,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    named, args.model = args.model, args.model or small.NAME
+    named, args.model = args.model, args.model or SMALL.name
     runner_options.check(args)
     where, args.mask = region_options.where_of(args)
     request = request_of(args, where)
@@ -156,9 +157,9 @@ def run(args: argparse.Namespace) -> int:
         print("\n".join(printable(str(target)) for task in todo for target in task.targets) or "Nothing to do: it is there already.")
     else:
         print(f"{edited} edited, {finished} there already, {len(failed)} failed.")
-    if edited and named is None and args.model == small.NAME:
-        hint = f"--model {small.OFFICIAL}"
-        print(f"Edited with the small checkpoint that comes with the package. {small.PUBLISHED}: {hint}.", file=sys.stderr)
+    if edited and named is None and args.model == SMALL.name:
+        hint = f"--model {OFFICIAL}"
+        print(f"Edited with the small checkpoint that comes with the package. {PUBLISHED}: {hint}.", file=sys.stderr)
     return 1 if failed else 0
 
 
@@ -185,7 +186,7 @@ def outcomes(args: argparse.Namespace, request: Request, todo: Sequence[Task], p
 
 def request_of(args: argparse.Namespace, where: Where | None = None) -> Request:
     """The settings, checked before a model is loaded. Raises EditError."""
-    defaults = small.defaults_for(args.model)
+    defaults = defaults_for(args.model)
     chosen: dict[str, Any] = {}
     instruction = args.instruction
     variations: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..checkpoints.small import NAME
+from ..checkpoints.packaged import SMALL
 from ..edit import read_scales
 from ..errors import EditError
 from ..evaluation.options import (
@@ -38,7 +38,7 @@ LOWEST = {"count": 1, "per_photo": 1, "longest_side": 64, "steps": 1, "batch": 1
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     text_scales, image_scales = procedural_scales("")
-    own_text_scales, _ = procedural_scales(NAME)
+    own_text_scales, _ = procedural_scales(SMALL.name)
     add(
         "--model",
         action="append",
@@ -104,7 +104,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--text-scale",
         metavar="S",
-        help=f"one or several, with commas (default: {listed(TEXT_SCALES)}; for procedural edits {listed(text_scales)}, or {listed(own_text_scales)} with {NAME})",
+        help=f"one or several, with commas (default: {listed(TEXT_SCALES)}; for procedural edits {listed(text_scales)}, or {listed(own_text_scales)} with {SMALL.name})",
     )
     add(
         "--image-scale",

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ..checkpoints.defaults import defaults_for
+from ..checkpoints.defaults import PACKAGED, defaults_for
 from ..checkpoints.recognise import EMA, describe
 from .exits import listed
 
@@ -19,7 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="model_verb", metavar="info|fetch|install|convert|merge|bake", required=True)
 
     info = verbs.add_parser("info", help="what a checkpoint is, from its header")
-    info.add_argument("file", type=checkpoint, help="a .safetensors or .ckpt file, or small, which comes with the package")
+    info.add_argument(
+        "file", type=checkpoint, help=f"a .safetensors or .ckpt file, or {' or '.join(PACKAGED)}, which come with the package"
+    )
     info.add_argument("--hash", action="store_true", help="the SHA-256 too, whose first ten digits are the WebUI's short hash")
     info.add_argument("--json", action="store_true", help="print JSON")
     info.set_defaults(run=run_info)
@@ -30,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     fetch.add_argument("--force", action="store_true", help="overwrite another file of that name")
     fetch.set_defaults(run=run_fetch)
 
-    install = verbs.add_parser("install", help="put the small checkpoint that comes with the package into a WebUI")
-    install.add_argument("name", choices=["small"])
+    install = verbs.add_parser("install", help="put a checkpoint that comes with the package into a WebUI")
+    install.add_argument("name", choices=list(PACKAGED))
     install.add_argument("--webui", type=Path, metavar="DIR", required=True, help="the WebUI's folder")
     install.add_argument("--force", action="store_true", help="overwrite another file of that name")
     install.set_defaults(run=run_install)
@@ -71,12 +73,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def checkpoint(value: str) -> Path:
-    """A path of the command line; `small` is the checkpoint that comes with the package, unless there is a file of that name."""
-    if value == "small" and not Path(value).exists():
-        from ..checkpoints.small import FILE
-
-        return FILE
-    return Path(value)
+    """A path of the command line; a name of `PACKAGED` is the checkpoint that comes with the package, unless there is a file of that name."""
+    return PACKAGED[value] if value in PACKAGED and not Path(value).exists() else Path(value)
 
 
 def run_info(args: argparse.Namespace) -> int:
@@ -137,14 +135,14 @@ def run_fetch(args: argparse.Namespace) -> int:
 
 
 def run_install(args: argparse.Namespace) -> int:
-    from ..checkpoints import small
     from ..checkpoints.fetch import place_in_webui
+    from ..checkpoints.packaged import BY_NAME, PUBLISHED
 
-    folder = place_in_webui(args.webui)
-    there = small.is_copy(small.place_in(folder))
-    target = small.install(folder, args.force)
+    own, folder = BY_NAME[args.name], place_in_webui(args.webui)
+    there = own.is_copy(own.place_in(folder))
+    target = own.install(folder, args.force)
     print(f"{target} is there already." if there else f"Installed {target}: choose it at the top of the WebUI's page.")
-    print(f"{small.ABOUT} {small.PUBLISHED}: python -m ip2p model fetch --webui {args.webui}")
+    print(f"{own.about} {PUBLISHED}: python -m ip2p model fetch --webui {args.webui}")
     return 0
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from PIL import Image
 
-from ..checkpoints import small
 from ..checkpoints.fingerprint import OWN_NAMES, fingerprint_of
+from ..checkpoints.packaged import SMALL
 from ..dataset.open import open_pairs
 from ..dataset.pairs import PairSet
 from ..edit import Edit
@@ -226,7 +226,7 @@ def begin(folder: Path, settings: dict[str, Any], sources: Sequence[Source], for
         before = run_in(folder)
         differ = [name for name in settings if before["settings"].get(name) != settings[name]]
         # Earlier versions wrote the name of the package's own checkpoint in place of its fingerprint.
-        earlier = {name: mark for name, mark in before["makers"].items() if (name, mark) != (small.NAME, small.NAME)}
+        earlier = {name: mark for name, mark in before["makers"].items() if (name, mark) != (SMALL.name, SMALL.name)}
         differ += [f"the weights of {name}" for name, mark in makers.items() if earlier.get(name, mark) != mark]
         if differ:
             raise EditError(

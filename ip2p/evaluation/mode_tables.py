@@ -25,6 +25,7 @@ MEASURES: dict[str, tuple[str, Value]] = {
     "nearer": ("nearer", lambda line: value(line, "nearer_rms")),
     "rms": ("L2", lambda line: value(line, "rms_target")),
     "perceptual": ("perceptual distance", lambda line: value(line, "perceptual_target")),
+    "input": ("L2 to the photograph", lambda line: value(line, "rms_input")),
 }
 GROUPS: dict[str, Callable[[Mapping], bool]] = {
     "whole picture": lambda line: not line["local"] and line["kind"] not in PAINTED,

@@ -31,7 +31,7 @@ from .options import MODE_FIELDS, PROCEDURAL_SIZE, EvaluationOptions
 from .procedural import Photo, PhotoBench, nearest
 from .sweep import Lines, seed_of
 
-KEPT = ("nearer_rms", "rms_target", "perceptual_target", "psnr_target")  # of what `PhotoBench` measures
+KEPT = ("nearer_rms", "rms_target", "perceptual_target", "psnr_target", "rms_input")  # of what `PhotoBench` measures
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ STAGE_NAME = re.compile(r"\w[\w .-]*")
 LEVELS = 4  # of an autoencoder whose latents are 8 pixels wide
 MOST_POINTS = 50  # of a trajectory, as many as the LCM sampler has levels
 CHOICES = {
-    "precision": ("no", "fp16", "bf16"), "export": ("ema", "plain", "both", "none"), "evaluate": ("", "scenes"), "device": ("", "cpu"),
+    "precision": ("no", "fp16", "bf16", "auto"), "export": ("ema", "plain", "both", "none"), "evaluate": ("", "scenes"), "device": ("", "cpu"),
     "decay": ("constant", "cosine"), "weighting": ("epsilon", "v"), "kind": KINDS,
     "student": (GUIDED, ENDPOINT),
 }  # fmt: skip
@@ -35,16 +35,18 @@ AT_LEAST = {
     "trajectories": 1, "times": 1, "between": 1,
 }  # fmt: skip
 AT_MOST = {"workers": 64, "threads": 1024}
-SHARES = ("flip", "ema", "drop_text", "drop_both", "drop_image", "max_broken", "at_one", "at_times")  # between 0 and 1
+SHARES = ("flip", "ema", "drop_text", "drop_both", "drop_image", "max_broken", "at_one", "at_times", "own_steps")  # between 0 and 1
 
 
 @dataclass
 class Vae:
-    """LDM's KL autoencoder, 8 pixels a latent and 4 channels. channels: of every level, each of which halves the picture but the last."""
+    """LDM's KL autoencoder, 8 pixels a latent and 4 channels. channels: of every level, each of which halves the picture but the last; start: a
+    folder of a trained one in this shape, as every diffusers folder has as `vae`; empty: from nothing."""
 
     channels: list[int] = field(default_factory=lambda: [128, 256, 512, 512])
     layers: int = 2
     groups: int = 32
+    start: str = ""
 
 
 @dataclass
@@ -60,12 +62,14 @@ class Unet:
 
 @dataclass
 class Text:
-    """CLIP's text encoder. vocabulary: at most that many tokens, learned from the texts of the data."""
+    """CLIP's text encoder. start: a folder of a CLIP, both encoders of it, whose text encoder and vocabulary are taken as Stable Diffusion took
+    OpenAI's; empty: from nothing, in this shape, with at most `vocabulary` tokens, learned from the texts of the data."""
 
     width: int = 768
     layers: int = 12
     heads: int = 12
     vocabulary: int = 49408
+    start: str = ""
 
 
 @dataclass
@@ -146,6 +150,7 @@ class Stage:
     image_scales: list[float] = field(default_factory=lambda: [1.0, 2.2])
     at_one: float = 0.05  # the share of samples whose text scale is 1, and of those whose image scale is
     at_times: float = 0.75  # of the endpoint's samples, the share at the sampling times
+    own_steps: float = 0.5  # of those at the sampling times after the first, the share that is at what the student itself made of the noise
 
 
 @dataclass
@@ -177,7 +182,7 @@ class Config:
     output: str = MISSING
     seed: int = 0
     threads: int = 0  # of the CPU; 0: torch's choice
-    precision: str = "no"  # or "fp16", "bf16"
+    precision: str = "no"  # or "fp16", "bf16"; "auto": bf16 on a device that computes in it, else no
     device: str = ""  # "cpu" where there is an accelerator too
     save_every: int = 500
     keep: int = 2
@@ -261,6 +266,7 @@ def checked(config: Config) -> Config:
             raise EditError(
                 f"{said} trains an autoencoder from nothing, but model.start names a model that has one: leave one of them out."
             )
+    check_start(config.model)
     check_order(config)
     check_defaults(config.defaults)
     if config.validation.every:
@@ -301,9 +307,23 @@ def check_defaults(defaults: Defaults) -> None:
         raise EditError(f"defaults names what no edit can take: {e}") from e
 
 
+def check_start(model: Model) -> None:
+    """Raises EditError for a text encoder or an autoencoder that can't be taken."""
+    for part, start, kind, said, where in (
+        ("text", model.text.start, "a text encoder", "a CLIP", "A clip stage writes one, to output/STAGE/model/clip"),
+        ("vae", model.vae.start, "an autoencoder", "an autoencoder", "An autoencoder stage writes one, to output/STAGE/model/vae"),
+    ):
+        if start and model.start:
+            raise EditError(f"model.start names a model with {kind}, and model.{part}.start another one: leave one of them out.")
+        if start and not (Path(start).expanduser() / "config.json").is_file():
+            raise EditError(f"model.{part}.start: {start} is no folder of {said}. {where}.")
+
+
 def check_order(config: Config) -> None:
     """Raises EditError for a stage that lacks what no stage before it makes."""
-    has_vae = has_text = has_edit = bool(config.model.start)
+    has_edit = bool(config.model.start)
+    has_vae = has_edit or bool(config.model.vae.start)
+    has_text = has_edit or bool(config.model.text.start)
     is_student = False
     for name, stage in config.stages.items():
         said = f"stages.{name}"

@@ -23,11 +23,12 @@ from ..checkpoints.recognise import EDIT_CHANNELS
 from ..editor import TRAINED, Editor
 from ..errors import EditError
 from ..files import why, written_whole
-from .config import Model
+from .config import Model, Text, Vae
 
 START, END = str(TOKENIZER["bos_token"]), str(TOKENIZER["eos_token"])
 TOKENS = 77
 NARROW = -6.0  # log of the variance
+UNREADABLE = (OSError, ValueError, RuntimeError, SafetensorError)  # what diffusers and transformers raise for a folder that can't be read
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Networks:
         present = {name: kind for name, kind in classes.items() if (folder / name).is_dir()}
         try:
             return cls(**{name: kind.from_pretrained(folder / name, local_files_only=True) for name, kind in present.items()})
-        except (OSError, ValueError, RuntimeError, SafetensorError) as e:
+        except UNREADABLE as e:
             raise EditError(f"{folder} can't be read ({why(e)}): remove it, and it is made again from the last saved state.") from e
 
     @classmethod
@@ -100,6 +101,30 @@ class Networks:
 
     def with_(self, **parts: Any) -> Networks:
         return replace(self, **parts)
+
+    def with_vae_of(self, vae: Vae) -> Networks:
+        """With the autoencoder that it starts from. Raises EditError."""
+        try:
+            network: Any = AutoencoderKL.from_pretrained(Path(vae.start).expanduser(), local_files_only=True)
+        except UNREADABLE as e:
+            raise EditError(f"model.vae.start: {vae.start} can't be read as an autoencoder ({why(e)}).") from e
+        if (channels := list(network.config.block_out_channels)) != vae.channels:
+            raise EditError(f"model.vae.start: the autoencoder of {vae.start} has other channels: set model.vae.channels={channels}.")
+        torch.nn.Module.float(network)  # trained in fp32 whatever the file's precision
+        return self.with_(vae=network)
+
+    def with_text_of(self, text: Text) -> Networks:
+        """With the text encoder and the vocabulary of the CLIP that it starts from. Raises EditError."""
+        folder = Path(text.start).expanduser()
+        try:
+            text_encoder: Any = CLIPTextModel.from_pretrained(folder, local_files_only=True)
+            tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+        except UNREADABLE as e:
+            raise EditError(f"model.text.start: {text.start} can't be read as a CLIP ({why(e)}).") from e
+        if (width := text_encoder.config.hidden_size) != text.width:
+            raise EditError(f"model.text.start: the text encoder of {text.start} is {width} wide: set model.text.width={width}.")
+        torch.nn.Module.float(text_encoder)  # trained in fp32 whatever the file's precision
+        return self.with_(tokenizer=tokenizer, text_encoder=text_encoder)
 
 
 def new_vae(model: Model) -> AutoencoderKL:

@@ -49,7 +49,7 @@ def train(config: Config) -> Path:
     if accelerator.device.type == "cpu":  # elsewhere many operations have no deterministic form, and warn
         torch.use_deterministic_algorithms(True, warn_only=True)
         setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010, a setting that has no declaration
-        if config.precision == "bf16" and torch.backends.cpu.get_cpu_capability() == "AVX2":
+        if config.precision == "bf16" and not has_bf16():
             accelerator.print("This processor has no bf16 of its own and is many times slower in it: precision=no is quicker here.")
     if not config.model.start:
         check_shapes(config.model, config.export != "none" and any(s.kind != AUTOENCODER for s in config.stages.values()))
@@ -104,14 +104,25 @@ def quiet() -> None:
 def accelerator_for(config: Config) -> Accelerator:
     """Raises EditError for a precision that the device lacks."""
     patience = InitProcessGroupKwargs(timeout=PATIENCE)
-    others = " or ".join(choice for choice in configs.CHOICES["precision"] if choice != config.precision)
+    others = " or ".join(choice for choice in configs.CHOICES["precision"] if choice not in (config.precision, "auto"))
+    precision = config.precision
+    if precision == "auto":
+        precision = "bf16" if has_bf16(config.device == "cpu" or not torch.cuda.is_available()) else "no"
     try:
-        accelerator = Accelerator(mixed_precision=config.precision, cpu=config.device == "cpu", kwargs_handlers=[patience])
+        accelerator = Accelerator(mixed_precision=precision, cpu=config.device == "cpu", kwargs_handlers=[patience])
     except ValueError as e:
         raise EditError(f"precision={config.precision} is not available here: choose {others} ({why(e)}).") from e
     if config.precision == "fp16" and accelerator.scaler is None:  # accelerate trains on a CPU without it, and does not say so
         raise EditError(f"precision=fp16 is not available on the {accelerator.device.type}: choose {others}.")
     return accelerator
+
+
+def has_bf16(on_cpu: bool = True) -> bool:
+    """Whether the processor, or the GPU, computes in bf16 itself: without that it is many times slower than fp32."""
+    if not on_cpu:
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    known = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # torch 2.6
+    return bool(known()) if known else "AVX512" in torch.backends.cpu.get_cpu_capability()
 
 
 def one_stage(config: Config, name: str, number: int, networks: Networks, rows: Rows, accelerator: Accelerator) -> Networks:
@@ -142,7 +153,7 @@ def one_stage(config: Config, name: str, number: int, networks: Networks, rows: 
         if stage.kind == EDIT and config.validation.every:
             check = EditCheck(config, name, networks, rows)
     module.to(accelerator.device)
-    if networks.unet is not None and accelerator.device.type == "cpu" and config.precision == "bf16":
+    if networks.unet is not None and accelerator.device.type == "cpu" and accelerator.mixed_precision == "bf16":
         networks.unet.set_attn_processor(AttnProcessor())  # torch's fused attention is slower there: a quarter of a step
     loop = Loop(config, name, module, Samples(draw, stage, config.seed, number), accelerator, check)
     loop.run()
@@ -167,10 +178,13 @@ def teacher_of(config: Config) -> Networks:
 def prepared(config: Config, stage: Stage, number: int, networks: Networks, rows: Rows) -> Networks:
     """The networks that the stage needs, new ones where they are missing; random weights follow from the run's seed."""
     seeded(config.seed * 1000 + number)
+    if networks.vae is None and config.model.vae.start:
+        networks = networks.with_vae_of(config.model.vae)
     if stage.kind == AUTOENCODER:
         return networks if networks.vae else networks.with_(vae=new_vae(config.model))
     if networks.tokenizer is None:
-        networks = networks.with_(tokenizer=new_tokenizer(rows.texts(), config.model.text.vocabulary))
+        text = config.model.text
+        networks = networks.with_text_of(text) if text.start else networks.with_(tokenizer=new_tokenizer(rows.texts(), text.vocabulary))
     if stage.kind == CLIP:
         return networks if networks.clip else networks.with_(clip=new_clip(config.model, networks.tokenizer, stage.size))
     if networks.text_encoder is None:

@@ -9,7 +9,6 @@ all trajectories together pass every time.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -41,10 +40,13 @@ def sampling_times(count: int) -> list[int]:
     return [round(NOISIEST + (lowest - NOISIEST) * i / count) for i in range(count)]
 
 
-def told_times(count: int) -> list[int]:
-    """What the LCM sampler tells the network at the sampling times: the nearest of its levels, of two the noisier: 999, 759, 519, 259 of four."""
+def told_times(count: int) -> list[tuple[int, ...]]:
+    """What the LCM sampler tells the network at the sampling times: the nearest of its levels. Two that are equally near are both given, for
+    which is told then is decided by the last bit of a logarithm: 999, 759, 499 or 519, 259 of four."""
     apart = 1000 // LEVELS
-    return [apart * math.floor((time + 1) / apart + 0.5) - 1 for time in sampling_times(count)]
+    levels = range(apart - 1, 1000, apart)
+    times = sampling_times(count)
+    return [tuple(level for level in levels if abs(level - time) == min(abs(other - time) for other in levels)) for time in times]
 
 
 def points_of(stage: Stage, rng: np.random.Generator) -> list[int]:

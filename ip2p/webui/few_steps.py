@@ -12,7 +12,7 @@ from modules.ui_components import FormRow
 
 from ..checkpoints.lora import is_of_sd1, says_lcm
 from ..edit import Edit
-from .models import chosen_defaults, small_is_chosen
+from .models import chosen_defaults, packaged_chosen
 
 # As LCM-LoRA's authors use it (arXiv 2311.05556); at an image scale of 1 a step is two rows of the network.
 SETTINGS = {"sampler_name": "LCM", "scheduler": "SGM Uniform", "steps": 4, "text_scale": 2.0, "image_scale": 1.0, "speed": Edit.speed}
@@ -34,7 +34,7 @@ def build() -> dict:
 
 def found() -> list[str]:
     """Names, as prompts take them, of the LCM-LoRAs that the WebUI's own extension lists and that fit SD 1.x."""
-    if small_is_chosen() or chosen_defaults().passes == 1:  # another network, or a student, which needs none
+    if packaged_chosen() or chosen_defaults().passes == 1:  # another network, or a student, which needs none
         return []
     networks = sys.modules.get("networks")  # of the extension Lora, which may be off
     names = []

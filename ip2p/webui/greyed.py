@@ -13,14 +13,17 @@ from .region_controls import SOURCE_LABELS
 
 # Controls that need three passes, with the value that asks for nothing.
 GREYED = {"heat_map": False, "image_start": 0, "image_end": 1, "region_scoped": False, "speed": Edit.speed}
+WHAT = (
+    "What needs three passes is greyed: the negative prompt, “Show where it changed”, the image guidance's schedule, “Guidance only within that "
+    f"part”, the speed “fast” and “{SOURCE_LABELS[INSTRUCTION]}”. {ABLE[0].upper()}{ABLE[1:]}."
+)
 
 
 def text(name: str) -> tuple[str, str]:
     """What the line at the top of the tab says of a student, and more about it."""
     return (
         f"“{html.escape(name)}” makes an edit in one pass a step, in place of three.",
-        "What needs three is greyed: the negative prompt, “Show where it changed”, the image guidance's schedule, “Guidance only within that part”, "
-        f"the speed “fast” and “{SOURCE_LABELS[INSTRUCTION]}”. {ABLE[0].upper()}{ABLE[1:]}.",
+        WHAT,
     )
 
 

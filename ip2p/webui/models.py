@@ -6,8 +6,8 @@ from contextlib import suppress
 
 from modules import errors, sd_models, shared
 
-from ..checkpoints import small
 from ..checkpoints.defaults import ModelDefaults, defaults_for, instructions_for
+from ..checkpoints.packaged import OWN, Packaged
 from ..checkpoints.recognise import is_edit_checkpoint
 from ..errors import EditError
 from ..files import why
@@ -27,7 +27,9 @@ def model_status() -> dict:
 
 
 def titles_of_edit_checkpoints() -> list[str]:
-    return [info.title for info in sd_models.checkpoints_list.values() if is_edit_checkpoint(info.filename)]
+    """Those of three passes first, which can do all that there is."""
+    found = [info for info in sd_models.checkpoints_list.values() if is_edit_checkpoint(info.filename)]
+    return [info.title for info in sorted(found, key=lambda info: -defaults_for(info.filename).passes)]
 
 
 def edits_once_loaded() -> bool:
@@ -44,9 +46,10 @@ def chosen_checkpoint() -> sd_models.CheckpointInfo | None:
     return model.sd_checkpoint_info if model is not None else sd_models.checkpoint_aliases.get(shared.opts.sd_model_checkpoint)
 
 
-def small_is_chosen() -> bool:
+def packaged_chosen() -> Packaged | None:
+    """The chosen checkpoint where it is one that comes with the package."""
     info = chosen_checkpoint()
-    return info is not None and info.name_for_extra == small.IN_WEBUI
+    return next((own for own in OWN if info is not None and info.name_for_extra == own.in_webui), None)
 
 
 def chosen_defaults(named: str | None = None) -> ModelDefaults:

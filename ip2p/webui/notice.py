@@ -12,9 +12,9 @@ import gradio as gr
 from modules import call_queue, sd_models, sd_samplers, shared
 from modules.ui_components import FormRow
 
-from ..checkpoints import small
 from ..checkpoints.defaults import ModelDefaults
 from ..checkpoints.fetch import URL
+from ..checkpoints.packaged import FAST, OWN, PUBLISHED, SMALL, Packaged
 from ..errors import EditError
 from . import former, greyed, loan, settings
 from .models import (
@@ -26,8 +26,8 @@ from .models import (
     found_defaults,
     load_checkpoint,
     model_status,
+    packaged_chosen,
     randomise_label,
-    small_is_chosen,
 )
 
 # Settings that a model names. Those that stand together are a person's own, and stay, once one of them is.
@@ -154,40 +154,50 @@ def advice(checkpoints: Sequence[str], offered: bool) -> tuple[str, ...]:
     folder = html.escape(str(checkpoint_folder()))
     if not offered:
         return (f"put an InstructPix2Pix checkpoint into {folder} and refresh the checkpoint list at the top of the page.",)
+    size = sum(own.file.stat().st_size for own in OWN) / 1e6
     return (
-        f"install the small one that comes with this extension, {small.FILE.stat().st_size / 1e6:.0f} MB and no download.",
-        f"{small.ABOUT} Or put an InstructPix2Pix checkpoint into {folder} and refresh the checkpoint list at the top of the page.",
+        f"install the small one that comes with this extension, {size:.0f} MB with its fast version and no download.",
+        f"{SMALL.about} Or put an InstructPix2Pix checkpoint into {folder} and refresh the checkpoint list at the top of the page.",
     )
 
 
 def loaded_text() -> tuple[str, ...]:
     """What there is to say of the edit checkpoint that is loaded, or about to be."""
-    if small_is_chosen():
-        return small_text()
+    if own := packaged_chosen():
+        return packaged_text(own)
     return greyed.text(chosen_checkpoint().name_for_extra) if chosen_defaults().passes == 1 else ("",)
 
 
-def small_text() -> tuple[str, str]:
+def packaged_text(own: Packaged) -> tuple[str, str]:
+    suited = own.defaults
+    other = f"“{FAST.in_webui}” does nearly the same in {FAST.defaults.steps} steps of one pass." if own == SMALL else greyed.WHAT
     return (
-        f"“{small.IN_WEBUI}” is the small checkpoint that comes with this extension.",
-        f"What suits it: “Longest side” {small.DEFAULTS.longest_side}, “Text scale” {small.DEFAULTS.text_scale:g}, “Image scale” "
-        f"{small.DEFAULTS.image_scale:g}. {small.ABOUT} {small.PUBLISHED}: <a href='{URL}'>download it</a> into "
+        f"“{own.in_webui}” is {own.called} that comes with this extension.",
+        f"What suits it: “Longest side” {suited.longest_side}, “Text scale” {suited.text_scale:g}, “Image scale” "
+        f"{suited.image_scale:g}. {own.about} {other} {PUBLISHED}: <a href='{URL}'>download it</a> into "
         f"{html.escape(str(checkpoint_folder()))}.",
     )
 
 
 def install(*values) -> list:
-    """Puts the small checkpoint into the WebUI's folder and loads it: the line, the button, its title for the WebUI's page, and the
+    """Puts the package's checkpoints into the WebUI's folder and loads the small one: the line, the button, its title for the WebUI's page, and the
     settings that suit it. A failure is a sentence in the line, and the button stays."""
     try:
         if checkpoint_is_frozen():
             raise EditError(FROZEN)
         former.remember()
-        title = load(small.install(checkpoint_folder()))
+        file, _ = (own.install(checkpoint_folder()) for own in OWN)
+        title = load(file)
     except EditError as e:
         return [line(html.escape(str(e)), error=True), gr.update(), "", "", gr.update()]
     now = dict(zip(sum(SUITED, ()), values))
-    return [line(*small_text()), gr.update(visible=False), title, suits(now, shown_settings(small.DEFAULTS)), randomising(small.DEFAULTS)]
+    return [
+        line(*packaged_text(SMALL)),
+        gr.update(visible=False),
+        title,
+        suits(now, shown_settings(SMALL.defaults)),
+        randomising(SMALL.defaults),
+    ]
 
 
 def load(file: Path) -> str:

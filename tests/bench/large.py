@@ -26,11 +26,11 @@ import numpy as np
 from PIL import Image
 
 from browser import WIDE, Tab, chromium_running, stroke
-from ip2p.checkpoints import small
+from ip2p.checkpoints.packaged import SMALL
 from webui import REPOSITORY, WebUI, find_webui
 
 DROP, MORE = 2.0, 6.0  # seconds
-SMALL, ASPECT = (512, 384), 4 / 3
+LITTLE, ASPECT = (512, 384), 4 / 3
 NOISE = 3  # levels, as a standard deviation: what a sensor leaves, and what PNG packs badly
 
 DROPPED = """async () => {
@@ -80,7 +80,7 @@ def main() -> int:
     if webui is None:
         sys.exit("No WebUI was found: set SD_WEBUI_DIR to one.")
     with tempfile.TemporaryDirectory() as folder:
-        checkpoint = small.install(made(Path(folder) / "models"))
+        checkpoint = SMALL.install(made(Path(folder) / "models"))
         host = WebUI(webui, Path(folder) / "data", "--ckpt-dir", checkpoint.parent, "--ckpt", checkpoint)
         try:
             host.wait()
@@ -106,14 +106,14 @@ def pictures(folder: Path, megapixels: float) -> dict[str, Path]:
     large = Image.fromarray((pixels + noise).clip(0, 255).astype(np.uint8))
     files = {"large": folder / "large.jpg", "small": folder / "small.jpg"}
     large.save(files["large"], quality=92)
-    large.resize(SMALL, Image.Resampling.LANCZOS).save(files["small"], quality=92)
+    large.resize(LITTLE, Image.Resampling.LANCZOS).save(files["small"], quality=92)
     return files
 
 
 def measured(tab: Tab, host: WebUI, files: dict[str, Path], args) -> dict[str, list[list[float]]]:
     """Of both pictures, for every pair the seconds until it can be painted on, until its result is shown, until all is done, and of CPU."""
     tab.page.evaluate("document.body.append(Object.assign(document.createElement('input'), {type: 'file', id: 'bench_file'}))")
-    tab.set(prompt="make it winter", steps=args.steps, seed=1, text_scale=small.DEFAULTS.text_scale, image_scale=small.DEFAULTS.image_scale)
+    tab.set(prompt="make it winter", steps=args.steps, seed=1, text_scale=SMALL.defaults.text_scale, image_scale=SMALL.defaults.image_scale)
     tab.open_accordion("mask_accordion")
     sizes = {name: Image.open(file).size for name, file in files.items()}
     took: dict[str, list[list[float]]] = {name: [] for name in files}
@@ -145,7 +145,7 @@ def cpu_seconds(host: WebUI) -> float:
 def report(took: dict[str, list[list[float]]], args) -> int:
     medians = {name: [statistics.median(column) for column in zip(*rows)] for name, rows in took.items()}
     print(
-        f"{args.megapixels:g} megapixels beside {SMALL[0]}x{SMALL[1]}, {args.steps} steps, medians of {args.pairs} pairs by turns, seconds"
+        f"{args.megapixels:g} megapixels beside {LITTLE[0]}x{LITTLE[1]}, {args.steps} steps, medians of {args.pairs} pairs by turns, seconds"
     )
     print(f"{'':22}{'small':>8}{'large':>8}{'more':>8}{'limit':>8}")
     missed = 0

@@ -19,14 +19,9 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
-os.environ.update(HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1")
-# Freed memory stays with the process: at small sizes the page faults of asking again are louder than the network.
-if "MALLOC_TRIM_THRESHOLD_" not in os.environ:
-    os.environ.update(MALLOC_MMAP_THRESHOLD_="8000000000", MALLOC_TRIM_THRESHOLD_="16000000000")
-    os.execv(sys.executable, [sys.executable, *sys.argv])
+import process
 
-TESTS = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(TESTS), str(TESTS / "host"), str(TESTS.parent)]
+process.prepare()
 
 import numpy as np
 import torch

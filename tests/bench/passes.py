@@ -18,6 +18,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "host"))
 
+from process import MEMORY
+
 from webui import HERE, WebUI, drawn_picture, environment, find_webui, python_of, to_base64
 
 # name, text scale, image scale, negative prompt, the ratio it should keep
@@ -46,8 +48,7 @@ def main() -> int:
     webui = find_webui()
     if webui is None:
         sys.exit("No WebUI was found: set SD_WEBUI_DIR to one.")
-    # Freed memory stays with the process: at small sizes the page faults of asking again are louder than the network.
-    os.environ.update(MALLOC_MMAP_THRESHOLD_="8000000000", MALLOC_TRIM_THRESHOLD_="16000000000")
+    os.environ.update(MEMORY)
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = Path(folder) / "bench.safetensors"
         make = [python_of(webui), HERE / "make_checkpoint.py", webui, checkpoint, "--width", str(args.width)]

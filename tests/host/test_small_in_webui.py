@@ -13,11 +13,11 @@ from webui import REPOSITORY, WebUI, checkpoints, find_webui
 pytest.importorskip("diffusers", reason="the parity of the small checkpoint needs diffusers and transformers (pip install -e '.[edit]')")
 
 from ip2p.__main__ import main
-from ip2p.checkpoints import small
+from ip2p.checkpoints.packaged import FAST, OWN, SMALL
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers' own, with numpy 2
 INSTRUCTION, SEED, STEPS = "make it winter", 7, 3
-SUITS = small.DEFAULTS
+SUITS = SMALL.defaults
 SUITING = [f"{value:g}" for value in (SUITS.longest_side, SUITS.text_scale, SUITS.image_scale, SUITS.steps)]
 USUAL = ["512", "7.5", "1.5", "20"]  # of the published checkpoint, and of a new tab
 PICTURE = REPOSITORY / "ip2p" / "examples" / "chelsea.jpg"
@@ -50,10 +50,21 @@ def tab(chromium, clean):
 @pytest.fixture
 def installed(clean):
     """The same WebUI with the small checkpoint loaded."""
-    small.install(clean.models)
-    assert clean.post("/sdapi/v1/refresh-checkpoints").ok
-    with clean.options(sd_model_checkpoint="instruct-edit-small.safetensors"):
+    with loaded(clean, SMALL):
         yield clean
+
+
+@pytest.fixture
+def fast(clean):
+    """The same WebUI with the small checkpoint's fast version loaded."""
+    with loaded(clean, FAST):
+        yield clean
+
+
+def loaded(host, own):
+    own.install(host.models)
+    assert host.post("/sdapi/v1/refresh-checkpoints").ok
+    return host.options(sd_model_checkpoint=f"{own.in_webui}.safetensors")
 
 
 def models_of(host) -> set[str]:
@@ -97,7 +108,7 @@ def test_one_button_leads_to_an_edit(tab, clean):
     tab.page.wait_for_function("document.querySelector('#setting_sd_model_checkpoint input').value.includes('instruct-edit-small')")
     suits(tab, SUITING)
     assert "instruct-edit-small" in clean.get("/sdapi/v1/options").json()["sd_model_checkpoint"]
-    assert models_of(clean) >= {f"instruct-edit-small.{suffix}" for suffix in ("safetensors", "yaml", "clip")}
+    assert models_of(clean) >= {f"{own.in_webui}.{suffix}" for own in OWN for suffix in ("safetensors", "yaml", "clip")}
     tab.upload(PICTURE)
     tab.set(prompt=INSTRUCTION, steps=4, seed=SEED)
     info = tab.generate()
@@ -171,8 +182,24 @@ def test_the_tab_gives_the_command_line_s_picture(installed, tab, tmp_path):
     assert sent.info["taken"] == {name: value for name, value in SUITS.settings.items() if name not in ("steps", "sampler_name")}
 
 
+def test_the_fast_one_edits_in_four_rows_and_gives_the_command_line_s_picture(fast, tab, tmp_path):
+    target = tmp_path / "cli.png"
+    assert main([str(x) for x in ("edit", PICTURE, INSTRUCTION, "--output", target, "--model", FAST.name, "--seed", SEED)]) == 0
+    ours = np.asarray(Image.open(target), dtype=np.int16)
+
+    expect(tab["notice"]).to_contain_text("the small checkpoint's fast version")
+    wait_for(tab, {"steps": "4", "sampler": "LCM", "scheduler": "SGM Uniform", "text_scale": SUITING[1], "image_scale": SUITING[2]})
+    tab.upload(PICTURE)
+    tab.set(prompt=INSTRUCTION, seed=SEED)
+    fast.probe("clear")
+    assert "Sampler: LCM, Schedule type: SGM Uniform" in tab.generate()["infotexts"][0]
+    assert fast.probe("records")["unet"] == [1] * 4
+    theirs = np.asarray(tab.picture(RESULT).convert("RGB"), dtype=np.int16)
+    assert ours.std() > 5 and abs(ours - theirs).max() <= 2
+
+
 def test_scales_are_drawn_from_what_suits_it(installed, tab):
-    (text, most_text), (image, most_image) = small.DEFAULTS.scale_ranges
+    (text, most_text), (image, most_image) = SMALL.defaults.scale_ranges
     assert most_text < 6, "the published checkpoint's begin there"
     expect(tab["randomise_scales"]).to_contain_text(f"text {text:g}–{most_text:g}, image {image:g}–{most_image:g}")
     sent = installed.edit(image=Image.open(PICTURE), instruction=INSTRUCTION, randomise_scales=True, steps=1, longest_side=64)
