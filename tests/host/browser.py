@@ -28,6 +28,8 @@ AXE = Path(os.environ.get("IP2P_AXE", CACHE / "axe" / "node_modules" / "axe-core
 NO_AXE = "axe-core is not here: make setup fetches it where npm is, or $IP2P_AXE names its axe.min.js"
 RESULT = "#ip2p_gallery .preview img, #ip2p_gallery .thumbnail-item img"
 WIDE, PHONE = {"width": 1400, "height": 1000}, {"width": 390, "height": 844}
+BESIDE = 704  # pixels of a window from which the WebUI sets its two columns beside one another
+COLUMNS_ARE = "display => document.querySelector('#tab_ip2p .resize-handle-row').style.display === display"
 WAIT = 180_000  # milliseconds: a busy machine is no failure
 
 
@@ -138,7 +140,7 @@ class Tab:
 
     def reset(self) -> None:
         """The controls and the picture as `make_ready` left them. Results, history and what stands in other tabs stay."""
-        self.page.set_viewport_size(WIDE)
+        self.resize(WIDE)
         self.page.evaluate(UNPAINT)
         if self.page.evaluate(USED):
             self.open_anew()
@@ -170,6 +172,11 @@ class Tab:
 
     def __getitem__(self, name: str):
         return self.page.locator(f"#ip2p_{name}").first  # gr.HTML gives its id to two elements, one in the other
+
+    def resize(self, viewport: dict[str, int]) -> None:
+        """Makes the window another size and waits until the WebUI, a tenth of a second later, has set its columns beside or below one another."""
+        self.page.set_viewport_size(viewport)
+        self.page.wait_for_function(COLUMNS_ARE, arg="flex" if viewport["width"] < BESIDE else "grid")
 
     def upload(self, file: Path) -> None:
         if self["image"].locator("button[aria-label=Clear]").count():

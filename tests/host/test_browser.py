@@ -157,7 +157,7 @@ def seen_over_result(tab) -> np.ndarray:
 @pytest.mark.new_page
 def test_a_handle_over_the_result_and_holding_show_what_it_was_made_of(tab):
     hold, keys = tab["hold"], tab.page.keyboard
-    tab.page.set_viewport_size({"width": 1400, "height": 1800})  # nothing scrolls
+    tab.resize({"width": 1400, "height": 1800})  # nothing scrolls
     expect(hold).to_be_disabled()
     tab.generate()
     handle = tab["compare"].locator("input")
@@ -384,7 +384,7 @@ def test_nothing_sticks_out_of_the_window(chromium, host, quick, photo_file, the
     tab.set(prompt="make it winter", longest_side=64, steps=3)
     tab.generate()
     for name, viewport in (("wide", WIDE), ("phone", PHONE)):
-        tab.page.set_viewport_size(viewport)
+        tab.resize(viewport)
         tab.page.wait_for_function("width => document.documentElement.scrollWidth <= width", arg=viewport["width"])
         outside = tab.page.evaluate(
             """width => Array.from(document.querySelectorAll(['button', 'input', 'textarea', 'img', '#ip2p_result_row', '#ip2p_checks_row']

@@ -133,7 +133,7 @@ def test_a_preset_of_one_s_own_is_deleted_and_a_shipped_one_is_not(tab, host):
 
 
 def test_the_cards_stand_at_least_two_on_a_line_of_a_phone_each_with_its_whole_name(tab):
-    tab.page.set_viewport_size(PHONE)
+    tab.resize(PHONE)
     cards = [tab[f"card_{label.lower()}"] for label in CARDS]
     lines = {round(card.bounding_box()["y"]) for card in cards}
     assert len(lines) <= len(cards) / 2
