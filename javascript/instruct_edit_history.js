@@ -47,7 +47,7 @@ function ip2p_other_windows() {
     return new Promise(resolve => setTimeout(function() {
         ip2p_windows.removeEventListener('message', answered);
         resolve(pages);
-    }, 300));
+    }, 1000));  // one that is busy answers late
 }
 
 // A copy of a window has its id and its jobs too: it gets an id of its own, and the jobs stay with the other. The only window goes on where

@@ -115,8 +115,10 @@ def test_a_failure_is_tried_again_and_then_set_aside(failure):
 
 
 def test_an_endpoint_that_hangs_is_tried_again():
-    with serving(lambda caption, number: slow(1.0, edit_of(caption)) if not number else edit_of(caption)) as server:
-        (answer,) = answers(server, ["a dog"], timeout=0.2)
+    over = threading.Event()  # the first is not answered before the second is
+    with serving(lambda caption, number: (number or over.wait(60)) and edit_of(caption)) as server:
+        (answer,) = answers(server, ["a dog"], timeout=2.0)
+        over.set()
         assert answer.text and len(server.asked) == 2
 
 
@@ -161,7 +163,15 @@ def test_an_object_is_found_in_whatever_fence(content, found):
 
 
 def test_no_more_requests_are_under_way_than_allowed(captions, tmp_path, capsys):
-    with serving(lambda caption, _: slow(0.05, edit_of(caption))) as server:
+    together = threading.Event()  # the first waits until three are there
+
+    def behaviour(caption, _):
+        if server.most >= 3:
+            together.set()
+        together.wait(30)
+        return slow(0.05, edit_of(caption))
+
+    with serving(behaviour) as server:
         assert made(capsys, server, captions, tmp_path / "run", "--requests", 3)[0] == 0
     assert server.most == 3
 
@@ -229,7 +239,7 @@ def served(folder, port, log):
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
     arguments = [sys.executable, "-c", script, "serve", str(folder), "--device", "cpu", "--host", "127.0.0.1", "--port", str(port)]
     process = subprocess.Popen(arguments, env=environment, stdout=log, stderr=log)
-    for _ in range(1200):
+    for _ in range(6000):
         try:
             urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).close()
             return process
@@ -239,7 +249,8 @@ def served(folder, port, log):
     raise AssertionError("the server does not answer")
 
 
-def test_a_real_server_that_is_killed_in_between_ends_with_every_caption_once(tuned, tmp_path, capsys):
+def test_a_real_server_that_is_killed_in_between_ends_with_every_caption_once(tuned, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("ip2p.endpoint.LONGEST_WAIT", 1.0)
     for package in ("fastapi", "uvicorn", "rich"):
         pytest.importorskip(package, reason="a real server needs transformers[serving]")
     captions = [f"a {thing} {place}" for thing in THINGS for place in ("at noon", "by night", "in May", "in fog", "on ice", "at sea", "")][
@@ -259,7 +270,7 @@ def test_a_real_server_that_is_killed_in_between_ends_with_every_caption_once(tu
         tuned,
         "--url",
     ]
-    arguments += [f"http://127.0.0.1:{port}/v1", "--prompt", "caption", "--max-tokens", 40, "--requests", 2, "--retries", 30]
+    arguments += [f"http://127.0.0.1:{port}/v1", "--prompt", "caption", "--max-tokens", 40, "--requests", 2, "--retries", 600]
     with open(tmp_path / "log", "wb") as log:
         server = served(tuned, port, log)
         ended: list[int] = []
@@ -272,7 +283,7 @@ def test_a_real_server_that_is_killed_in_between_ends_with_every_caption_once(tu
             server.wait()
             assert run.is_alive(), (tmp_path / "log").read_text()
             server = served(tuned, port, log)
-            run.join(120)
+            run.join(600)
         finally:
             server.kill()
             server.wait()

@@ -568,6 +568,7 @@ def test_what_is_older_than_a_day_is_cleared_and_the_examples_stay(model, tmp_pa
     (tmp_path / "another" / "program.png").write_bytes(b"not ours")
     folder = use_own_folder()
     assert folder.parent == tmp_path and use_own_folder() == folder
+    started = time.time()
     page = Page(model)
     examples = {*map(Path, page.examples_kept())}
     assert len([path for path in examples if path.is_file() and path.is_relative_to(folder)]) == 3
@@ -584,7 +585,7 @@ def test_what_is_older_than_a_day_is_cleared_and_the_examples_stay(model, tmp_pa
 
     made = files()
     assert made > examples and any(path.name == "photo.png" for path in made)
-    clear_old(folder, page.examples_kept(), time.time() + DAY - 60)
+    clear_old(folder, page.examples_kept(), started + DAY - 60)
     assert files() == made
     clear_old(folder, page.examples_kept(), time.time() + DAY + 60)
     assert files() == examples

@@ -54,7 +54,7 @@ def is_running(process: int) -> bool:
         return False
 
 
-def wait_until(condition, seconds: float = 20) -> bool:
+def wait_until(condition, seconds: float = 120) -> bool:
     end = time.monotonic() + seconds
     while not (met := condition()) and time.monotonic() < end:
         time.sleep(0.02)
@@ -140,6 +140,7 @@ def test_a_process_that_can_not_begin_is_told_and_not_tried_for_ever(attempts):
 def test_processes_end_with_a_run_that_is_left(attempts):
     results = Local([None, None]).run(Squares(attempts, seconds=0.2), range(100), lambda *_: None)
     assert next(results) == 0
+    assert wait_until(lambda: len(noted(attempts.folder, "opened")) == 2)
     results.close()
     processes = {int(line.split()[0]) for line in noted(attempts.folder, "opened")}
     assert len(processes) == 2 and not any(map(is_running, processes))
@@ -179,5 +180,5 @@ def test_where_there_is_no_cluster_a_sentence_says_so(attempts):
         "except ValueError as e:\n    print(type(e).__name__, e)"
     )
     env = os.environ | {"PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests")))}
-    out = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, timeout=120).stdout
+    out = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, timeout=600).stdout
     assert out.startswith("EditError There is no Ray cluster at nonsense")

@@ -103,7 +103,7 @@ class Command:
         deadline = time.monotonic() + SECONDS
         while not moment():
             if not self.process.is_alive():
-                return False
+                return moment()
             assert time.monotonic() < deadline, f"the command hangs: {self.errors}"
             time.sleep(0.0005)
         return True

@@ -133,13 +133,15 @@
         window.dispatchEvent(new MouseEvent('mouseup', {...at, clientX: x + share * frame.width}));
     }
 
+    const isHandle = event => event.target.matches?.('#ip2p_compare [role=slider]');
     document.addEventListener('keydown', event => {
         const step = {ArrowLeft: -0.05, ArrowRight: 0.05, Home: -1, End: 1}[event.key];
-        if (!step || !event.target.matches?.('#ip2p_compare [role=slider]')) return;
+        if (!step || !isHandle(event)) return;
         event.preventDefault();
         moveHandle(event.target, step);
-        tell(event.target);
+        requestAnimationFrame(() => tell(event.target)); // by then Gradio has moved it
     });
+    document.addEventListener('focusin', event => isHandle(event) && tell(event.target)); // the mouse may have moved it
 
     function tell(handle) {
         const [box, frame] = [handle.getBoundingClientRect(), handle.parentElement.getBoundingClientRect()];

@@ -94,10 +94,23 @@ USED = """() => document.querySelector('#ip2p_detail input').value !== '1'
     || document.querySelector('#ip2p_styles .token, #ip2p_picker .label-wrap.open')
     || !document.querySelector('#ip2p_extra_tabs > .tab-nav > button').matches('.selected')"""
 RESTORED = "!document.querySelector('#ip2p_history_moves') || document.querySelector('#ip2p_history_moves[aria-busy=false]')"
+# What was said of a job before stays until the answer of the next one, which comes after its bar is gone.
+FORGET_JOB = """() => {
+    document.querySelector('#generation_info_ip2p textarea').value = '';
+    document.querySelectorAll('#html_log_ip2p .error').forEach(error => { error.dataset.before = 'yes'; });
+}"""
 FORGET = "() => { sessionStorage.clear(); localStorage.removeItem('ip2p_page'); }"
+PAINTABLE = """() => {
+    const picture = document.querySelector('#ip2p_image [data-testid=image] img');
+    if (!picture?.naturalWidth || ip2p_painted_on !== ip2p_shown_picture()) return false;
+    const scale = Math.min(IP2P_MASK_SIDE / Math.max(picture.naturalWidth, picture.naturalHeight), 1);
+    return ip2p_canvas?.width === Math.max(Math.round(picture.naturalWidth * scale), 1);
+}"""
 UNPAINT = """() => {
     document.querySelector('#ip2p_mask_accordion .label-wrap.open')?.click();
     document.getElementById('ip2p_clear_mask')?.click();
+    ip2p_clear_error();
+    ip2p_say_status('');
     Object.assign(document.getElementById('ip2p_erase') ?? {}, {checked: false});
     Object.assign(document.getElementById('ip2p_brush') ?? {}, {value: 12});
 }"""
@@ -124,6 +137,7 @@ class Tab:
         self.page.wait_for_selector("#ip2p_prompt_row #ip2p_token_counter", state="attached")
         # What a window had before comes back; what a test fills in is no person's input, before which that would stand back.
         self.page.wait_for_function(RESTORED)
+        self.page.wait_for_function("document.querySelector('#ip2p_suits textarea').value")  # the answer of what suits the model
         return self
 
     def open_anew(self) -> Tab:
@@ -169,6 +183,7 @@ class Tab:
                     self.open_accordion("schedule")
                 self.set(**{name: value})
         wait_for(self, NEW)
+        expect(self["longest_side"]).to_be_visible()  # the answer to the size's mode, before which another one is not asked
 
     def __getitem__(self, name: str):
         return self.page.locator(f"#ip2p_{name}").first  # gr.HTML gives its id to two elements, one in the other
@@ -183,8 +198,8 @@ class Tab:
             self["image"].locator("button[aria-label=Clear]").click()
         self["image"].locator("input[type=file]").set_input_files(file)
         expect(self["image"].locator("img").first).to_be_visible()
-        # Else the page would notice only later that the picture is another, which takes an error away.
-        self.page.wait_for_function("ip2p_painted_on === ip2p_shown_picture()")
+        # Else the page would notice only later that the picture is another, which takes an error away, and has another place to paint on.
+        self.page.wait_for_function(PAINTABLE)
 
     def set(self, **controls) -> None:
         """Text, number and slider fields by value, checkboxes by truth, radios and dropdowns by label."""
@@ -199,10 +214,15 @@ class Tab:
             elif control.locator("input[type=radio]").count():
                 control.locator("label", has_text=value).click()
             else:
-                field = control.locator("input")
+                field, choice = control.locator("input"), control.locator(f"ul li[aria-label={json.dumps(value)}]")
                 field.click()
                 field.fill(value)
-                control.locator(f"ul li[aria-label={json.dumps(value)}]").click()
+                deadline = time.monotonic() + WAIT / 1000
+                while not choice.count() and time.monotonic() < deadline:  # Gradio filters when the text changes, not when the choices do
+                    self.page.wait_for_timeout(100)
+                    field.fill("")
+                    field.fill(value)
+                choice.click()
 
     def value(self, name: str) -> str:
         return self[name].locator("textarea, input[type=number], input").first.input_value()
@@ -218,12 +238,12 @@ class Tab:
         return self.finished()
 
     def start(self) -> None:
-        self.page.evaluate("document.querySelector('#generation_info_ip2p textarea').value = ''")
+        self.page.evaluate(FORGET_JOB)
         self["generate"].click()
 
     def finished(self) -> dict:
         info = "document.querySelector('#generation_info_ip2p textarea').value"
-        error = "document.querySelector('#html_log_ip2p .error')"
+        error = "document.querySelector('#html_log_ip2p .error:not([data-before])')"
         self.page.wait_for_function(f"({info} || {error}) && !document.querySelector('#ip2p_results .progressDiv')")
         info = self.page.evaluate(info)
         assert info, f"nothing was made: {self.log}"
@@ -236,12 +256,13 @@ class Tab:
     def pictures(self) -> int:
         return self["gallery"].locator(".thumbnail-item.thumbnail-small").count()
 
-    def pixels(self, selector: str) -> list[int]:
-        """[width, height, r, g, b, …] of a displayed picture, at 16x16."""
+    def pixels(self, selector: str) -> list[int] | None:
+        """[width, height, r, g, b, …] of a displayed picture, at 16x16; None: there is none."""
         return self.page.evaluate(
             """async selector => {
-                const img = new Image();
-                img.src = document.querySelector(selector).src;
+                const shown = document.querySelector(selector), img = new Image();
+                if (!shown) return null;
+                img.src = shown.src;
                 await img.decode();
                 const canvas = Object.assign(document.createElement('canvas'), {width: 16, height: 16});
                 canvas.getContext('2d').drawImage(img, 0, 0, 16, 16);

@@ -104,7 +104,11 @@ def tab(shared_page, chromium, host, quick, photo_file, request):
 
     failed, pages = request.session.testsfailed, {} if request.node.get_closest_marker("new_page") else shared_page
     if "tab" in pages:
-        pages["tab"].reset()
+        try:
+            pages["tab"].reset()
+        except BaseException:  # the tests that follow have another page
+            pages.pop("tab").page.context.close()
+            raise
     else:
         page = chromium.new_context(viewport=WIDE, accept_downloads=True).new_page()
         pages["tab"] = Tab(page, host.url).make_ready(photo_file)

@@ -94,15 +94,16 @@ def test_dropped_pictures_are_edited_with_the_tab_s_settings_and_a_bad_one_is_na
 def test_a_folder_is_edited_into_a_folder_with_progress_and_an_interrupted_one_goes_on(batch, host, pictures, tmp_path):
     (pictures / "list.txt").write_text("no picture")
     batch.set(batch_input=pictures, steps=4)
-    host.probe("switch", seconds=2)
+    host.probe("switch", seconds=6)
     start(batch)
     expect(batch.page.locator("#ip2p_batch .progressDiv")).to_contain_text("%")
     wait_for(lambda: host.get("/sdapi/v1/progress").json()["textinfo"] == "Picture 1 of 3", 120)
     batch["interrupt"].click()  # the WebUI's own setting: what is begun is finished
+    expect(batch.page.get_by_text("Generation will stop after finishing this image")).to_be_visible()
+    host.probe("switch", seconds=0.0)  # the step that sleeps does so to its end
     report = ended(batch)
     assert "1 edited, 0 there already, 0 failed, 2 left." in report and "list.txt: passed over" in report
-    expect(batch["generate"]).to_be_visible()
-    host.probe("switch", seconds=0.0)
+    expect(batch["interrupt"]).to_be_hidden()
     start(batch)
     assert "2 edited, 1 there already, 0 failed." in ended(batch)
     assert len(list((tmp_path / "out").iterdir())) == 3

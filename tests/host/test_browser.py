@@ -23,7 +23,7 @@ def test_a_photograph_is_edited_with_progress_and_preview(tab, host):
     info = tab.finished()
     assert "Steps: 30" in info["infotexts"][0] and info["prompt"] == "make it winter"
     assert tab.pixels(RESULT)[2:] != tab.pixels("#ip2p_image img")[2:]
-    expect(tab["generate"]).to_be_visible()
+    expect(tab["interrupt"]).to_be_hidden()
     screenshot(tab, "edited")
 
 
@@ -163,6 +163,9 @@ def test_a_handle_over_the_result_and_holding_show_what_it_was_made_of(tab):
     handle = tab["compare"].locator("input")
     expect(handle).to_have_value("0")
     assert tab.pixels("#ip2p_compare img") == tab.pixels("#ip2p_image img")
+    tab.page.wait_for_function(
+        "[...document.querySelectorAll('#ip2p_gallery .preview > img, #ip2p_compare img')].every(img => img.complete)"
+    )
     result = seen_over_result(tab)
     hold.focus()
     keys.down("Space")
@@ -216,16 +219,18 @@ def test_a_result_is_saved_and_zipped(tab, host):
 
 def test_interrupt_ends_the_job_and_gives_what_there_is(tab, host):
     host.probe("switch", seconds=0.3)
-    tab.set(steps=100)
+    tab.set(steps=200)
     tab.start()
     expect(tab["interrupt"]).to_be_visible()
     expect(tab.page.locator("#ip2p_results .progressDiv")).to_contain_text("ETA")
     tab["interrupt"].click()
     tab.finished()
     assert tab.pictures() <= 1
-    took = float(re.search(r"Time taken:\s*([\d.]+) sec", tab.page.locator("#html_log_ip2p").first.inner_text())[1])
-    assert took < 20
-    expect(tab["generate"]).to_be_visible()
+    minutes, seconds = re.search(
+        r"Time taken:\s*(?:(\d+) min\. )?([\d.]+) sec", tab.page.locator("#html_log_ip2p").first.inner_text()
+    ).groups()
+    assert 60 * int(minutes or 0) + float(seconds) < 50, "whole it takes a minute at least"
+    expect(tab["interrupt"]).to_be_hidden()
 
 
 def test_ctrl_enter_starts_an_edit(tab):
@@ -250,7 +255,7 @@ def test_extra_networks_are_offered(tab):
 
 @pytest.mark.new_page
 def test_a_running_job_comes_back_after_a_reload(tab, host):
-    host.probe("switch", seconds=0.5)
+    host.probe("switch", seconds=3)  # it lasts longer than the page takes to build
     tab.set(steps=60)
     tab.start()
     expect(tab.page.locator("#ip2p_results .progressDiv")).to_contain_text("ETA")
@@ -286,8 +291,10 @@ def test_what_is_missing_is_a_sentence_under_the_gallery(tab, host, what, prompt
 )
 def test_a_file_that_is_no_picture_is_refused_at_once_and_the_field_stays_as_it_is(tab, tmp_path, name, content):
     shown = tab["image"].locator("img").get_attribute("src")
+    expect(tab["error"]).to_be_hidden()
     (tmp_path / name).write_bytes(content)
     tab["image"].locator("input[type=file]").set_input_files(tmp_path / name)
+    expect(tab["error"]).to_be_visible()
     expect(tab["error"]).to_contain_text("can't be read")
     assert tab["image"].locator("img").get_attribute("src") == shown
     tab["error"].locator("button").click()
@@ -447,4 +454,4 @@ def test_a_picture_is_dropped_or_pasted_also_over_another(tab, event, photo, tmp
         file = tmp_path / f"{size[0]}.png"
         photo.resize(size).save(file)
         give(tab, event, file)
-        tab.page.wait_for_function("size => document.querySelector('#ip2p_image img')?.naturalWidth === size[0]", arg=size, timeout=10_000)
+        tab.page.wait_for_function("size => document.querySelector('#ip2p_image img')?.naturalWidth === size[0]", arg=size)

@@ -86,6 +86,7 @@ def test_a_chain_with_a_mask_keeps_the_size_and_every_pixel_outside(tab):
     tab.set(prompt="make it winter\nadd a hat")
     info = tab.generate()
     assert len(info["infotexts"]) == 2 and all("Instruct edit region: painted" in text for text in info["infotexts"])
+    expect(tab["history_strip"].locator("[aria-current]")).to_contain_text("add a hat")  # both are written
 
 
 def test_a_history_that_can_t_be_kept_is_a_sentence_and_the_result_stays(tab, host):

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image, ImageFilter
 from playwright.sync_api import expect
 
+from browser import RESULT
 from portraits import ASTRONAUT, by_hand, label_map, portrait
 from test_script import img2img, pixels  # noqa: F401
 from webui import to_base64
@@ -98,7 +99,7 @@ def test_a_card_edits_its_part_of_a_portrait_and_leaves_everything_else(tab, par
     assert word in tab.value("prompt") and tab["region_only"].locator("input").is_checked()
     tab.set(steps=1, longest_side=64)
     tab.generate()
-    result = np.asarray(tab.picture("#ip2p_gallery img").convert("RGB"))
+    result = np.asarray(tab.picture(RESULT).convert("RGB"))
     labels, photograph = np.asarray(label_map()), np.asarray(portrait())
     from ip2p.segmentation.parsed_faces import CLOTHES, HAIR
 

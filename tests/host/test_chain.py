@@ -69,7 +69,7 @@ def test_a_mask_holds_for_every_line_and_no_line_changes_the_size(host, kind):
 
 
 def test_an_interrupted_line_is_the_last_and_everything_stays_of_one_length(host):
-    host.probe("switch", seconds=0.05)
+    host.probe("switch", seconds=0.2)
     with ThreadPoolExecutor() as threads:
         job = threads.submit(host.edit, instruction=CHAIN, count=2, steps=12, heat_map=True)
         calls(host, 24 + 3)

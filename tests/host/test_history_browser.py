@@ -23,6 +23,8 @@ def walked(tab) -> list:
             shown = tab.page.evaluate(SHOWN)
             tab["use_result"].click()
             tab.page.wait_for_function(f"shown => {SHOWN} && {SHOWN} !== shown", arg=shown)
+            if edits[-1][1]:
+                tab.page.wait_for_function(MASK)  # which comes along once the result is decoded
             tab["clear_mask"].click()
         tab.set(prompt=prompt, text_scale=scale)
         mask = tab.page.evaluate(MASK)
@@ -82,6 +84,7 @@ def test_undo_redo_an_older_step_a_reload_and_a_second_window(tab, walked):
     tab.open()
     is_at(tab, "first", 3, first, first[2])
     expect(tab["token_counter"]).to_contain_text("1/75")
+    expect(tab["compare"]).to_be_attached()
     assert tab.pixels("#ip2p_compare img") == first[0] and tab.pixels("#ip2p_gallery .preview > img") == first[2]
 
 
@@ -91,11 +94,14 @@ def test_what_is_typed_while_a_step_is_restored_stays(tab):
     tab.set(prompt="another")
     tab.generate()
     shown = tab.page.evaluate(SHOWN)
-    # In the page itself, so that it comes before the answer; what a script types is no person's input unless it says so.
+    # In the page itself and before anything that the network brings; what a script types is no person's input unless it says so.
     tab.page.evaluate(
         """async text => {
+            const status = document.getElementById('ip2p_status');
+            status.textContent = '';
             document.getElementById('ip2p_undo').click();
-            while (!document.getElementById('ip2p_status').textContent) await new Promise(requestAnimationFrame);
+            for (let i = 0; i < 100 && !status.textContent; i++) await null;
+            if (!status.textContent) throw new Error('nothing is restored');
             const box = document.querySelector('#ip2p_prompt textarea');
             box.value = text;
             updateInput(box);
@@ -113,6 +119,7 @@ def test_more_than_ten_edits_are_kept(tab):
     for i in range(12):
         tab.set(prompt=f"edit {i}")
         tab.generate()
+        expect(tab["history_strip"].locator("li")).to_have_count(i + 1)
     expect(tab["history_strip"].locator("li span")).to_have_text([f"edit {i}" for i in range(12)])
 
 
@@ -121,8 +128,8 @@ def test_the_grid_is_never_the_next_picture_nor_compared(tab, tmp_path):
     tab.upload(tmp_path / "square.png")
     tab.set(count=2)
     tab.generate()
-    assert tab.pictures() == 3
     tab.page.wait_for_function("selected_gallery_index() === 1")
+    expect(tab["gallery"].locator(".thumbnail-item.thumbnail-small")).to_have_count(3)
     expect(tab["compare"]).to_be_attached()
     result = tab.pixels("#ip2p_gallery .thumbnail-small:nth-child(2) img")
     tab["gallery"].locator(".thumbnail-small").first.click()

@@ -29,9 +29,12 @@ def test_from_a_picture_to_its_result_by_keyboard_alone(tab):
     keys.press("Enter")
     assert tab.finished()["prompt"] == "make it night"
     expect(tab.page.locator(RESULT).first).to_have_attribute("alt", "Result 1: make it night")
+    picture = tab["image"].locator("[data-testid=image] > div img")
+    before = picture.get_attribute("src")
     tab["use_result"].focus()
     keys.press("Enter")
-    expect(tab["image"].locator("[data-testid=image] > div img")).to_have_attribute("alt", "The picture to edit")
+    expect(picture).not_to_have_attribute("src", before)
+    expect(picture).to_have_attribute("alt", "The picture to edit")
 
 
 def test_a_result_leaves_the_focus_where_a_person_types_until_they_go_to_it(tab, host):

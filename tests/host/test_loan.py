@@ -48,6 +48,7 @@ def test_a_checkpoint_is_lent_for_an_edit_and_the_person_s_own_given_back(plain,
 
 def test_a_person_s_own_checkpoint_is_offered_back(plain, host):
     plain.open()
+    plain.page.wait_for_function("ip2p_checkpoint !== null")  # by which the page notices that it is another
     choose(plain, "other-edit")
     plain["use_checkpoint"].click()
     expect(plain["give_back"]).to_contain_text("Give back “plain.safetensors")

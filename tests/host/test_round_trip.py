@@ -216,7 +216,7 @@ def test_a_result_of_the_tab_says_in_png_info_how_it_was_made_and_goes_back(tab,
     assert read["info"] == info["infotexts"][0]
     assert [read["parameters"][name] for name in ("Prompt", "CFG scale", "Image CFG scale")] == ["make it winter", "4.5", "1.25"]
 
-    tab.open()
+    tab.open_anew()
     open_tab(tab, "PNG Info")
     tab.page.locator("#pnginfo_image input[type=file]").set_input_files(saved)
     expect(tab.page.locator("#tab_pnginfo")).to_contain_text("Image CFG scale: 1.25")
@@ -234,12 +234,14 @@ def test_a_picture_of_any_size_is_sent_and_leaves_the_size_of_ones_own(tab, size
     tab.set(size_mode="Custom")
     tab.set(width="128", height="72")
     open_tab(tab, "PNG Info")
-    tab.page.locator("#pnginfo_image input[type=file]").set_input_files(png(tmp_path, Image.new("RGB", size, "teal"), "no parameters"))
-    expect(tab.page.locator("#tab_pnginfo")).to_contain_text("no parameters")
+    text = f"no parameters of {size[0]}"  # what the tab says of the picture before is another one's
+    tab.page.locator("#pnginfo_image input[type=file]").set_input_files(png(tmp_path, Image.new("RGB", size, "teal"), text))
+    expect(tab.page.locator("#tab_pnginfo")).to_contain_text(text)
+    tab.page.wait_for_function("width => document.querySelector('#pnginfo_image img')?.naturalWidth === width", arg=size[0])
     tab.page.locator("#tab_pnginfo #ip2p_tab").click()
     expect(tab["generate"]).to_be_visible()
     tab.page.wait_for_function("width => document.querySelector('#ip2p_image img')?.naturalWidth === width", arg=size[0])
-    wait_for(tab, {"prompt": "no parameters", "width": "128", "height": "72"})
+    wait_for(tab, {"prompt": text, "width": "128", "height": "72"})
     tab.set(result="Working size", crop=True)
     tab.generate()
     assert tab.pixels(RESULT)[:2] == [128, 72]

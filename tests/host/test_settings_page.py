@@ -278,6 +278,7 @@ def test_an_unknown_preset_of_the_xyz_plot_is_a_sentence(host, plot, img2img):
 def test_a_ready_instruction_fills_instruction_scales_and_steps_and_its_words_are_free(tab):
     tab.open_accordion("picker")
     tab.set(preset_group="season")
+    tab.set(preset_name="Change the season")  # offered once the group is answered: another one would be dropped before that
     tab.set(preset_group="weather")
     tab.set(preset_name="Change the weather")
     wait_for(tab, {"prompt": "change the weather from sunny to rainy", "text_scale": "7.5", "image_scale": "1.4", "steps": "20"})
@@ -371,7 +372,7 @@ def test_the_history_has_the_limits_of_the_options_and_is_cleared_from_there(tab
             tab.set(seed=seed)
             tab.generate()
         wait_until(lambda: kept() == 2)
-    tab.page.evaluate("() => { window.confirm = () => true; ip2p_clear_history(); }")
+    tab.page.evaluate("() => { ip2p_element('cleared').textContent = ''; window.confirm = () => true; ip2p_clear_history(); }")
     tab.page.wait_for_function("document.querySelector('#ip2p_cleared').textContent")
     assert kept("*") == 0
     with host.options(instruct_edit_history=False):

@@ -138,11 +138,12 @@ def test_what_is_typed_before_the_first_answer_is_not_replaced_by_what_suits_the
         tab.set(longest_side=512, text_scale=7.5, image_scale=1.5, steps=20)
         # In the page itself, so that it comes before the answer.
         tab.page.evaluate(
-            """typed => {
+            """async typed => {
                 const [said, scale] = ['#ip2p_suits textarea', '#ip2p_text_scale input[type=number]'].map(s => document.querySelector(s));
                 said.value = '';
                 updateInput(said);
                 document.getElementById('ip2p_refresh_notice').click();
+                for (let i = 0; i < 50; i++) await null;  // until it is asked, which no answer can precede
                 if (typed) scale.value = typed;
                 updateInput(scale);
             }""",

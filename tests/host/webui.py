@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
-START_SECONDS = 180
+START_SECONDS = 600
 
 CHECKPOINTS = {
     "edit": [],
