@@ -111,7 +111,7 @@ def outcome(command: dict) -> dict:
         text, changes = output.read().decode(errors="replace"), [int(line) for line in numbers]
     statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
     ended = time.monotonic()
-    while (left := [process for process in started_by if is_running(process)]) and time.monotonic() - ended < 60:
+    while (left := [process for process in started_by if is_running(process)]) and time.monotonic() - ended < 10:
         time.sleep(0.05)
     return {"statuses": statuses, "said": text, "changes": changes, "seconds": ended - started, "killed": killed, "left": left}
 

@@ -94,11 +94,6 @@ USED = """() => document.querySelector('#ip2p_detail input').value !== '1'
     || document.querySelector('#ip2p_styles .token, #ip2p_picker .label-wrap.open')
     || !document.querySelector('#ip2p_extra_tabs > .tab-nav > button').matches('.selected')"""
 RESTORED = "!document.querySelector('#ip2p_history_moves') || document.querySelector('#ip2p_history_moves[aria-busy=false]')"
-# What was said of a job before stays until the answer of the next one, which comes after its bar is gone.
-FORGET_JOB = """() => {
-    document.querySelector('#generation_info_ip2p textarea').value = '';
-    document.querySelectorAll('#html_log_ip2p .error').forEach(error => { error.dataset.before = 'yes'; });
-}"""
 FORGET = "() => { sessionStorage.clear(); localStorage.removeItem('ip2p_page'); }"
 PAINTABLE = """() => {
     const picture = document.querySelector('#ip2p_image [data-testid=image] img');
@@ -238,14 +233,19 @@ class Tab:
         return self.finished()
 
     def start(self) -> None:
-        self.page.evaluate(FORGET_JOB)
+        self.forget_job()
         self["generate"].click()
 
+    def forget_job(self) -> None:
+        """Before a press: what was said of the job before stays until the answer of the next one, which comes after its bar is gone."""
+        self.page.evaluate(
+            f"() => {{ {INFO} = ''; document.querySelectorAll('#html_log_ip2p .error').forEach(error => error.dataset.before = 'yes'); }}"
+        )
+
     def finished(self) -> dict:
-        info = "document.querySelector('#generation_info_ip2p textarea').value"
         error = "document.querySelector('#html_log_ip2p .error:not([data-before])')"
-        self.page.wait_for_function(f"({info} || {error}) && !document.querySelector('#ip2p_results .progressDiv')")
-        info = self.page.evaluate(info)
+        self.page.wait_for_function(f"({INFO} || {error}) && !document.querySelector('#ip2p_results .progressDiv')")
+        info = self.page.evaluate(INFO)
         assert info, f"nothing was made: {self.log}"
         return json.loads(info)
 
@@ -285,6 +285,12 @@ class Tab:
 
 INFO = "document.querySelector('#generation_info_ip2p textarea').value"
 MASK = "document.querySelector('#ip2p_mask textarea').value"
+
+
+def drop(tab: Tab, *files: Path) -> None:
+    """Drops pictures to be edited one after another, and waits until they are sent: a file on its way has no link."""
+    tab["batch_files"].locator("input[type=file]").set_input_files(list(files))
+    expect(tab["batch_files"].locator("tr a[href*='file=']")).to_have_count(len(files))
 
 
 def paint(tab: Tab) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from browser import expect, paint, screenshot
+from browser import drop, expect, paint, screenshot
 from ip2p.images import infotext_in
 from test_runs import wait_for
 from webui import drawn_picture, to_base64
@@ -34,11 +34,6 @@ def batch(tab, tmp_path):
     tab.set(batch_input="", batch_output=tmp_path / "out")
     tab.set(steps=2)
     return tab
-
-
-def drop(tab, *files) -> None:
-    tab["batch_files"].locator("input[type=file]").set_input_files(list(files))
-    expect(tab["batch_files"].locator("tr a[href*='file=']")).to_have_count(len(files))  # a file on its way has no link
 
 
 def start(tab) -> None:

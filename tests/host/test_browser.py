@@ -229,13 +229,13 @@ def test_interrupt_ends_the_job_and_gives_what_there_is(tab, host):
     minutes, seconds = re.search(
         r"Time taken:\s*(?:(\d+) min\. )?([\d.]+) sec", tab.page.locator("#html_log_ip2p").first.inner_text()
     ).groups()
-    assert 60 * int(minutes or 0) + float(seconds) < 50, "whole it takes a minute at least"
+    assert 60 * int(minutes or 0) + float(seconds) < 40, "whole it takes a minute at least"
     expect(tab["interrupt"]).to_be_hidden()
 
 
 def test_ctrl_enter_starts_an_edit(tab):
     tab["prompt"].locator("textarea").focus()
-    tab.page.evaluate("document.querySelector('#generation_info_ip2p textarea').value = ''")
+    tab.forget_job()
     tab.page.keyboard.press("Control+Enter")
     assert tab.finished()["prompt"] == "make it winter"
 

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from browser import RESULT, Tab, expect, screenshot, shown
+from browser import INFO, RESULT, Tab, expect, screenshot, shown
 from webui import drawn_picture
 
 FULL, ENLARGED, WORKING = "Full size with detail", "Own size, enlarged", "Working size"
-INFO = "document.querySelector('#generation_info_ip2p textarea').value"
 SOURCE = f"document.querySelector('{RESULT}').src"
 
 

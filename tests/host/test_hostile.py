@@ -18,7 +18,7 @@ from webui import WebUI, checkpoints, find_webui, to_base64
 STATUS = "/instruct-edit/v1/status"
 WINDOW = "a" * 32
 TASK = "task(of-a-person)"
-MOMENT = 10  # seconds; on a busy machine
+MOMENT = 3  # seconds; on a busy machine
 
 
 def generate(session, url: str, window: str, **settings) -> requests.Response:

@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from browser import AXE, INFO, NO_AXE, RESULT, expect
+from browser import AXE, NO_AXE, RESULT, expect
 
 
 def test_from_a_picture_to_its_result_by_keyboard_alone(tab):
@@ -25,7 +25,7 @@ def test_from_a_picture_to_its_result_by_keyboard_alone(tab):
             keys.press(key)
             expect(label).to_have_attribute("aria-expanded", state)
     tab["generate"].focus()
-    tab.page.evaluate("document.querySelector('#generation_info_ip2p textarea').value = ''")
+    tab.forget_job()
     keys.press("Enter")
     assert tab.finished()["prompt"] == "make it night"
     expect(tab.page.locator(RESULT).first).to_have_attribute("alt", "Result 1: make it night")
@@ -41,7 +41,7 @@ def test_a_result_leaves_the_focus_where_a_person_types_until_they_go_to_it(tab,
     tab.generate()
     host.probe("switch", seconds=0.3)
     tab.set(steps=8, count=2)  # of which another than the selected one is shown first
-    tab.page.evaluate(f"{INFO} = ''")
+    tab.forget_job()
     tab["prompt"].locator("textarea").focus()
     tab.page.keyboard.press("Control+Enter")
     expect(tab.page.locator("#ip2p_results .progressDiv")).to_contain_text("%")

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from browser import RESULT, Tab, expect
+from browser import INFO, RESULT, Tab, expect
 from test_samplers import K_DIFFUSION, TIMESTEPS
 from webui import to_array
 
-INFO = "document.querySelector('#generation_info_ip2p textarea').value"
 SAMPLERS = (*(sampler for sampler in (*K_DIFFUSION, *TIMESTEPS) if not sampler.endswith("CFG++")),)
 FAST = dict(speed="fast", steps=6)
 
@@ -213,7 +212,7 @@ def test_a_fast_result_is_finished_exactly_with_its_seed_and_settings(tab, host)
     expect(tab["finish_exactly"]).to_be_visible()
 
     tab.set(seed="3", text_scale="9", prompt="something else")  # the result's own count, not those of the fields
-    tab.page.evaluate("document.querySelector('#generation_info_ip2p textarea').value = ''")
+    tab.forget_job()
     tab["finish_exactly"].click()
     expect(tab["finish_exactly"]).to_be_hidden()
     tab.finished()
